@@ -1,0 +1,85 @@
+"""What a sublayer is given besides its input: memory, positions, masks, keys, rates.
+
+Three parts, because three transforms treat them differently: gradients flow into the first, the
+second is data that no gradient touches, the third is fixed when the program is traced.
+"""
+
+import dataclasses
+import zlib
+from typing import Any
+
+import jax
+from jaxtyping import Array, Bool, Float, Int, Key
+
+
+def _part(**metadata):
+    return dataclasses.field(default=None, metadata=metadata)
+
+
+def _static(default):
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """Side inputs of every sublayer; one that does not need them ignores them."""
+
+    # differentiable
+    memory: Float[Array, "batch memory width"] | None = None
+    dropout: Float[Array, ""] | float = 0.0  # the rate, which a sweep may vary inside one program
+
+    # data without gradients
+    key: Key[Array, ""] | None = None
+    positions: Int[Array, "batch length"] | None = None  # None: 0 … length - 1
+    mask: Bool[Array, "batch length"] | None = None  # True where a token is, None: everywhere
+    memory_mask: Bool[Array, "batch memory"] | None = None
+    schedule: Int[Array, "2 depth"] | None = None  # (letter, owner): the order as data, for switch
+
+    # static
+    causal: bool = _static(True)
+    train: bool = _static(False)
+    has_dropout: bool = _static(False)  # never `rate == 0`: the rate may be traced
+    rotary_base: float = _static(0.0)  # 0: no rotary positions
+    record: frozenset[str] = _static(frozenset())
+
+    def replace(self, **changes) -> "Context":
+        return dataclasses.replace(self, **changes)
+
+    def at(self, index) -> "Context":
+        """The context with its key folded: a place in the depth has randomness of its own."""
+        return self if self.key is None else self.replace(key=jax.random.fold_in(self.key, index))
+
+    def key_for(self, use: str) -> Key[Array, ""]:
+        """A key for one named use inside a sublayer."""
+        return named(self.key, use)
+
+
+def named(key: Key[Array, ""], name: str) -> Key[Array, ""]:
+    """The stream of a name: the same for every platform, process and order of calls."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Extras:
+    """What a sublayer returns besides its output.
+
+    losses: name → (sum, weight); added to the objective as sum / weight.
+    statistics: name → (sum, weight); logged as sum / weight.
+    record: name → array, only for the names in `context.record`; a stack adds the position.
+    replay: integers that a reversible backward pass must reuse.
+    """
+
+    losses: dict[str, tuple[Array, Array]] = dataclasses.field(default_factory=dict)
+    statistics: dict[str, tuple[Array, Array]] = dataclasses.field(default_factory=dict)
+    record: dict[str, Any] = dataclasses.field(default_factory=dict)
+    replay: dict[str, Array] = dataclasses.field(default_factory=dict)
+
+
+def add_sums(left: dict, right: dict) -> dict:
+    """name → (sum, weight) of both, added where a name stands in both."""
+    both = dict(left)
+    for name, pair in right.items():
+        both[name] = tuple(a + b for a, b in zip(both[name], pair, strict=True)) if name in both else pair
+    return both

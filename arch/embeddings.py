@@ -1,0 +1,178 @@
+"""Token embeddings (plain, factorised, adaptive) and what tells positions apart."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from arch.context import Context
+from arch.layers import Projection, dropout
+from arch.registry import ConfigurationError, Registry
+
+POSITIONS = ("sinusoidal", "learned", "rotary", "none")
+# What `model.embedding` says beside the options of its kind.
+SURROUNDINGS = {"positions": "sinusoidal", "scale": True, "rotary_base": 10000.0}
+
+embeddings = Registry("embedding")
+
+
+def table(rows: int, width: int, std: float, rngs: nnx.Rngs) -> nnx.Param:
+    """A table of normal entries; std 0 stands for 1/√width."""
+    return nnx.Param(jax.random.normal(rngs.params(), (rows, width)) * (std or width**-0.5))
+
+
+@embeddings.register("plain")
+class Plain(nnx.Module):
+    """One table of vocabulary × width, which a tied head reads as its matrix."""
+
+    def __init__(self, vocabulary: int, width: int, *, init_std=0.0, rngs: nnx.Rngs):
+        self.table = table(vocabulary, width, init_std, rngs)
+
+    def __call__(self, ids: Int[Array, "..."]) -> Float[Array, "... width"]:
+        return self.table[...][ids]
+
+    def logits(self, x: Float[Array, "rows width"]) -> Float[Array, "rows vocabulary"]:
+        return x @ self.table[...].astype(x.dtype).T
+
+    def flops(self) -> int:
+        return 0
+
+
+@embeddings.register("factorised")
+class Factorised(nnx.Module):
+    """vocabulary × size, then size × width (Lan et al. 2019, §3.1); a tied head goes back through
+    a projection of its own to `size`, then through the table."""
+
+    def __init__(self, vocabulary: int, width: int, *, size=128, init_std=0.0, rngs: nnx.Rngs):
+        if size < 1:
+            raise ConfigurationError(f"embedding.size={size}: allowed is 1 or more")
+        self.table = table(vocabulary, size, init_std, rngs)
+        self.project = Projection(size, width, init_std=init_std, rngs=rngs)
+        self.back = Projection(width, size, init_std=init_std, rngs=rngs)
+
+    def __call__(self, ids: Int[Array, "..."]) -> Float[Array, "... width"]:
+        return self.project(self.table[...][ids])
+
+    def logits(self, x: Float[Array, "rows width"]) -> Float[Array, "rows vocabulary"]:
+        return self.back(x) @ self.table[...].astype(x.dtype).T
+
+    def flops(self) -> int:
+        """Forward FLOPs a token of the projection in."""
+        return 2 * math.prod(self.project.kernel.shape)
+
+
+@embeddings.register("adaptive")
+class Adaptive(nnx.Module):
+    """Adaptive input (Baevski and Auli 2019): band i of the vocabulary, between two cutoffs, has
+    embeddings of width / factorⁱ and a projection to width, the first band too."""
+
+    def __init__(
+        self, vocabulary: int, width: int, *, cutoffs=(20000, 60000), factor=4, rngs: nnx.Rngs
+    ):
+        edges = (0, *cutoffs, vocabulary)
+        if any(low >= high for low, high in itertools.pairwise(edges)):
+            raise ConfigurationError(
+                f"embedding.cutoffs={cutoffs}: they must rise between 0 and the vocabulary, {vocabulary}"
+            )
+        if width % factor ** len(cutoffs):
+            raise ConfigurationError(
+                f"embedding.factor={factor}: width {width} is not a multiple of "
+                f"factor^{len(cutoffs)} = {factor ** len(cutoffs)}, which the last band is divided by"
+            )
+        self.edges = edges
+        widths = [width // factor**band for band in range(len(edges) - 1)]
+        sizes = [high - low for low, high in itertools.pairwise(edges)]
+        self.tables = nnx.List(
+            [table(n, w, 0.0, rngs) for n, w in zip(sizes, widths, strict=True)]
+        )
+        self.projections = nnx.List([Projection(w, width, bias=False, rngs=rngs) for w in widths])
+
+    def __call__(self, ids: Int[Array, "..."]) -> Float[Array, "... width"]:
+        total = jnp.zeros(())
+        for low, high, rows, project in zip(
+            self.edges[:-1], self.edges[1:], self.tables, self.projections, strict=True
+        ):
+            inside = (ids >= low) & (ids < high)
+            x = project(rows[...][jnp.clip(ids - low, 0, high - low - 1)])
+            total = total + jnp.where(inside[..., None], x, 0.0)
+        return total
+
+    def flops(self) -> int:
+        """Forward FLOPs a token: every band's projection is computed for every token."""
+        return sum(2 * math.prod(p.kernel.shape) for p in self.projections)
+
+
+class Embedding(nnx.Module):
+    """Tokens, times √width where `scale` says so, plus positions, then dropout.
+
+    Args:
+        tokens: the built kind's constructor, called with rngs.
+        positions: sinusoidal | learned (up to max_length) | rotary (nothing is added here, the
+            attention turns its queries and keys) | none.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        width: int,
+        max_length: int,
+        *,
+        kind: str,
+        positions: str,
+        scale: bool,
+        rotary_base: float,
+        rngs: nnx.Rngs,
+        **options,
+    ):
+        if positions not in POSITIONS:
+            raise ConfigurationError(
+                f"model.embedding.positions={positions!r}: allowed are {', '.join(POSITIONS)}"
+            )
+        self.width, self.max_length, self.positions = width, max_length, positions
+        self.factor = math.sqrt(width) if scale else 1.0
+        self.rotary_base = rotary_base if positions == "rotary" else 0.0
+        self.tokens = embeddings.get(kind, "model.embedding.kind")(
+            vocabulary, width, **options, rngs=rngs
+        )
+        learned = positions == "learned"
+        self.learned = table(max_length, width, options.get("init_std", 0.0), rngs) if learned else None
+
+    def __call__(
+        self, ids: Int[Array, "batch length"], context: Context, dtype: jnp.dtype
+    ) -> Float[Array, "batch length width"]:
+        x = self.tokens(ids) * self.factor
+        where = context.positions
+        if where is None:
+            where = jnp.arange(ids.shape[1])[None]
+        signal = self.signal(where)
+        if signal is not None:
+            x = x + signal
+        x = x.astype(dtype)
+        if context.train and context.has_dropout:
+            x = dropout(x, context.dropout, context.key_for("embedding"))
+        return x
+
+    def signal(self, positions: Int[Array, "batch length"]) -> Array | None:
+        """What is added at these positions, (batch, length, width); None for nothing."""
+        if self.positions == "sinusoidal":
+            return sinusoid(positions, self.width)
+        if self.positions == "learned":
+            if positions.shape[1] > self.max_length:
+                raise ConfigurationError(
+                    f"length {positions.shape[1]} exceeds the {self.max_length} learned positions"
+                )
+            return self.learned[...][positions]
+        return None
+
+
+def sinusoid(positions: Int[Array, "batch length"], width: int) -> Float[Array, "batch length width"]:
+    """Sines in the first half of the channels, cosines in the second, of wavelengths 2π to
+    10000 · 2π (Vaswani et al. 2017, §3.5, in the arrangement of the reference codes)."""
+    half = width // 2
+    frequency = jnp.exp(-jnp.arange(half) * (math.log(10000.0) / max(half - 1, 1)))
+    angle = positions[..., None].astype(jnp.float32) * frequency
+    signal = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
+    return jnp.pad(signal, ((0, 0), (0, 0), (0, width - 2 * half)))

@@ -1,0 +1,171 @@
+"""From the last hidden state to log-probabilities of tokens, in float32 and in slices.
+
+`score` never keeps the logits of more than `chunk` positions: what leaves it is three numbers a
+position. `logits` gives them in full, for generation and for parity tests.
+"""
+
+import dataclasses
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from arch.context import Context
+from arch.embeddings import Adaptive
+from arch.layers import Projection, dropout
+from arch.registry import ConfigurationError, Registry
+
+heads = Registry("head")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """Of each position: log p(target) and the mean over the vocabulary of log p, in nats, and the
+    most probable token."""
+
+    target: Float[Array, "batch length"]
+    mean: Float[Array, "batch length"]
+    best: Int[Array, "batch length"]
+
+
+def score(
+    head, tokens, x: Float[Array, "batch length width"], targets: Int[Array, "batch length"], context
+) -> Score:
+    """The head's score of targets, `head.chunk` positions at a time (0: all at once)."""
+    rows, wanted = x.reshape(-1, x.shape[-1]), targets.reshape(-1)
+    chunk = head.chunk
+    if not chunk or rows.shape[0] <= chunk:
+        result = head.score_rows(tokens, rows, wanted, context)
+    else:
+        pad = -rows.shape[0] % chunk
+        rows = jnp.pad(rows, ((0, pad), (0, 0))).reshape(-1, chunk, x.shape[-1])
+        wanted = jnp.pad(wanted, (0, pad)).reshape(-1, chunk)
+
+        @jax.checkpoint
+        def part(index, rows, wanted):
+            return head.score_rows(tokens, rows, wanted, context.at(index))
+
+        result = jax.lax.map(lambda inputs: part(*inputs), (jnp.arange(len(rows)), rows, wanted))
+        result = jax.tree.map(lambda a: a.reshape(-1)[: targets.size], result)
+    return jax.tree.map(lambda a: a.reshape(targets.shape), result)
+
+
+def picked(values: Float[Array, "rows n"], index: Int[Array, "rows"]) -> Float[Array, "rows"]:
+    """values[i, index[i]] as a masked sum: its gradient is elementwise, where a gather's is a
+    scatter."""
+    chosen = jnp.arange(values.shape[1])[None] == index[:, None]
+    return jnp.sum(jnp.where(chosen, values, 0.0), axis=1)
+
+
+@heads.register("softmax")
+class Softmax(nnx.Module):
+    """log softmax(x E ᵀ + b).
+
+    Args:
+        tie: E is the token table (Press and Wolf 2017), through its own map back where it is
+            factorised; else a matrix of the head's own.
+        bias: b is there.
+        chunk: positions scored at a time; 0 for all at once.
+    """
+
+    def __init__(self, vocabulary, width, tokens, *, tie=True, bias=False, chunk=0, rngs: nnx.Rngs):
+        if tie and not hasattr(tokens, "logits"):
+            raise ConfigurationError(
+                "head.kind='softmax' cannot tie an adaptive embedding; use head.kind='adaptive'"
+            )
+        if chunk < 0:
+            raise ConfigurationError(f"head.chunk={chunk}: allowed is 0 (all at once) or more")
+        self.width, self.vocabulary, self.chunk, self.tie = width, vocabulary, chunk, tie
+        own = not tie
+        self.matrix = Projection(width, vocabulary, bias=False, rngs=rngs) if own else None
+        self.bias = nnx.Param(jnp.zeros((vocabulary,))) if bias else None
+
+    def logits(self, tokens, x: Float[Array, "rows width"]) -> Float[Array, "rows vocabulary"]:
+        y = (self.matrix(x) if self.matrix is not None else tokens.logits(x)).astype(jnp.float32)
+        return y if self.bias is None else y + self.bias[...][None]
+
+    def score_rows(self, tokens, rows, targets, context: Context) -> Score:
+        logits = self.logits(tokens, rows)
+        normaliser = jax.nn.logsumexp(logits, axis=-1)
+        return Score(
+            target=picked(logits, targets) - normaliser,
+            mean=jnp.mean(logits, axis=-1) - normaliser,
+            best=jnp.argmax(logits, axis=-1),
+        )
+
+    def flops(self, tokens) -> int:
+        """Forward FLOPs a token."""
+        if self.matrix is not None or not hasattr(tokens, "back"):
+            return 2 * self.width * self.vocabulary
+        size = tokens.table.shape[1]
+        return 2 * size * (self.width + self.vocabulary)
+
+
+@heads.register("adaptive")
+class AdaptiveSoftmax(nnx.Module):
+    """Adaptive softmax (Grave et al. 2017) tied to an adaptive input (Baevski and Auli 2019).
+
+    log p(w) is the head's log p(w) in the first band, and log p(band) + log p(w | band) beyond;
+    tables and projections are the embedding's, only the class scores are the head's own.
+
+    Args:
+        tail_dropout: rate on the projected input of the tail bands.
+        chunk: positions scored at a time; 0 for all at once.
+    """
+
+    def __init__(self, vocabulary, width, tokens, *, tail_dropout=0.0, chunk=0, rngs: nnx.Rngs):
+        if not isinstance(tokens, Adaptive):
+            raise ConfigurationError("head.kind='adaptive' is tied to embedding.kind='adaptive' only")
+        if not 0 <= tail_dropout < 1:
+            raise ConfigurationError(f"head.tail_dropout={tail_dropout}: allowed is 0 <= rate < 1")
+        self.width, self.vocabulary, self.chunk, self.edges = width, vocabulary, chunk, tokens.edges
+        self.tail_dropout = tail_dropout
+        self.classes = Projection(width, len(tokens.edges) - 2, bias=False, rngs=rngs)
+
+    def _bands(self, tokens, rows, context: Context | None):
+        """log p of the head (first band, then the tails as classes) and of each tail's words."""
+        first = rows @ tokens.tables[0][...].astype(rows.dtype).T
+        top = jnp.concatenate([first, self.classes(rows)], axis=-1).astype(jnp.float32)
+        yield jax.nn.log_softmax(top, axis=-1)
+        for band in range(1, len(self.edges) - 1):
+            x = rows @ tokens.projections[band].kernel[...].astype(rows.dtype).T
+            if context is not None and context.train and self.tail_dropout:
+                x = dropout(x, self.tail_dropout, context.key_for(f"tail{band}"))
+            logits = x @ tokens.tables[band][...].astype(x.dtype).T
+            yield jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+
+    def logits(self, tokens, x: Float[Array, "rows width"]) -> Float[Array, "rows vocabulary"]:
+        """log-probabilities, which are logits as good as any."""
+        top, *tails = self._bands(tokens, x, None)
+        size = self.edges[1]
+        joined = [tail + top[:, size + i, None] for i, tail in enumerate(tails)]
+        return jnp.concatenate([top[:, :size], *joined], axis=-1)
+
+    def score_rows(self, tokens, rows, targets, context: Context) -> Score:
+        top, *tails = self._bands(tokens, rows, context)
+        size = self.edges[1]
+        total = picked(top[:, :size], targets)
+        mass = top[:, :size].sum(-1)
+        values, best = top[:, :size].max(-1), top[:, :size].argmax(-1)
+        for i, (tail, (low, high)) in enumerate(
+            zip(tails, itertools.pairwise(self.edges[1:]), strict=True)
+        ):
+            band = top[:, size + i]
+            inside = (targets >= low) & (targets < high)
+            total = total + jnp.where(inside, band + picked(tail, targets - low), 0.0)
+            mass = mass + (high - low) * band + tail.sum(-1)
+            value = band + tail.max(-1)
+            best = jnp.where(value > values, low + tail.argmax(-1), best)
+            values = jnp.maximum(values, value)
+        return Score(target=total, mean=mass / self.vocabulary, best=best)
+
+    def flops(self, tokens) -> int:
+        """Forward FLOPs a token."""
+        products = [tokens.tables[0], self.classes.kernel]
+        for band in range(1, len(self.edges) - 1):
+            products += [tokens.tables[band], tokens.projections[band].kernel]
+        return sum(2 * math.prod(p.shape) for p in products)

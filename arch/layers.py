@@ -1,0 +1,73 @@
+"""The few parts that sublayers, stacks, embeddings and heads share: projection, norm, dropout."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from arch.registry import ConfigurationError
+
+NORMS = ("layer", "rms")
+
+
+def kernel_initializer(std: float) -> jax.nn.initializers.Initializer:
+    """Normal of the given standard deviation; 0 stands for Glorot's uniform."""
+    if std < 0:
+        raise ConfigurationError(f"init_std={std}: a standard deviation is at least 0 (0: Glorot)")
+    return jax.nn.initializers.normal(std) if std else jax.nn.initializers.glorot_uniform()
+
+
+class Projection(nnx.Module):
+    """y = x W + b over the last axis, computed in x's dtype with float32 parameters.
+
+    The product is taken in two dimensions: on CPU, XLA runs a (batch · length, width) product at
+    the machine's speed and a three-dimensional one well below it.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, bias=True, init_std=0.0, rngs: nnx.Rngs):
+        self.kernel = nnx.Param(kernel_initializer(init_std)(rngs.params(), (inputs, outputs)))
+        self.bias = nnx.Param(jnp.zeros((outputs,))) if bias else None
+
+    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
+        kernel = self.kernel[...].astype(x.dtype)
+        y = x.reshape(-1, kernel.shape[0]) @ kernel
+        if self.bias is not None:
+            y = y + self.bias[...].astype(x.dtype)[None]
+        return y.reshape(*x.shape[:-1], kernel.shape[1])
+
+
+def norm(kind: str, width: int, epsilon: float, rngs: nnx.Rngs) -> nnx.Module:
+    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019), statistics in float32."""
+    if kind == "layer":
+        return nnx.LayerNorm(width, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
+    if kind == "rms":
+        return nnx.RMSNorm(width, epsilon=epsilon, rngs=rngs)
+    raise ConfigurationError(f"norm kind {kind!r}: allowed are {', '.join(NORMS)}")
+
+
+def dropout(x: Array, rate: Float[Array, ""] | float, key: Key[Array, ""]) -> Array:
+    """x with elements dropped at `rate` (resolution 2⁻¹⁶) and the others scaled by 1 / (1 - rate).
+
+    The rate may be traced, so that a sweep over it is one program.
+    """
+    threshold = jnp.round(jnp.asarray(rate, jnp.float32) * 65536)
+    keep = jax.random.bits(key, x.shape, jnp.uint16) >= threshold.astype(jnp.uint32)
+    return jnp.where(keep, x * (65536 / (65536 - threshold)).astype(x.dtype), jnp.zeros((), x.dtype))
+
+
+def product_flops(rows: int, inputs: int, outputs: int) -> int:
+    """FLOPs of a (rows, inputs) × (inputs, outputs) product, a multiply-add counted as two."""
+    return 2 * rows * inputs * outputs
+
+
+def divide(value: int, by: int, field: str, of: str) -> int:
+    """value / by where it is whole; else an error that lists the nearest divisors."""
+    if by < 1 or value % by:
+        divisors = [d for d in range(1, value + 1) if value % d == 0]
+        near = sorted(sorted(divisors, key=lambda d: abs(math.log(d / max(by, 1))))[:4])
+        raise ConfigurationError(
+            f"{field}={by} does not divide {of}={value}; near it do {', '.join(map(str, near))}"
+        )
+    return value // by

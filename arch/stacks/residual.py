@@ -1,0 +1,87 @@
+"""What surrounds a sublayer: norm, scale, dropout and the residual sum, written once.
+
+    pre    x + F(norm(x))                 Xiong et al. 2020
+    post   norm(x + F(x))                 Vaswani et al. 2017
+    peri   x + norm(F(norm(x)))           Kim et al. 2025
+    none   x + F(x)
+"""
+
+from collections.abc import Mapping
+
+from flax import nnx
+from jaxtyping import Array, Float
+
+from arch.context import Context, Extras
+from arch.layers import dropout, norm
+from arch.registry import ConfigurationError, sublayers
+
+PLACEMENTS = ("pre", "post", "peri", "none")
+# What a letter's binding says of its surroundings, beside the options of its kind.
+SURROUNDINGS = {"scale": 1.0, "dropout": -1.0, "norm": ""}
+
+
+def check_placement(placement: str, field: str) -> str:
+    if placement not in PLACEMENTS:
+        raise ConfigurationError(f"{field}={placement!r}: allowed are {', '.join(PLACEMENTS)}")
+    return placement
+
+
+class Branch(nnx.Module):
+    """A letter: a sublayer with its norms. `branch` is what is added, `combine` adds it.
+
+    Args:
+        binding: the letter's configuration: kind and its options, and of its surroundings
+            `scale` (of the branch; macaron's half is 0.5), `dropout` (negative: the model's
+            rate) and `norm` (empty: the stack's placement).
+    """
+
+    def __init__(
+        self,
+        width: int,
+        binding: Mapping,
+        *,
+        placement: str,
+        norm_kind: str,
+        epsilon: float,
+        rngs: nnx.Rngs,
+    ):
+        options = {k: v for k, v in binding.items() if k not in ("kind", *SURROUNDINGS)}
+        self.sublayer = sublayers.get(binding["kind"])(width, **options, rngs=rngs)
+        self.placement = check_placement(binding["norm"] or placement, "norm")
+        self.own_residual = getattr(self.sublayer, "own_residual", False)
+        self.scale, self.rate = binding["scale"], binding["dropout"]
+        before, after = self.placement in ("pre", "peri"), self.placement in ("post", "peri")
+        self.norm_before = norm(norm_kind, width, epsilon, rngs) if before else None
+        self.norm_after = norm(norm_kind, width, epsilon, rngs) if after else None
+
+    def branch(
+        self, x: Float[Array, "batch length width"], context: Context
+    ) -> tuple[Float[Array, "batch length width"], Extras]:
+        """norm → F → norm → scale → dropout, in x's dtype."""
+        inner = x if self.norm_before is None else self.norm_before(x).astype(x.dtype)
+        y = self.sublayer(inner, context)
+        y, extras = y if isinstance(y, tuple) else (y, Extras())
+        if self.placement == "peri":
+            y = self.norm_after(y).astype(x.dtype)
+        if self.scale != 1.0:
+            y = y * self.scale
+        if context.train and self.drops(context):
+            rate = context.dropout if self.rate < 0 else self.rate
+            y = dropout(y, rate, context.key_for("residual"))
+        return y, extras
+
+    def drops(self, context: Context) -> bool:
+        return context.has_dropout if self.rate < 0 else self.rate > 0
+
+    def combine(self, x: Array, y: Float[Array, "batch length width"]) -> Array:
+        """x + y, normalised after the sum where the placement is post."""
+        total = y if self.own_residual else x + y
+        if self.placement == "post":
+            total = self.norm_after(total).astype(x.dtype)
+        return total
+
+    def __call__(self, x: Array, context: Context) -> tuple[Array, Extras]:
+        y, extras = self.branch(x, context)
+        return self.combine(x, y), extras
+
+

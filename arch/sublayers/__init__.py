@@ -1,0 +1,9 @@
+"""Sublayers, one file a kind: a map from a sequence to a sequence, without residual or norm.
+
+To add one: a file here with a class decorated by `@sublayers.register('kind')`, imported below.
+A file outside the package does as well: name it in the configuration's `plugins`.
+"""
+
+from arch.sublayers import attention, feed_forward
+
+__all__ = ["attention", "feed_forward"]

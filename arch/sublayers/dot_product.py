@@ -1,0 +1,196 @@
+"""Scaled dot-product attention, by the path that suits the machine.
+
+plain   scores in memory; batched over (batch · heads), the form XLA's CPU products run fastest.
+blocks  causal self-attention a block of queries at a time, over only the keys that block may see,
+        with a backward pass that keeps the logsumexp alone (Dao et al. 2022, in plain JAX).
+cudnn   the fused kernel of `jax.nn.dot_product_attention`, bfloat16 on NVIDIA GPUs.
+auto    cudnn where it can run, else blocks where it can, else plain.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from arch.layers import dropout as drop
+from arch.registry import ConfigurationError
+
+PATHS = ("auto", "plain", "blocks", "cudnn")
+BLOCK = 128
+MASKED = -1e30
+
+
+def check(path: str, head_width: int, dropout: float) -> None:
+    """Refuse at configuration time what the path cannot do."""
+    if path not in PATHS:
+        raise ConfigurationError(f"path={path!r}: allowed are {', '.join(PATHS)}")
+    if path in ("blocks", "cudnn") and dropout:
+        raise ConfigurationError(f"path={path!r} has no attention_dropout (it is {dropout}); use 'plain'")
+    if path == "cudnn":
+        if jax.default_backend() != "gpu":
+            raise ConfigurationError(f"path='cudnn' needs an NVIDIA GPU, this is {jax.default_backend()}")
+        if head_width % 8 or head_width > 128:
+            raise ConfigurationError(
+                f"path='cudnn' takes head widths that are multiples of 8 up to 128, not {head_width}"
+            )
+
+
+def attend(
+    q: Float[Array, "batch queries heads width"],
+    k: Float[Array, "batch keys kv_heads width"],
+    v: Float[Array, "batch keys kv_heads width"],
+    *,
+    causal: bool,
+    window: int,
+    mask: Bool[Array, "batch keys"] | None,
+    dropout: tuple[float, Key[Array, ""]] | None,
+    want_weights: bool,
+    path: str,
+) -> tuple[Float[Array, "batch queries heads width"], Array | None]:
+    """softmax(q kᵀ / √width) v, and the weights (batch, heads, queries, keys) when wanted.
+
+    `mask` is True at keys that may be seen; a query without any such key gets uniform weights.
+    """
+    chosen = choose(path, q, k, causal, window, mask, dropout is not None or want_weights)
+    if chosen == "cudnn":
+        sides = {"local_window_size": (window - 1, 0 if causal else window - 1)} if window else {}
+        keys = None if mask is None else mask[:, None, None, :]
+        return (
+            jax.nn.dot_product_attention(
+                q, k, v, mask=keys, is_causal=causal, implementation="cudnn", **sides
+            ),
+            None,
+        )
+    if chosen == "blocks":
+        return blocks(q, k, v, window), None
+    return plain(q, k, v, causal, window, mask, dropout, want_weights)
+
+
+def choose(path, q, k, causal, window, mask, needs_weights: bool) -> str:
+    """The path that `auto` stands for here; static, so the choice is part of the program."""
+    if needs_weights:
+        return "plain"
+    if path != "auto":
+        if path == "blocks" and not (causal and mask is None):
+            raise ConfigurationError("path='blocks' is for causal self-attention without a mask")
+        return path
+    width = q.shape[-1]
+    if jax.default_backend() == "gpu" and q.dtype == jnp.bfloat16 and width % 8 == 0 and width <= 128:
+        return "cudnn"
+    if causal and mask is None and q.shape[1] == k.shape[1] and q.shape[1] >= 2 * BLOCK:
+        return "blocks"
+    return "plain"
+
+
+def plain(q, k, v, causal, window, mask, dropout, want_weights):
+    """The textbook form. Query heads of one key head are folded into its rows."""
+    batch, queries, heads, width = q.shape
+    keys, kv_heads = k.shape[1], k.shape[2]
+    group = heads // kv_heads
+    scores = _rows(q, kv_heads) @ _rows(k, kv_heads).swapaxes(-1, -2)
+    scores = scores.astype(jnp.float32) * (1 / math.sqrt(width))
+    scores = scores.reshape(batch, heads, queries, keys)
+    allowed = visible(jnp.arange(queries), jnp.arange(keys), causal, window)
+    if allowed is not None:
+        scores = jnp.where(allowed[None, None], scores, MASKED)
+    if mask is not None:
+        scores = jnp.where(mask[:, None, None, :], scores, MASKED)
+    weights = jax.nn.softmax(scores, axis=-1)
+    applied = weights if dropout is None else drop(weights, *dropout)
+    applied = applied.astype(v.dtype).reshape(batch * kv_heads, group * queries, keys)
+    y = applied @ _rows(v, kv_heads)
+    y = y.reshape(batch, heads, queries, width).swapaxes(1, 2)
+    return y, weights if want_weights else None
+
+
+def visible(queries: Array, keys: Array, causal: bool, window: int) -> Bool[Array, "q k"] | None:
+    """Which key positions each query position may see; None where it is all."""
+    ahead = keys[None, :] - queries[:, None]
+    limits = []
+    if causal:
+        limits.append(ahead <= 0)
+    if window:
+        limits.append(jnp.abs(ahead) < window)
+    return functools.reduce(jnp.logical_and, limits) if limits else None
+
+
+def _rows(x: Float[Array, "batch length heads width"], kv_heads: int) -> Array:
+    """(batch · kv_heads, group · length, width)."""
+    batch, length, heads, width = x.shape
+    return x.swapaxes(1, 2).reshape(batch * kv_heads, heads // kv_heads * length, width)
+
+
+def _spans(length: int, window: int) -> list[tuple[int, int, int]]:
+    """(first key, first query, end) of each block of queries."""
+    spans = []
+    for start in range(0, length, BLOCK):
+        first = max(0, start - window + 1) if window else 0
+        spans.append((first, start, min(start + BLOCK, length)))
+    return spans
+
+
+def blocks(q, k, v, window: int):
+    """Causal self-attention by blocks of queries: keys after a block are never touched."""
+    batch, length, heads, width = q.shape
+    kv_heads = k.shape[2]
+    folded = (batch * kv_heads, heads // kv_heads, length, width)
+    q = q.swapaxes(1, 2).reshape(folded)
+    k, v = _rows(k, kv_heads), _rows(v, kv_heads)
+    y = _blocks(q, k, v, window)
+    return y.reshape(batch, heads, length, width).swapaxes(1, 2)
+
+
+def _block_scores(q, k, span, window):
+    first, start, end = span
+    rows = q[:, :, start:end]
+    scores = jnp.einsum("bgqd,bkd->bgqk", rows, k[:, first:end], preferred_element_type=jnp.float32)
+    allowed = visible(jnp.arange(start, end), jnp.arange(first, end), True, window)
+    return jnp.where(allowed[None, None], scores * (1 / math.sqrt(q.shape[-1])), MASKED)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _blocks(q, k, v, window):
+    return _blocks_forward(q, k, v, window)[0]
+
+
+def _blocks_forward(q, k, v, window):
+    outputs, normalisers = [], []
+    for span in _spans(q.shape[2], window):
+        first, _, end = span
+        scores = _block_scores(q, k, span, window)
+        top = jnp.max(scores, axis=-1, keepdims=True)
+        weights = jnp.exp(scores - top)
+        total = jnp.sum(weights, axis=-1, keepdims=True)
+        y = jnp.einsum("bgqk,bkd->bgqd", weights.astype(v.dtype), v[:, first:end])
+        outputs.append(y / total.astype(v.dtype))
+        normalisers.append(top + jnp.log(total))
+    y = jnp.concatenate(outputs, axis=2)
+    return y, (q, k, v, y, jnp.concatenate(normalisers, axis=2))
+
+
+def _blocks_backward(window, saved, dy):
+    q, k, v, y, normaliser = saved
+    scale = 1 / math.sqrt(q.shape[-1])
+    # rowsum(dP · P) = rowsum(dy · y), Dao et al. 2022, §B.2
+    inner = jnp.sum(dy.astype(jnp.float32) * y.astype(jnp.float32), axis=-1, keepdims=True)
+    dq, dk, dv = [], jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
+    for span in _spans(q.shape[2], window):
+        first, start, end = span
+        rows = slice(start, end)
+        weights = jnp.exp(_block_scores(q, k, span, window) - normaliser[:, :, rows])
+        block = dy[:, :, rows]
+        dv_block = jnp.einsum("bgqk,bgqd->bkd", weights.astype(dy.dtype), block)
+        dweights = jnp.einsum(
+            "bgqd,bkd->bgqk", block, v[:, first:end], preferred_element_type=jnp.float32
+        )
+        dscores = (weights * (dweights - inner[:, :, rows]) * scale).astype(q.dtype)
+        dq.append(jnp.einsum("bgqk,bkd->bgqd", dscores, k[:, first:end]))
+        dk_block = jnp.einsum("bgqk,bgqd->bkd", dscores, q[:, :, rows])
+        dk = dk.at[:, first:end].add(dk_block.astype(jnp.float32))
+        dv = dv.at[:, first:end].add(dv_block.astype(jnp.float32))
+    return jnp.concatenate(dq, axis=2), dk.astype(k.dtype), dv.astype(v.dtype)
+
+
+_blocks.defvjp(_blocks_forward, _blocks_backward)

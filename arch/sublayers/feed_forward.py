@@ -1,0 +1,81 @@
+"""Position-wise feed-forward networks (Vaswani et al. 2017, §3.3) and their gated kind."""
+
+import functools
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from arch.context import Context
+from arch.layers import Projection, dropout, product_flops
+from arch.registry import ConfigurationError, sublayers
+
+ACTIVATIONS = {
+    "relu": jax.nn.relu,
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
+    "silu": jax.nn.silu,
+}
+GATED = {"swiglu": jax.nn.silu, "geglu": functools.partial(jax.nn.gelu, approximate=False)}
+
+
+@sublayers.register("feed_forward")
+class FeedForward(nnx.Module):
+    """y = W₂ φ(W₁ x + b₁) + b₂; gated (Shazeer 2020): y = W₂ (φ(W₁ x + b₁) · (W₃ x + b₃)) + b₂.
+
+    Args:
+        width: of the input and the output.
+        expand: the inner width in multiples of width, rounded.
+        inner_width: the inner width itself; 0 stands for expand · width.
+        activation: relu | gelu (exact) | gelu_tanh | silu, or gated: swiglu | geglu, which has a
+            third matrix: at expand 8/3 it has the parameters of the others at 4.
+        bias: biases on the projections.
+        activation_dropout: rate on the inner activations.
+        init_std: of the kernels; 0 is Glorot's uniform.
+    """
+
+    causal = True
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        expand=4.0,
+        inner_width=0,
+        activation="relu",
+        bias=True,
+        activation_dropout=0.0,
+        init_std=0.0,
+        rngs: nnx.Rngs,
+    ):
+        if activation not in ACTIVATIONS and activation not in GATED:
+            raise ConfigurationError(
+                f"activation={activation!r}: allowed are {', '.join([*ACTIVATIONS, *GATED])}"
+            )
+        if not 0 <= activation_dropout < 1:
+            raise ConfigurationError(f"activation_dropout={activation_dropout}: allowed is 0 <= rate < 1")
+        inner = inner_width or round(expand * width)
+        if inner < 1:
+            raise ConfigurationError(f"expand={expand}, inner_width={inner_width}: no inner width is left")
+        self.width, self.inner_width, self.activation = width, inner, activation
+        self.activation_dropout = activation_dropout
+        self.input = Projection(width, inner, bias=bias, init_std=init_std, rngs=rngs)
+        gated = activation in GATED
+        self.gate = Projection(width, inner, bias=bias, init_std=init_std, rngs=rngs) if gated else None
+        self.output = Projection(inner, width, bias=bias, init_std=init_std, rngs=rngs)
+
+    def __call__(
+        self, x: Float[Array, "batch length width"], context: Context
+    ) -> Float[Array, "batch length width"]:
+        if self.gate is None:
+            y = ACTIVATIONS[self.activation](self.input(x))
+        else:
+            y = GATED[self.activation](self.gate(x)) * self.input(x)
+        if context.train and self.activation_dropout:
+            y = dropout(y, self.activation_dropout, context.key_for("activation"))
+        return self.output(y)
+
+    def flops(self, length: int) -> int:
+        """Forward FLOPs of one sequence."""
+        matrices = 2 if self.gate is None else 3
+        return matrices * product_flops(length, self.width, self.inner_width)

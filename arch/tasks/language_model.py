@@ -1,0 +1,199 @@
+"""Language modelling: the next token of a stream, its perplexity by window and stride."""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from arch.context import Context
+from arch.data import permutation, tokenizers
+from arch.data.dataset import Dataset, load
+from arch.registry import ConfigurationError, tasks
+
+SAMPLING = ("permutation", "uniform")
+
+
+class Batch(NamedTuple):
+    inputs: Int[Array, "batch length"]
+    targets: Int[Array, "batch length"]
+    weights: Float[Array, "batch length"]
+
+
+class Windows(NamedTuple):
+    """Where evaluation windows start, and which of their targets count."""
+
+    starts: Int[np.ndarray, "n"]
+    first: Int[np.ndarray, "n"]  # the first target that counts
+    end: Int[np.ndarray, "n"]  # the first that no longer does
+
+
+@tasks.register("language_model")
+class LanguageModel:
+    """p(tokenᵢ | the tokens before it in its window), over the corpus as one stream.
+
+    Args:
+        corpus: a name of `arch.data.corpora`, or file:PATH.
+        tokenizer: bytes | characters | words | words:N | bpe:N.
+        length: tokens of a training sequence.
+        vocabulary: size of the token table; 0 is the tokenizer's own. A larger one leaves rows
+            unused (fairseq pads WikiText-103's 267,735 words to 267,744) and makes parameters
+            known without the corpus.
+        sampling: permutation (each epoch is every block once, in an order of its own) | uniform
+            (any offset).
+        resident_bytes: token arrays up to this size live on the device; larger ones are read from
+            a memory map.
+    """
+
+    metric = "perplexity"
+
+    def __init__(
+        self,
+        *,
+        corpus="stdlib",
+        tokenizer="bytes",
+        length=128,
+        vocabulary=0,
+        sampling="permutation",
+        resident_bytes=1 << 30,
+    ):
+        if sampling not in SAMPLING:
+            raise ConfigurationError(f"task.sampling={sampling!r}: allowed are {', '.join(SAMPLING)}")
+        if length < 1:
+            raise ConfigurationError(f"task.length={length}: allowed is 1 or more")
+        try:
+            self._fixed_size = tokenizers.fixed_size(tokenizer)
+        except ValueError as error:
+            raise ConfigurationError(f"task.tokenizer={tokenizer!r}: {error}") from None
+        self.corpus, self.tokenizer_name, self.length = corpus, tokenizer, length
+        self.sampling, self.resident_bytes = sampling, resident_bytes
+        self._vocabulary = vocabulary
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """The tokenised corpus; raises ConfigurationError where it cannot serve this task."""
+        try:
+            dataset = load(self.corpus, self.tokenizer_name)
+        except ValueError as error:
+            raise ConfigurationError(f"task.corpus={self.corpus!r}: {error}") from None
+        for split, tokens in dataset.splits.items():
+            least = self.length + 1 if split == "train" else 2
+            if len(tokens.ids) < least:
+                raise ConfigurationError(
+                    f"task.length={self.length}: the {split} split of {self.corpus!r} has "
+                    f"{len(tokens.ids)} tokens, and {least} are needed"
+                )
+        if self._vocabulary and self._vocabulary < dataset.tokenizer.size:
+            raise ConfigurationError(
+                f"task.vocabulary={self._vocabulary}: the tokenizer {self.tokenizer_name!r} has "
+                f"{dataset.tokenizer.size} tokens; 0 takes its size"
+            )
+        return dataset
+
+    @property
+    def vocabulary(self) -> int:
+        return self._vocabulary or self._fixed_size or self.dataset.tokenizer.size
+
+    @property
+    def max_length(self) -> int:
+        return self.length
+
+    @property
+    def streamed(self) -> bool:
+        """The training tokens are read from a memory map, a batch at a time."""
+        return self.dataset.splits["train"].ids.nbytes > self.resident_bytes
+
+    @property
+    def tokens_per_sequence(self) -> int:
+        return self.length
+
+    # Training: indices are pure in (key, step), gathering is the same on device and host.
+
+    def indices(self, key: Key[Array, ""], step: Int[Array, ""], batch: int) -> Int[Array, "batch"]:
+        """Which blocks (or offsets, where uniform) the step trains on."""
+        size = len(self.dataset.splits["train"].ids)
+        if self.sampling == "uniform":
+            return jax.random.randint(jax.random.fold_in(key, step), (batch,), 0, size - self.length)
+        blocks = (size - 1) // self.length
+        return permutation.shuffled(key, step * batch + jnp.arange(batch), blocks)
+
+    def gather(self, tokens: Any, indices: Any) -> Any:
+        """(batch, length + 1) tokens at the indices, from a device array or a memory map."""
+        host = isinstance(tokens, np.ndarray)
+        library = np if host else jnp
+        starts = indices.astype(np.int64) if host else indices
+        if self.sampling == "permutation":
+            starts = starts * self.length
+        return tokens[starts[..., None] + library.arange(self.length + 1)]
+
+    def assemble(self, gathered: Int[Array, "batch length+1"]) -> Batch:
+        gathered = gathered.astype(jnp.int32)
+        inputs, targets = gathered[:, :-1], gathered[:, 1:]
+        return Batch(inputs, targets, jnp.ones(inputs.shape, jnp.float32))
+
+    def weight(self, batch: Batch) -> Float[Array, ""]:
+        """What the objective's sum is divided by."""
+        return batch.weights.sum()
+
+    def sums(self, model, parameters, batch: Batch, context: Context):
+        """({loss: (sum, weight), …}, statistics): cross-entropy in nats a token, and what the
+        stack adds to the objective."""
+        score, extras = model.score(parameters, batch.inputs, batch.targets, context)
+        weight = self.weight(batch)
+        losses = {"loss": (-(score.target * batch.weights).sum(), weight), **extras.losses}
+        right = ((score.best == batch.targets) * batch.weights).sum()
+        return losses, {"accuracy": (right, weight), **extras.statistics}
+
+    # Evaluation
+
+    def windows(self, split: str, tokens: int, window: int, stride: int) -> Windows:
+        """Windows over the first `tokens` tokens of a split (0: all of them).
+
+        Every target counts once: all of the first window's, then the last `stride` of each, so
+        that a target has between window - stride and window - 1 tokens of context.
+        """
+        size = len(self.dataset.splits[split].ids)
+        targets = min(size, tokens or size) - 1
+        window = window or self.length
+        stride = stride or window
+        n = 1 + max(0, math.ceil((targets - window) / stride))
+        starts = np.arange(n) * stride
+        first = np.where(np.arange(n) == 0, 0, window - stride)
+        return Windows(starts, first, np.minimum(window, targets - starts))
+
+    def evaluation_batch(self, split: str, windows: Windows, window: int) -> tuple:
+        """The tokens and weights of some windows, padded at the end of the split."""
+        ids = self.dataset.splits[split].ids
+        window = window or self.length
+        where = np.minimum(windows.starts[:, None] + np.arange(window + 1), len(ids) - 1)
+        offsets = np.arange(window)[None]
+        weights = (offsets >= windows.first[:, None]) & (offsets < windows.end[:, None])
+        return ids[where], weights
+
+    def assemble_evaluation(self, gathered: tuple) -> Batch:
+        ids, weights = gathered
+        batch = self.assemble(ids)
+        return batch._replace(weights=weights.astype(jnp.float32))
+
+    def figures(self, split: str, loss: float, tokens: int, window: int, stride: int) -> dict:
+        """What is reported of a mean loss in nats a token over `tokens` targets."""
+        window = window or self.length
+        tokenizer, part = self.dataset.tokenizer, self.dataset.splits[split]
+        result = {
+            "loss": loss,
+            "perplexity": math.exp(min(loss, 700.0)),
+            "unit": tokenizer.unit,
+            "window": window,
+            "stride": stride or window,
+            "tokens": tokens,
+        }
+        # over the whole split every token but the first is a target
+        if tokenizer.lossless and tokens == len(part.ids) - 1:
+            first = len(tokenizer.decode(part.ids[:1]).encode())
+            result["bits_per_byte"] = loss * tokens / math.log(2) / (part.bytes - first)
+            if tokenizer.unit != "word":
+                result["word_perplexity"] = math.exp(min(loss * tokens / part.words, 700.0))
+        return result
