@@ -165,7 +165,7 @@ def par(layers: int) -> str:
 
     Mandava, Migacz and Fit-Florea 2020 (arXiv 2009.04534). NOT VERIFIED as the published order:
     our rule from the proportions they state (63 % of the attention replaced by feed-forward, 1:5,
-    attention in the first two thirds of the depth); x-transformers (`par_ratio=5`) has the same.
+    attention in the first two thirds of the depth). x-transformers (`par_ratio=5`) agrees, n > 7.
     Of 2n sublayers floor(2n / 5), at least 1, are s, equally far apart from the first to at most
     place floor(4n / 3). par(16) is `(s f3)6 f8`: 62.5 % of the attention replaced. Not matched in
     parameters: as many sublayers as vanilla, but f is larger than s.

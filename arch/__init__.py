@@ -1,0 +1,28 @@
+"""Architecture variants: an order of sublayers, a stack that runs it, a table that can be trusted.
+
+    order          'sf' strings: parse, expand, compress, generate
+    registry       where kinds of sublayers, stacks and tasks are looked up by name
+    config         defaults, checks, overrides, identity
+    context        what a sublayer is given besides x
+    sublayers/     attention, feed-forward, …       one file a kind
+    stacks/        how an order runs in depth: norm, residual, sharing
+    embeddings     tokens and positions             heads   log-probabilities
+    models         embedding → stack → head         variants   papers' names for models
+    data/          corpora and tokenizers           tasks/  data, objective, metrics
+    optimizers     optax by name                    training   state, step, program
+    evaluation     perplexity by window and stride
+    group          replicas trained together        checkpoints, runs   what is kept of them
+    experiment     a file of cells                  sweeps  cells × seeds, resumed where they stood
+    statistics     intervals, paired differences    results, report, figures   tables and pictures
+
+Glossary: an *order* is a string of letters, each a *sublayer*; a *stack* runs it; a *task* has data
+and objective; a *variant* is a paper's point in that space; a *cell* is one configuration of an
+*experiment*; a *group* is the (cell, seed) *replicas* that share one compiled program.
+"""
+
+
+def load(path, seed: int = 0):
+    """A trained run for a notebook: see `arch.notebook.Run`."""
+    from arch import notebook
+
+    return notebook.load(path, seed)

@@ -1,0 +1,308 @@
+"""The commands of launch.py: each takes the parsed arguments and returns an exit code."""
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from arch import config as configuration
+from arch import describe, evaluation, notebook, report, results, sweeps, training
+from arch.data import corpora
+from arch.embeddings import embeddings
+from arch.experiment import Experiment, Results, matching
+from arch.group import Interrupted
+from arch.heads import heads
+from arch.optimizers import optimizers
+from arch.registry import ConfigurationError, stacks, sublayers, tasks
+from arch.runs import RunFolder
+from arch.variants import VARIANTS
+
+FORMATS = ("md", "csv", "svg")
+
+
+def catalogue(_) -> int:
+    """`list`: everything that a configuration may name."""
+    console = Console()
+    for registry in (sublayers, stacks, tasks, embeddings, heads, optimizers):
+        table = _table(f"{registry.noun}s", "kind", "options")
+        for kind in registry.names():
+            options = ", ".join(f"{k}={v!r}" for k, v in registry.options(kind).items())
+            table.add_row(kind, options)
+        console.print(table)
+    table = _table("variants", "name", "what it is")
+    for name, variant in VARIANTS.items():
+        table.add_row(name, (variant.__doc__ or "").strip().splitlines()[0])
+    console.print(table)
+    table = _table("corpora", "name", "what it is")
+    for name in corpora.names():
+        table.add_row(name, corpora.describe(name))
+    table.add_row("file:PATH", "a text, .jsonl, .gz or .zst file, or a directory of them")
+    console.print(table)
+    table = _table("experiments", "file", "what it shows")
+    for file in sorted(Path("experiments").glob("*.py")):
+        if "def get_config" in (text := file.read_text()):
+            table.add_row(str(file), text.split('"""')[1].strip().splitlines()[0])
+    console.print(table)
+    return 0
+
+
+def describe_cells(arguments) -> int:
+    """`describe`: order, parameters, FLOPs and memory of every cell, nothing compiled."""
+    experiment = _experiment(arguments)
+    cells = experiment.cells(Results([], *experiment.metric))
+    if arguments.cells != "*":
+        cells = matching(cells, arguments.cells)
+    rows = [
+        describe.describe(cell.name, cell.variant or "order", experiment.config(cell))
+        for cell in cells
+    ]
+    if arguments.json:
+        for row in rows:
+            print(json.dumps(row))
+        return 0
+    table = _table(experiment.reference, *describe.COLUMNS)
+    for row in rows:
+        table.add_row(*describe.row(row))
+    console = Console()
+    console.print(table)
+    if any(r["parameters"]["unique"] != r["parameters"]["applied"] for r in rows):
+        console.print("Sharing saves memory, not time: `applied` counts a weight at every use.")
+    return 0
+
+
+def run(arguments) -> int:
+    """`run`: one cell; without --cell, get_config itself."""
+    experiment = _experiment(arguments)
+    sweep = _sweep(arguments, experiment)
+    sweep.cells = arguments.cell
+    if not arguments.cell:
+        sweep.experiment = experiment.alone()
+        sweep.cells = "*"
+    return _run(sweep, arguments)
+
+
+def sweep(arguments) -> int:
+    """`sweep`: cells × seeds."""
+    return _run(_sweep(arguments, _experiment(arguments)), arguments)
+
+
+def _run(sweep: sweeps.Sweep, arguments) -> int:
+    if getattr(arguments, "dry_run", False):
+        return _plan(sweep)
+    try:
+        code = sweep.run()
+    except (Interrupted, KeyboardInterrupt):
+        print(f"interrupted; everything is saved. To go on: {sweep.command}", file=sys.stderr)
+        return 130
+    folder = sweeps.RESULTS / sweep.name
+    html = sweeps.RUNS / sweep.name / "report.html"
+    table = report.build(folder, FORMATS, html_path=html)
+    report.console(table)
+    print(f"written: {folder}/table.md, table.csv, runs.jsonl and the figures")
+    return code
+
+
+def _plan(sweep: sweeps.Sweep) -> int:
+    """`--dry-run`: what would be trained."""
+    table = _table(sweep.name, "cell", "hash", "seeds", "finished", "order")
+    for job in sweep.jobs():
+        left = job.unfinished()
+        done = [seed for seed in job.seeds if seed not in left]
+        table.add_row(
+            job.cell.name, job.identity[:8], " ".join(map(str, job.seeds)),
+            " ".join(map(str, done)) or "none", job.config.model.order,
+        )  # fmt: skip
+    Console().print(table)
+    return 0
+
+
+def prepare(arguments) -> int:
+    """`prepare`: corpora fetched, checked and tokenised."""
+    experiment = _experiment(arguments)
+    seen = set()
+    for cell in experiment.cells(Results([], *experiment.metric)):
+        task, _ = training.build(experiment.config(cell))
+        dataset = task.dataset
+        if (key := (dataset.sha256, task.tokenizer_name)) in seen:
+            continue
+        seen.add(key)
+        sizes = ", ".join(f"{name} {len(t.ids):,}" for name, t in dataset.splits.items())
+        print(
+            f"{dataset.corpus} {dataset.sha256[:12]}: {sizes} tokens of {task.tokenizer_name}, "
+            f"vocabulary {dataset.tokenizer.size:,}"
+        )
+    return 0
+
+
+def status(arguments) -> int:
+    """`status`: each cell's steps, last sign of life, cause of death and the way on."""
+    folder = sweeps.RUNS / arguments.name
+    if not folder.is_dir():
+        there = sorted(p.name for p in sweeps.RUNS.glob("*")) if sweeps.RUNS.is_dir() else []
+        raise ConfigurationError(f"--name={arguments.name}: no such run; there are {there}")
+    table = _table(arguments.name, "cell", "state", "step", "last sign of life", "cause")
+    commands = []
+    for path in sorted(folder.glob("*/config.json")):
+        held = RunFolder(path.parent)
+        state = held.state
+        name, cause = _verdict(state)
+        table.add_row(
+            held.config["cell"], name, f"{state.get('step', 0)}/{state.get('steps', '?')}",
+            state.get("heartbeat", "never"), cause,
+        )  # fmt: skip
+        if name in ("killed", "failed", "interrupted") and state.get("command") not in commands:
+            commands.append(state.get("command"))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    for command in filter(None, commands):
+        print(f"to go on: {command}")
+    return 0
+
+
+def _verdict(state: dict) -> tuple[str, str]:
+    """(state, cause) as it is now: what says it runs may have been killed since."""
+    name = state.get("state", "not started")
+    if name in ("running", "starting") and state.get("host") == socket.gethostname():
+        if not _alive(state["pid"]):
+            return "killed", f"process {state['pid']} is gone without a word (kill -9, out of memory)"
+    return name, state.get("error", "")
+
+
+def _alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return True
+
+
+def show_report(arguments) -> int:
+    """`report`: tables and figures, from results/ alone."""
+    folder = sweeps.RESULTS / arguments.name
+    if not (folder / results.RUNS).is_file():
+        there = sorted(p.parent.name for p in sweeps.RESULTS.glob("*/runs.jsonl"))
+        raise ConfigurationError(f"--name={arguments.name}: no results; there are {there}")
+    against = sweeps.RESULTS / arguments.against if arguments.against else None
+    if against is not None and not (against / results.RUNS).is_file():
+        raise ConfigurationError(f"--against={arguments.against}: no results of that name")
+    formats = tuple(filter(None, arguments.format.split(",")))
+    html = sweeps.RUNS / arguments.name / "report.html"
+    if "html" in formats:
+        html.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        table = report.build(folder, formats, against=against, html_path=html)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    report.console(table)
+    print(f"written: {folder} ({', '.join(formats)})")
+    return 0
+
+
+def evaluate(arguments) -> int:
+    """`evaluate`: a finished or stopped run, by another window or stride if asked."""
+    table = _table(
+        arguments.run, "seed", "split", "perplexity", "unit", "window", "stride", "bits/byte"
+    )
+    for loaded in notebook.load_all(arguments.run):
+        program = loaded.program()
+        schedule = loaded.model.stack.schedule.as_data()
+        parameters = jax.tree.map(lambda a: np.asarray(a)[None], loaded.parameters)
+        settings = loaded.config.evaluate
+        window = arguments.window or settings.window
+        stride = arguments.stride or settings.stride
+        longest = window or loaded.task.length
+        if not 0 <= stride <= longest:
+            raise ConfigurationError(f"--stride={stride}: allowed is 1 to the window, {longest}")
+        checked = configuration.override(loaded.config, {"evaluate.window": window})
+        evaluation.check(checked, loaded.task)
+        for split in settings.splits:
+            if split not in loaded.task.dataset.splits:
+                continue
+            figures = evaluation.evaluate(
+                program, parameters, schedule, split, tokens=0, window=window, stride=stride
+            )[0]
+            bits = figures.get("bits_per_byte")
+            table.add_row(
+                str(loaded.seed), split, f"{figures['perplexity']:.4f}", figures["unit"],
+                str(figures["window"]), str(figures["stride"]), f"{bits:.4f}" if bits else "",
+            )  # fmt: skip
+    Console().print(table)
+    return 0
+
+
+def verify(arguments) -> int:
+    """`verify`: train again from the older kept checkpoint to the newer, and compare."""
+    worst = 0.0
+    for loaded in notebook.load_all(arguments.run):
+        first, last, difference = loaded.replay()
+        worst = max(worst, difference)
+        what = "bit-equal" if difference == 0 else f"largest difference {difference:.3g}"
+        print(f"seed {loaded.seed}: steps {first} to {last} replayed: {what}")
+    return 0 if worst == 0 else 1
+
+
+def _experiment(arguments) -> Experiment:
+    return Experiment(arguments.config, arguments.overrides)
+
+
+def _sweep(arguments, experiment: Experiment) -> sweeps.Sweep:
+    return sweeps.Sweep(
+        experiment=experiment,
+        name=_name(arguments.name) or experiment.default_name,
+        cells=getattr(arguments, "cells", "*"),
+        seeds=_seeds(arguments.seeds),
+        rerun=getattr(arguments, "rerun", ""),
+        replicas=_replicas(arguments.replicas),
+        command=arguments.command_line,
+    )
+
+
+def _name(text: str) -> str:
+    if text and (Path(text).name != text or text.startswith(".")):
+        raise ConfigurationError(f"--name={text!r}: a plain folder name is wanted")
+    return text
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """'5' → 0 … 4; '100-104' and '1,3' as they say; empty for the configuration's own."""
+    if not text:
+        return ()
+    try:
+        if text.isdigit() and int(text) > 0:
+            return tuple(range(int(text)))
+        seeds: list[int] = []
+        for part in text.split(","):
+            low, dash, high = part.partition("-")
+            seeds += range(int(low), int(high) + 1) if dash else [int(low)]
+    except ValueError:
+        seeds = []
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigurationError(f"--seeds={text!r}: a count (5), a range (100-104) or a list (1,3)")
+    return tuple(seeds)
+
+
+def _replicas(text: str) -> int:
+    if text == "auto":
+        return 0
+    if not text.isdigit() or int(text) < 1:
+        raise ConfigurationError(f"--replicas={text!r}: allowed are auto and numbers from 1 on")
+    return int(text)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

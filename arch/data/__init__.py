@@ -1,0 +1,15 @@
+"""Text in, token arrays out.
+
+    corpora.py      what text: the embedded corpus, files, published corpora by name
+    files.py        reading text files and directories, cutting them into splits
+    downloads.py    fetching a file once, resumable and checked
+    tokenizers.py   bytes, characters, words, byte-level BPE
+    dataset.py      corpus + tokenizer -> token arrays, cached on disk
+    permutation.py  a random order of blocks, one element at a time
+
+`load('ptb', 'words').splits['train'].ids` is what a task reads.
+"""
+
+from arch.data.dataset import load
+
+__all__ = ['load']

@@ -1,0 +1,138 @@
+"""A run in a notebook: `run = arch.load('runs/…', seed=0)`, then `run.capture(text, names)`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arch import config as configuration
+from arch import training
+from arch.checkpoints import Checkpoints
+from arch.context import Context
+from arch.data.tokenizers import Tokenizer
+from arch.registry import ConfigurationError
+from arch.runs import RunFolder
+
+
+@dataclasses.dataclass
+class Run:
+    """A trained replica: its configuration, model, best (or last) parameters, tokenizer, metrics."""
+
+    folder: RunFolder
+    seed: int
+    config: Any
+    task: Any
+    model: Any
+    state: training.TrainState
+    step: int
+
+    @property
+    def parameters(self) -> training.Parameters:
+        """Those that the run's results are of: `evaluate.weights` says which."""
+        best = self.config.evaluate.weights == "best"
+        return self.state.best_parameters if best else self.state.parameters
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.task.dataset.tokenizer
+
+    @property
+    def metrics(self) -> list[dict]:
+        """The lines of metrics.jsonl."""
+        return self.folder.seed(self.seed).lines("metrics.jsonl")
+
+    def program(self) -> training.Program:
+        mode = training.replica_mode(self.config.train.replicas)
+        return training.Program(self.config, self.task, self.model, mode)
+
+    def capture(self, text: str, names: list[str]) -> dict[str, dict[int, np.ndarray]]:
+        """What the sublayers record of a text: name → position in the order → array.
+
+        'attention.weights' is (heads, queries, keys). The text is cut at the task's length.
+        ConfigurationError where nothing in the model records a name.
+        """
+        return self.capture_ids(self.tokenizer.encode(text)[: self.task.length], names)
+
+    def capture_ids(self, ids: np.ndarray, names: list[str]) -> dict[str, dict[int, np.ndarray]]:
+        """`capture` of token ids."""
+        if len(ids) == 0:
+            raise ConfigurationError("capture: the text has no tokens")
+
+        @jax.jit
+        def run(parameters, inputs):
+            context = Context(record=frozenset(names))
+            return self.model.hidden(parameters, inputs, context)[1].record
+
+        record = jax.device_get(run(self.parameters, jnp.asarray(ids, jnp.int32)[None]))
+        for name in names:
+            if name not in record:
+                raise ConfigurationError(
+                    f"capture: nothing records {name!r}; recorded are {sorted(record)}"
+                )
+        return {k: {at: array[0] for at, array in sorted(v.items())} for k, v in record.items()}
+
+    def replay(self) -> tuple[int, int, float]:
+        """(first step, last step, largest difference of the state) of training again from the
+        older kept checkpoint to the newer. 0.0 where every bit is equal."""
+        folder = self.folder.seed(self.seed).checkpoints
+        checkpoints = Checkpoints(folder, self.config.save.keep)
+        steps = checkpoints.steps()
+        if len(steps) < 2:
+            raise ConfigurationError(f"{folder}: two checkpoints are needed, there are {len(steps)}")
+        from arch.group import Replay
+
+        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), self.state)
+        older, newer = (checkpoints.restore(step, shapes)[0] for step in steps[-2:])
+        checkpoints.close()
+        replayed = Replay(self.program(), self.config, self.seed, older).to(steps[-1])
+        pairs = zip(jax.tree.leaves(replayed), jax.tree.leaves(newer), strict=True)
+        return steps[-2], steps[-1], max(_difference(a, b) for a, b in pairs)
+
+
+def _difference(a, b) -> float:
+    a, b = np.asarray(a), np.asarray(b)
+    if np.array_equal(a, b, equal_nan=True):
+        return 0.0
+    return float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64))))
+
+
+def load(path: str | Path, seed: int = 0) -> Run:
+    """The run in a folder runs/<name>/<cell>-<hash8>/, at its newest whole checkpoint.
+
+    ConfigurationError where there is none, or where the corpus is no longer the one it was trained
+    on.
+    """
+    from arch.sweeps import state_shapes
+
+    folder = RunFolder(Path(path))
+    held = folder.config
+    content = dict(held["config"])
+    content["plugins"] = [str(folder.path / "plugins" / Path(p).name) for p in content["plugins"]]
+    config = configuration.make(**content)
+    task, model = training.build(config)
+    if configuration.identity(config, task.dataset.sha256) != held["hash"]:
+        raise ConfigurationError(
+            f"{path}: the corpus {task.corpus!r} or the code's defaults have changed since this run"
+        )
+    own = folder.seed(seed)
+    if not own.checkpoints.is_dir():
+        raise ConfigurationError(f"{path}: seed {seed} has no checkpoint; there are {folder.seeds()}")
+    checkpoints = Checkpoints(own.checkpoints, config.save.keep)
+    found = checkpoints.newest(state_shapes(config, model))
+    checkpoints.close()
+    if found is None:
+        raise ConfigurationError(f"{own.checkpoints}: no whole checkpoint")
+    return Run(folder, seed, config, task, model, found[1], found[0])
+
+
+def load_all(path: str | Path) -> list[Run]:
+    """Every seed of a run."""
+    folder = RunFolder(Path(path))
+    seeds = [s for s in folder.seeds() if folder.seed(s).checkpoints.is_dir()]
+    _ = folder.config
+    if not seeds:
+        raise ConfigurationError(f"{path}: no seed has a checkpoint")
+    return [load(path, seed) for seed in seeds]

@@ -1,0 +1,67 @@
+"""Where a result comes from: machine, versions, code."""
+
+import functools
+import importlib.metadata
+import os
+import platform
+import socket
+import subprocess
+from pathlib import Path
+
+import jax
+
+CODE = Path(__file__).resolve().parent.parent
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    packages = {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax")}
+    return {"python": platform.python_version(), **packages}
+
+
+@functools.cache
+def git() -> dict[str, object]:
+    """Revision of the code and whether it differs from what is committed."""
+
+    def ask(*command):
+        done = subprocess.run(
+            ["git", "-C", str(CODE), *command], capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    revision = ask("rev-parse", "HEAD")
+    # what a sweep writes is no change of the code
+    changed = ask("status", "--porcelain", "--", ".", ":!results", ":!runs")
+    return {"revision": revision or "unknown", "dirty": bool(changed)}
+
+
+@functools.cache
+def device() -> dict[str, object]:
+    """Kind and name of the device, and how many CPU cores this process may use: bytes of results
+    differ between one and two."""
+    first = jax.devices()[0]
+    name = first.device_kind
+    if first.platform == "cpu":
+        name = _processor() or name
+    return {"device": first.platform, "device_name": name, "cores": cores()}
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def host() -> dict[str, object]:
+    return {"host": socket.gethostname(), "pid": os.getpid()}
+
+
+def cores() -> int:
+    """CPU cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,272 @@
+"""Cells × seeds: what is to be run, in which groups, and what became of it.
+
+A (cell, seed) is finished when its summary bears its hash. What is not finished goes on from its
+newest whole checkpoint. Replicas of one program, schedule and step make a group.
+"""
+
+import dataclasses
+import fnmatch
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import jax
+
+from arch import config as configuration
+from arch import describe, evaluation, provenance, results, training
+from arch.checkpoints import Checkpoints
+from arch.experiment import Cell, Experiment, Results, matching
+from arch.group import Group, Interrupted, Member, Stop
+from arch.progress import Progress
+from arch.registry import ConfigurationError
+from arch.runs import RunFolder
+
+RUNS, RESULTS = Path("runs"), Path("results")
+
+
+@dataclasses.dataclass
+class Job:
+    """A cell with everything worked out: nothing that is wrong with it is left to be found."""
+
+    cell: Cell
+    config: object
+    seeds: tuple[int, ...]
+    task: object
+    model: object
+    identity: str
+    folder: RunFolder
+    details: dict
+
+    def unfinished(self, rerun: str = "") -> list[int]:
+        """Seeds without a summary of this hash; those of cells named by `rerun` are started over."""
+        left = []
+        for seed in self.seeds:
+            summary = self.folder.seed(seed).summary
+            done = summary is not None and summary["hash"] == self.identity
+            if done and rerun and fnmatch.fnmatchcase(self.cell.name, rerun):
+                self.folder.seed(seed).forget()
+                done = False
+            if not done:
+                left.append(seed)
+        return left
+
+
+@dataclasses.dataclass
+class Sweep:
+    """What the command line asks for.
+
+    Args:
+        experiment: the loaded file.
+        name: of runs/<name>/ and results/<name>/.
+        cells: glob over cell names.
+        seeds: instead of the configuration's; empty for those.
+        rerun: glob over cells to start over; their old files are kept beside.
+        replicas: most replicas a group; 0 for as many as fit.
+        command: how to come back here, for messages and state.json.
+    """
+
+    experiment: Experiment
+    name: str
+    cells: str = "*"
+    seeds: tuple[int, ...] = ()
+    rerun: str = ""
+    replicas: int = 0
+    command: str = ""
+
+    def jobs(self) -> list[Job]:
+        """The jobs that the results so far call for; every cell is checked before any is run."""
+        cells = self.experiment.cells(self.results())
+        if self.cells != "*":
+            cells = matching(cells, self.cells)
+        return [self.job(cell) for cell in cells]
+
+    def job(self, cell: Cell) -> Job:
+        config = self.experiment.config(cell)
+        try:
+            task, model = training.build(config)
+            evaluation.check(config, task)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"cell {cell.name}: {error}") from None
+        identity = configuration.identity(config, task.dataset.sha256)
+        return Job(
+            cell=cell,
+            config=config,
+            seeds=self.seeds or cell.seeds or tuple(config.seeds),
+            task=task,
+            model=model,
+            identity=identity,
+            folder=RunFolder.of(RUNS, self.name, cell.name, identity),
+            details=describe.details(cell.variant or "order", task, model),
+        )
+
+    def results(self) -> Results:
+        return Results(results.read(RESULTS / self.name), *self.experiment.metric)
+
+    def run(self) -> int:
+        """Train what is not finished, write results after every group; the exit code."""
+        failed: set[str] = set()
+        seen: set[str] = set()
+        with Stop() as stop:
+            programs: dict[str, training.Programs] = {}
+            while jobs := [job for job in self.jobs() if job.cell.name not in seen]:
+                seen |= {job.cell.name for job in jobs}
+                self._prepare(jobs)
+                self._gather(jobs)
+                for members, job in self._groups(jobs):
+                    mode = training.replica_mode(job.config.train.replicas)
+                    program = programs.setdefault(mode, training.Programs(mode))
+                    failed |= self._run_group(members, job, program, stop)
+                    self._gather(jobs)
+        return 1 if failed else 0
+
+    def _prepare(self, jobs: list[Job]) -> None:
+        """Folders written, disk space there; before anything compiles."""
+        need = 0
+        for job in jobs:
+            left = job.unfinished(self.rerun)
+            if left:
+                job.folder.create(job.config, job.identity, job.cell.name)
+                size = describe.state_bytes(job.config, job.model)
+                need += size * len(left) * (job.config.save.keep + 1)
+        if need:
+            free = shutil.disk_usage(RUNS).free
+            if need > free:
+                raise ConfigurationError(
+                    f"runs/{self.name}: checkpoints need up to {need / 2**20:,.0f} MiB and "
+                    f"{free / 2**20:,.0f} MiB are free; train.save.keep or --seeds can be lower"
+                )
+
+    def _groups(self, jobs: list[Job]) -> Iterable[tuple[list[Member], Job]]:
+        """Unfinished replicas by (program, schedule, step), in the order of the cells."""
+        groups: dict[tuple, tuple[list[Member], Job]] = {}
+        for job in jobs:
+            for seed in job.unfinished():
+                member = Member(
+                    job.cell.name, seed, job.config, job.identity, job.folder, job.details
+                )
+                try:
+                    member.state = restored(member, job.model)
+                except ConfigurationError as error:
+                    raise ConfigurationError(f"{error}; --rerun={job.cell.name} starts over") from None
+                signature = training.signature(job.config, job.model, job.task.dataset.sha256)
+                schedule = job.model.stack.schedule.positions
+                key = (signature, schedule, member.step)
+                groups.setdefault(key, ([], job))[0].append(member)
+        for members, job in groups.values():
+            width = self.replicas or fitting(job, len(members))
+            for start in range(0, len(members), width):
+                yield members[start : start + width], job
+
+    def _run_group(self, members, job: Job, programs: training.Programs, stop: Stop) -> set[str]:
+        """Names of the cells that failed; an error of one group does not stop the others."""
+        cells = {m.cell: m.folder for m in members}
+        for folder in cells.values():
+            folder.update_state(
+                state="starting", command=self.command, attempts=folder.state.get("attempts", 0) + 1,
+                step=members[0].step, steps=job.config.train.steps,
+            )  # fmt: skip
+        try:
+            program = programs.get(job.config, job.task, job.model)
+            with Progress() as progress:
+                schedule = job.model.stack.schedule.as_data()
+                group = Group(members, program, schedule, progress.update)
+                progress.begin(group)
+                group.run(stop)
+        except (Interrupted, KeyboardInterrupt):
+            for folder in cells.values():
+                folder.update_state(state="interrupted", error="asked to stop")
+            raise
+        except Exception as error:
+            text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            for folder in cells.values():
+                folder.update_state(state="failed", error=text)
+                folder.log(text)
+            print(f"cell {', '.join(cells)} failed: {text}", file=sys.stderr)
+            return set(cells)
+        for folder in cells.values():
+            done = all(folder.seed(seed).summary for seed in folder.seeds())
+            folder.update_state(state="finished" if done else "running")
+        return set()
+
+    def _gather(self, jobs: list[Job]) -> None:
+        """runs/ → results/: the lines of finished and failed replicas, and what the table is."""
+        lines = []
+        for job in jobs:
+            state = job.folder.state
+            for seed in job.seeds:
+                summary = job.folder.seed(seed).summary
+                if summary is not None and summary["hash"] == job.identity:
+                    lines.append({"name": self.name, **summary})
+                elif state.get("state") == "failed":
+                    lines.append(self._failure(job, seed, state["error"]))
+        folder = RESULTS / self.name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"{folder}: cannot be written: {error.strerror}") from None
+        merged = results.merge(results.read(folder), lines)
+        known = Results(merged, *self.experiment.metric)
+        cells = self.experiment.cells(known)
+        arguments = ",".join(
+            f"{k}={v}" for k, v in {**self.experiment.given, **self.experiment.letters}.items()
+        )
+        results.write_experiment(
+            folder,
+            {
+                "config": self.experiment.file,
+                "argument": arguments,
+                "overrides": dict(self.experiment.overrides),
+                "cells": [cell.name for cell in cells],
+                "table": self.experiment.table(cells, known),
+            },
+        )
+        results.write(folder, merged)
+
+    def _failure(self, job: Job, seed: int, error: str) -> dict:
+        return {
+            "name": self.name,
+            "cell": job.cell.name,
+            "hash": job.identity,
+            "seed": seed,
+            **provenance.device(),
+            "status": "failed",
+            "error": error,
+            **job.details,
+            "evaluations": {},
+            "versions": provenance.versions(),
+            "git": provenance.git(),
+            "attempts": job.folder.state.get("attempts", 1),
+        }
+
+
+def restored(member: Member, model):
+    """The member's newest whole state, on the host; None where it starts fresh."""
+    if not member.own.checkpoints.is_dir():
+        return None
+    checkpoints = Checkpoints(member.own.checkpoints, member.config.save.keep)
+    try:
+        found = checkpoints.newest(state_shapes(member.config, model))
+        if found is None:
+            return None
+        checkpoints.discard_after(found[0])
+        return found[1]
+    finally:
+        checkpoints.close()
+
+
+def state_shapes(config, model):
+    """The shapes of one replica's state."""
+    program = training.Program(config, None, model, "map")
+    shapes = jax.eval_shape(program._init, jax.ShapeDtypeStruct((1,), "int32"))
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), shapes)
+
+
+def fitting(job: Job, members: int) -> int:
+    """How many replicas of the job the device holds: all of them on CPU."""
+    stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+    if not stats or "bytes_limit" not in stats:
+        return members
+    # states of all, and room as large again for activations
+    each = 2 * describe.state_bytes(job.config, job.model)
+    return max(1, min(members, int(0.85 * stats["bytes_limit"] // each)))
