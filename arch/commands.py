@@ -28,7 +28,7 @@ FORMATS = ("md", "csv", "svg")
 
 def catalogue(_) -> int:
     """`list`: everything that a configuration may name."""
-    console = Console()
+    console = _console()
     for registry in (sublayers, stacks, tasks, embeddings, heads, optimizers):
         table = _table(f"{registry.noun}s", "kind", "options")
         for kind in registry.names():
@@ -69,7 +69,7 @@ def describe_cells(arguments) -> int:
     table = _table(experiment.reference, *describe.COLUMNS)
     for row in rows:
         table.add_row(*describe.row(row))
-    console = Console()
+    console = _console()
     console.print(table)
     if any(r["parameters"]["unique"] != r["parameters"]["applied"] for r in rows):
         console.print("Sharing saves memory, not time: `applied` counts a weight at every use.")
@@ -118,7 +118,7 @@ def _plan(sweep: sweeps.Sweep) -> int:
             job.cell.name, job.identity[:8], " ".join(map(str, job.seeds)),
             " ".join(map(str, done)) or "none", job.config.model.order,
         )  # fmt: skip
-    Console().print(table)
+    _console().print(table)
     return 0
 
 
@@ -158,7 +158,7 @@ def status(arguments) -> int:
         )  # fmt: skip
         if name in ("killed", "failed", "interrupted") and state.get("command") not in commands:
             commands.append(state.get("command"))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    _console().print(table)
     for command in filter(None, commands):
         print(f"to go on: {command}")
     return 0
@@ -169,7 +169,10 @@ def _verdict(state: dict) -> tuple[str, str]:
     name = state.get("state", "not started")
     if name in ("running", "starting") and state.get("host") == socket.gethostname():
         if not _alive(state["pid"]):
-            return "killed", f"process {state['pid']} is gone without a word (kill -9, out of memory)"
+            return (
+                "killed",
+                f"process {state['pid']} is gone without a word (kill -9, out of memory)",
+            )
     return name, state.get("error", "")
 
 
@@ -238,7 +241,7 @@ def evaluate(arguments) -> int:
                 str(loaded.seed), split, f"{figures['perplexity']:.4f}", figures["unit"],
                 str(figures["window"]), str(figures["stride"]), f"{bits:.4f}" if bits else "",
             )  # fmt: skip
-    Console().print(table)
+    _console().print(table)
     return 0
 
 
@@ -289,7 +292,9 @@ def _seeds(text: str) -> tuple[int, ...]:
     except ValueError:
         seeds = []
     if not seeds or len(set(seeds)) < len(seeds):
-        raise ConfigurationError(f"--seeds={text!r}: a count (5), a range (100-104) or a list (1,3)")
+        raise ConfigurationError(
+            f"--seeds={text!r}: a count (5), a range (100-104) or a list (1,3)"
+        )
     return tuple(seeds)
 
 
@@ -306,3 +311,8 @@ def _table(title: str, *columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
+
+
+def _console() -> Console:
+    """The terminal, or where there is none, room for wide tables."""
+    return Console() if sys.stdout.isatty() else Console(width=160)

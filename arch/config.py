@@ -18,7 +18,16 @@ import arch.stacks
 import arch.sublayers
 import arch.tasks  # noqa: F401  the built-in kinds register themselves
 from arch import embeddings, heads, optimizers
-from arch.registry import ConfigurationError, Registry, fill, stacks, sublayers, suggestion, tasks, typed
+from arch.registry import (
+    ConfigurationError,
+    Registry,
+    fill,
+    stacks,
+    sublayers,
+    suggestion,
+    tasks,
+    typed,
+)
 from arch.stacks import residual
 
 DEFAULTS = {
@@ -145,7 +154,7 @@ def override(config: ConfigDict, changes: Mapping[str, object]) -> ConfigDict:
     Changing a kind drops the options of the old one, so kinds are changed first.
     """
     tree = config.to_dict()
-    first = sorted(changes, key=lambda path: (path.split(".")[-1] not in ("kind", "name", "order")))
+    first = sorted(changes, key=lambda path: path.split(".")[-1] not in ("kind", "name", "order"))
     for path in first:
         tree = _set(tree, path, changes[path])
     made = ConfigDict(complete(tree), convert_dict=True)
@@ -165,7 +174,9 @@ def _set(tree: dict, path: str, value: object) -> dict:
                     f"--config.{path}: letter {part!r} is not in the order {tree['model']['order']!r}; "
                     f"bind one with FILE:{part}=kind"
                 )
-            raise ConfigurationError(f"--config.{path}: no section {where!r}{suggestion(part, node)}")
+            raise ConfigurationError(
+                f"--config.{path}: no section {where!r}{suggestion(part, node)}"
+            )
         node = node[part]
     if name not in node:
         raise ConfigurationError(
@@ -173,7 +184,9 @@ def _set(tree: dict, path: str, value: object) -> dict:
             f"{', '.join(node)}{suggestion(name, node)}"
         )
     if isinstance(node[name], Mapping):
-        raise ConfigurationError(f"--config.{path}: a section, not a field; it has {', '.join(node[name])}")
+        raise ConfigurationError(
+            f"--config.{path}: a section, not a field; it has {', '.join(node[name])}"
+        )
     value = read(value, node[name], path)
     section = ".".join(sections)
     if kind_of(section) and name == selector(section) and value != node[name]:
@@ -237,18 +250,24 @@ def check(config: ConfigDict) -> None:
                 raise ConfigurationError(f"{path}={get(config, path)}: allowed is {least} or more")
     for path, allowed in ONE_OF.items():
         if get(config, path) not in allowed:
-            raise ConfigurationError(f"{path}={get(config, path)!r}: allowed are {', '.join(allowed)}")
+            raise ConfigurationError(
+                f"{path}={get(config, path)!r}: allowed are {', '.join(allowed)}"
+            )
     if config.train.batch % config.train.accumulate:
         raise ConfigurationError(
             f"train.accumulate={config.train.accumulate} does not divide train.batch={config.train.batch}"
         )
     if not config.seeds or any(type(s) is not int or s < 0 for s in config.seeds):
-        raise ConfigurationError(f"seeds={config.seeds}: whole numbers from 0 on are wanted, one at least")
+        raise ConfigurationError(
+            f"seeds={config.seeds}: whole numbers from 0 on are wanted, one at least"
+        )
     if len(set(config.seeds)) < len(config.seeds):
         raise ConfigurationError(f"seeds={config.seeds}: a seed stands twice")
     window, stride = config.evaluate.window, config.evaluate.stride
     if window and stride > window:
-        raise ConfigurationError(f"evaluate.stride={stride}: allowed is up to evaluate.window={window}")
+        raise ConfigurationError(
+            f"evaluate.stride={stride}: allowed is up to evaluate.window={window}"
+        )
     if config.save.keep < 2:
         raise ConfigurationError("save.keep=1: allowed is 2 or more; `verify` replays between two")
     missing = {x for x in config.model.order if x.isalpha()} - set(config.model.sublayers)
@@ -277,7 +296,9 @@ def load_plugins(paths: Iterable[str]) -> dict[str, str]:
         except ConfigurationError:
             raise
         except Exception as error:
-            raise ConfigurationError(f"plugins={path!r}: {type(error).__name__}: {error}") from error
+            raise ConfigurationError(
+                f"plugins={path!r}: {type(error).__name__}: {error}"
+            ) from error
     return shas
 
 

@@ -81,5 +81,7 @@ def add_sums(left: dict, right: dict) -> dict:
     """name → (sum, weight) of both, added where a name stands in both."""
     both = dict(left)
     for name, pair in right.items():
-        both[name] = tuple(a + b for a, b in zip(both[name], pair, strict=True)) if name in both else pair
+        both[name] = (
+            tuple(a + b for a, b in zip(both[name], pair, strict=True)) if name in both else pair
+        )
     return both

@@ -85,9 +85,7 @@ class Adaptive(nnx.Module):
         self.edges = edges
         widths = [width // factor**band for band in range(len(edges) - 1)]
         sizes = [high - low for low, high in itertools.pairwise(edges)]
-        self.tables = nnx.List(
-            [table(n, w, 0.0, rngs) for n, w in zip(sizes, widths, strict=True)]
-        )
+        self.tables = nnx.List([table(n, w, 0.0, rngs) for n, w in zip(sizes, widths, strict=True)])
         self.projections = nnx.List([Projection(w, width, bias=False, rngs=rngs) for w in widths])
 
     def __call__(self, ids: Int[Array, "..."]) -> Float[Array, "... width"]:
@@ -138,7 +136,9 @@ class Embedding(nnx.Module):
             vocabulary, width, **options, rngs=rngs
         )
         learned = positions == "learned"
-        self.learned = table(max_length, width, options.get("init_std", 0.0), rngs) if learned else None
+        self.learned = (
+            table(max_length, width, options.get("init_std", 0.0), rngs) if learned else None
+        )
 
     def __call__(
         self, ids: Int[Array, "batch length"], context: Context, dtype: jnp.dtype
@@ -168,7 +168,9 @@ class Embedding(nnx.Module):
         return None
 
 
-def sinusoid(positions: Int[Array, "batch length"], width: int) -> Float[Array, "batch length width"]:
+def sinusoid(
+    positions: Int[Array, "batch length"], width: int
+) -> Float[Array, "batch length width"]:
     """Sines in the first half of the channels, cosines in the second, of wavelengths 2π to
     10000 · 2π (Vaswani et al. 2017, §3.5, in the arrangement of the reference codes)."""
     half = width // 2

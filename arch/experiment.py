@@ -1,10 +1,10 @@
 """An experiment file: `get_config(arg)`, `cells(arg, results)`, `ARGUMENTS`, `TABLE`.
 
-    ARGUMENTS  name → default, or a tuple of what is allowed, the default first
-    get_config(arg)      the configuration that all cells start from; arg.scale, arg.corpus, …
-    cells(arg, results)  the cells; called again until it names nothing new. results.values(cell)
-                         is {seed: metric} of what has finished
-    TABLE      the table the cells fill: a dictionary, or a function of (arg, cells, results)
+ARGUMENTS  name → default, or a tuple of what is allowed, the default first
+get_config(arg)      the configuration that all cells start from; arg.scale, arg.corpus, …
+cells(arg, results)  the cells; called again until it names nothing new. results.values(cell)
+                     is {seed: metric} of what has finished
+TABLE      the table the cells fill: a dictionary, or a function of (arg, cells, results)
 """
 
 import copy
@@ -94,7 +94,9 @@ class Experiment:
         except ValueError as error:
             raise ConfigurationError(f"{self.file}: {error}") from None
         if not isinstance(base, ConfigDict):
-            raise ConfigurationError(f"{self.file}: get_config returns no ConfigDict; use config.make")
+            raise ConfigurationError(
+                f"{self.file}: get_config returns no ConfigDict; use config.make"
+            )
         for letter, kind in self.letters.items():
             base = configuration.bind(base, letter, kind)
         if cell is not None:

@@ -14,15 +14,24 @@ from pathlib import Path
 from arch import statistics
 from arch.results import Row, Spec, replace
 
-OURS, PAPER, LOST = '#0072B2', '#A6461F', '#C4161C'
+OURS, PAPER, LOST = "#0072B2", "#A6461F", "#C4161C"
 LOG_RATIO = 10  # a metric that spans more than this gets a logarithmic axis
 MOST_TICKS = 20
 
 STYLE = {
-    'font.family': 'DejaVu Sans', 'font.size': 8, 'axes.titlesize': 8, 'axes.labelsize': 8,
-    'xtick.labelsize': 7, 'ytick.labelsize': 7, 'legend.fontsize': 6.5, 'axes.linewidth': 0.6,
-    'axes.spines.top': False, 'axes.spines.right': False, 'axes.titlelocation': 'left',
-    'svg.hashsalt': 'arch', 'svg.fonttype': 'path',
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 6.5,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "svg.hashsalt": "arch",
+    "svg.fonttype": "path",
 }
 
 
@@ -83,7 +92,7 @@ class Plan:
         names = {p: c for c, p in self.places.items() if c not in self.numeric}
         xs = sorted({self.places[cell] for cell in self.numeric})
         step = -(-len(xs) // MOST_TICKS) if xs else 1
-        return {**{x: f'{x:g}' for x in xs[::step]}, **names}
+        return {**{x: f"{x:g}" for x in xs[::step]}, **names}
 
 
 def plan(rows: Iterable[Row], spec: Spec) -> Plan | None:
@@ -99,11 +108,12 @@ def plan(rows: Iterable[Row], spec: Spec) -> Plan | None:
         same = [kind for kind in kinds if kind[1] == row.device] or kinds
         return (row.setting, row.device) if row.setting else same[0]
 
-    drawn = [_ours(kind, [row for row in rows if home(row) == kind], places, spec)
-             for kind in kinds]
+    drawn = [
+        _ours(kind, [row for row in rows if home(row) == kind], places, spec) for kind in kinds
+    ]
     if spec.paper:
         drawn.append(_paper(places, spec))
-    return Plan(tuple(drawn), places, numeric, spec.x_label or 'x')
+    return Plan(tuple(drawn), places, numeric, spec.x_label or "x")
 
 
 def _places(cells: list[str], spec: Spec) -> tuple[dict[str, float], frozenset[str]]:
@@ -122,28 +132,36 @@ def _ours(kind: tuple, rows: list[Row], places: dict[str, float], spec: Spec) ->
     marks, band, counts = [], None, set()
     for row in rows:
         s = statistics.summary(row.values.values())
-        lost = f'{len(row.losses)}/{len(row.lines)}' if row.losses else ''
+        lost = f"{len(row.losses)}/{len(row.lines)}" if row.losses else ""
         marks.append(Mark(row.cell, places[row.cell], row.values, s.mean, s.low, s.high, lost))
         counts |= {s.n} - {0}
         if row.cell == spec.baseline and s.n:
-            text = f'{row.cell}: mean ± SD (n = {s.n})' if s.n > 1 else f'{row.cell}: single run'
+            text = f"{row.cell}: mean ± SD (n = {s.n})" if s.n > 1 else f"{row.cell}: single run"
             band = Band(text, s.mean, s.mean - s.sd, s.mean + s.sd)
-    n = '–'.join(str(c) for c in dict.fromkeys(sorted(counts)[::max(len(counts) - 1, 1)]))
-    legend = f'mean, 95 % interval (n = {n})' if n not in ('', '1') else 'single run'
-    return Panel(f'Ours: {kind[0]}; {kind[1]}', spec.metric, legend, OURS, tuple(marks), band)
+    n = "–".join(str(c) for c in dict.fromkeys(sorted(counts)[:: max(len(counts) - 1, 1)]))
+    legend = f"mean, 95 % interval (n = {n})" if n not in ("", "1") else "single run"
+    return Panel(f"Ours: {kind[0]}; {kind[1]}", spec.metric, legend, OURS, tuple(marks), band)
 
 
 def _paper(places: dict[str, float], spec: Spec) -> Panel:
-    marks = [Mark(cell, places[cell], {}, p.value, p.value - p.sd, p.value + p.sd, '')
-             for cell, p in spec.paper.items()]
+    marks = [
+        Mark(cell, places[cell], {}, p.value, p.value - p.sd, p.value + p.sd, "")
+        for cell, p in spec.paper.items()
+    ]
     base, band = spec.paper.get(spec.baseline), None
     if base:
-        text = f'{spec.baseline}: ' + (f'mean ± SD (n = {base.n})' if base.n > 1 else 'published')
+        text = f"{spec.baseline}: " + (f"mean ± SD (n = {base.n})" if base.n > 1 else "published")
         band = Band(text, base.value, base.value - base.sd, base.value + base.sd)
     bars = any(p.sd == p.sd for p in spec.paper.values())
-    unit = f' ({spec.paper_unit})' if spec.paper_unit else ''
-    return Panel(f'Paper: {spec.paper_label}'.removesuffix(': '), spec.metric + unit,
-                 'published, ± SD' if bars else 'published', PAPER, tuple(marks), band)
+    unit = f" ({spec.paper_unit})" if spec.paper_unit else ""
+    return Panel(
+        f"Paper: {spec.paper_label}".removesuffix(": "),
+        spec.metric + unit,
+        "published, ± SD" if bars else "published",
+        PAPER,
+        tuple(marks),
+        band,
+    )
 
 
 def draw(figure_plan: Plan):
@@ -154,7 +172,7 @@ def draw(figure_plan: Plan):
     count, cells = len(figure_plan.panels), len(figure_plan.places)
     height = 2.9 if figure_plan.curve else 1.35 + 0.17 * max(cells, 4)
     with rc_context(STYLE):
-        figure = Figure(figsize=(max(3.4 * count, 4.2), height), layout='constrained')
+        figure = Figure(figsize=(max(3.4 * count, 4.2), height), layout="constrained")
         axes = figure.subplots(1, count, squeeze=False, sharey=not figure_plan.curve)[0]
         for axis, panel in zip(axes, figure_plan.panels, strict=True):
             _draw_panel(axis, panel, figure_plan)
@@ -172,30 +190,61 @@ def _draw_panel(axis, panel: Panel, figure_plan: Plan) -> None:
             span(panel.band.low, panel.band.high, color=panel.colour, alpha=0.12, lw=0)
     seeds = [(m.place, v) for m in panel.marks if len(m.values) > 1 for v in m.values.values()]
     if seeds:
-        axis.plot(*turn(*zip(*seeds, strict=True)), 'o', ms=3.2, mfc=panel.colour, mec='none',
-                  alpha=0.38, label='one seed', zorder=2)
+        axis.plot(
+            *turn(*zip(*seeds, strict=True)),
+            "o",
+            ms=3.2,
+            mfc=panel.colour,
+            mec="none",
+            alpha=0.38,
+            label="one seed",
+            zorder=2,
+        )
     shown, joined = _means(panel, figure_plan)
     if joined:
-        axis.plot(*turn([m.place for m in joined], [m.mean for m in joined]), '-',
-                  color=panel.colour, lw=1.0, zorder=3)
+        axis.plot(
+            *turn([m.place for m in joined], [m.mean for m in joined]),
+            "-",
+            color=panel.colour,
+            lw=1.0,
+            zorder=3,
+        )
     ends = [[m.mean - m.low for m in shown], [m.high - m.mean for m in shown]]
-    axis.errorbar(*turn([m.place for m in shown], [m.mean for m in shown]), fmt='o', ms=4,
-                  **{'yerr' if curve else 'xerr': ends}, color=panel.colour, mfc='white',
-                  mew=1.1, elinewidth=0.9, capsize=1.8, label=panel.legend, zorder=4)
+    axis.errorbar(
+        *turn([m.place for m in shown], [m.mean for m in shown]),
+        fmt="o",
+        ms=4,
+        **{"yerr" if curve else "xerr": ends},
+        color=panel.colour,
+        mfc="white",
+        mew=1.1,
+        elinewidth=0.9,
+        capsize=1.8,
+        label=panel.legend,
+        zorder=4,
+    )
     raised = _note_lost(axis, panel, curve) and curve
     values = [v for m in panel.marks for v in (m.mean, *m.values.values()) if v == v]
     if values and 0 < LOG_RATIO * min(values) < max(values):
-        _logarithmic(axis, 'y' if curve else 'x')
+        _logarithmic(axis, "y" if curve else "x")
     (axis.set_ylabel if curve else axis.set_xlabel)(panel.label)
-    axis.grid(axis='y' if curve else 'x', lw=0.4, color='#DDDDDD')
+    axis.grid(axis="y" if curve else "x", lw=0.4, color="#DDDDDD")
     axis.set_axisbelow(True)
-    legend = axis.legend(loc='lower left', bbox_to_anchor=(0, 1.05 if raised else 1.01), ncols=2,
-                         frameon=False, borderpad=0.2, borderaxespad=0, handlelength=1.6,
-                         columnspacing=1.0)
+    legend = axis.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1.05 if raised else 1.01),
+        ncols=2,
+        frameon=False,
+        borderpad=0.2,
+        borderaxespad=0,
+        handlelength=1.6,
+        columnspacing=1.0,
+    )
     legend.set_in_layout(False)  # the title's padding makes its room; its width must not count
     rows = -(-len(legend.get_texts()) // 2)
-    axis.set_title(textwrap.fill(panel.title, 54), color=panel.colour,
-                   pad=5 + 10.5 * rows + 8 * raised)
+    axis.set_title(
+        textwrap.fill(panel.title, 54), color=panel.colour, pad=5 + 10.5 * rows + 8 * raised
+    )
 
 
 def _means(panel: Panel, figure_plan: Plan) -> tuple[list[Mark], list[Mark]]:
@@ -207,10 +256,10 @@ def _means(panel: Panel, figure_plan: Plan) -> tuple[list[Mark], list[Mark]]:
 def _logarithmic(axis, name: str) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
-    axis.set(**{f'{name}scale': 'log'})
-    scale = getattr(axis, f'{name}axis')
+    axis.set(**{f"{name}scale": "log"})
+    scale = getattr(axis, f"{name}axis")
     scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    scale.set_major_formatter('{x:g}')
+    scale.set_major_formatter("{x:g}")
     scale.set_minor_locator(NullLocator())
 
 
@@ -219,11 +268,17 @@ def _note_lost(axis, panel: Panel, curve: bool) -> bool:
     edge = axis.get_xaxis_transform() if curve else axis.get_yaxis_transform()
     lost = [m for m in panel.marks if m.lost]
     for m in lost:
-        axis.text(*((m.place, 1.01) if curve else (1.01, m.place)), f'×{m.lost}', transform=edge,
-                  color=LOST, size=6, ha='center' if curve else 'left',
-                  va='bottom' if curve else 'center')
+        axis.text(
+            *((m.place, 1.01) if curve else (1.01, m.place)),
+            f"×{m.lost}",
+            transform=edge,
+            color=LOST,
+            size=6,
+            ha="center" if curve else "left",
+            va="bottom" if curve else "center",
+        )
     if lost:
-        axis.plot([], [], 'x', color=LOST, ms=4, label='NaN or failed / all runs')
+        axis.plot([], [], "x", color=LOST, ms=4, label="NaN or failed / all runs")
     return bool(lost)
 
 
@@ -239,7 +294,7 @@ def _name_places(axis, figure_plan: Plan) -> None:
     axis.set_xlabel(figure_plan.x_label)
     for label in axis.get_xticklabels():
         if label.get_text() in figure_plan.places:
-            label.set(rotation=30, ha='right')
+            label.set(rotation=30, ha="right")
 
 
 def save(figure, folder: Path, stem: str) -> None:
@@ -248,11 +303,11 @@ def save(figure, folder: Path, stem: str) -> None:
 
     from matplotlib import rc_context
 
-    for suffix, metadata in (('svg', {'Date': None, 'Creator': None}), ('png', {'Software': None})):
+    for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
         buffer = BytesIO()
         with rc_context(STYLE):
             figure.savefig(buffer, format=suffix, dpi=200, metadata=metadata)
-        replace(folder / f'{stem}.{suffix}', buffer.getvalue())
+        replace(folder / f"{stem}.{suffix}", buffer.getvalue())
 
 
 def interactive(figure_plan: Plan):
@@ -260,53 +315,96 @@ def interactive(figure_plan: Plan):
     from plotly.subplots import make_subplots
 
     curve = figure_plan.curve
-    figure = make_subplots(1, len(figure_plan.panels), shared_yaxes=not curve,
-                           subplot_titles=['<br>'.join(textwrap.wrap(panel.title, 60))
-                                           for panel in figure_plan.panels])
-    value, place = ('y', 'x') if curve else ('x', 'y')
+    figure = make_subplots(
+        1,
+        len(figure_plan.panels),
+        shared_yaxes=not curve,
+        subplot_titles=[
+            "<br>".join(textwrap.wrap(panel.title, 60)) for panel in figure_plan.panels
+        ],
+    )
+    value, place = ("y", "x") if curve else ("x", "y")
     ticks = figure_plan.ticks
     for column, panel in enumerate(figure_plan.panels, 1):
-        where = {'row': 1, 'col': column}
+        where = {"row": 1, "col": column}
         for trace in _traces(panel, figure_plan):
             figure.add_trace(trace, **where)
         if panel.band:
-            line, rect = [getattr(figure, f'add_{"h" if curve else "v"}{shape}')
-                          for shape in ('line', 'rect')]
-            line(panel.band.mean, line={'color': panel.colour, 'dash': 'dash', 'width': 1},
-                 annotation_text=panel.band.label, **where)
+            line, rect = [
+                getattr(figure, f"add_{'h' if curve else 'v'}{shape}") for shape in ("line", "rect")
+            ]
+            line(
+                panel.band.mean,
+                line={"color": panel.colour, "dash": "dash", "width": 1},
+                annotation_text=panel.band.label,
+                **where,
+            )
             if panel.band.low == panel.band.low:
-                rect(panel.band.low, panel.band.high, fillcolor=panel.colour, opacity=0.12,
-                     line_width=0, **where)
-        getattr(figure, f'update_{value}axes')(title_text=panel.label, **where)
-    getattr(figure, f'update_{place}axes')(
-        tickvals=list(ticks), ticktext=list(ticks.values()),
-        **({'title_text': figure_plan.x_label} if curve else {'autorange': 'reversed'}))
+                rect(
+                    panel.band.low,
+                    panel.band.high,
+                    fillcolor=panel.colour,
+                    opacity=0.12,
+                    line_width=0,
+                    **where,
+                )
+        getattr(figure, f"update_{value}axes")(title_text=panel.label, **where)
+    getattr(figure, f"update_{place}axes")(
+        tickvals=list(ticks),
+        ticktext=list(ticks.values()),
+        **({"title_text": figure_plan.x_label} if curve else {"autorange": "reversed"}),
+    )
     return figure.update_layout(
-        template='simple_white', height=440 if curve else 200 + 22 * len(figure_plan.places))
+        template="simple_white", height=440 if curve else 200 + 22 * len(figure_plan.places)
+    )
 
 
 def _traces(panel: Panel, figure_plan: Plan) -> list:
     from plotly import graph_objects
 
-    value, place = ('y', 'x') if figure_plan.curve else ('x', 'y')
-    seeds = [(m.place, v, f'{m.cell}, seed {seed}') for m in panel.marks if len(m.values) > 1
-             for seed, v in m.values.items()]
+    value, place = ("y", "x") if figure_plan.curve else ("x", "y")
+    seeds = [
+        (m.place, v, f"{m.cell}, seed {seed}")
+        for m in panel.marks
+        if len(m.values) > 1
+        for seed, v in m.values.items()
+    ]
     shown, joined = _means(panel, figure_plan)
 
     def scatter(places, values, **options):
         return graph_objects.Scatter({place: places, value: values}, **options)
 
     means = scatter(
-        [m.place for m in shown], [m.mean for m in shown], mode='markers', name=panel.legend,
-        hovertext=[m.cell + f' ({m.lost} lost)' * bool(m.lost) for m in shown],
-        marker={'color': 'white', 'size': 8, 'line': {'color': panel.colour, 'width': 2}})
-    means[f'error_{value}'] = {
-        'type': 'data', 'symmetric': False, 'thickness': 1.2, 'color': panel.colour,
-        'array': [m.high - m.mean if m.high == m.high else 0 for m in shown],
-        'arrayminus': [m.mean - m.low if m.low == m.low else 0 for m in shown]}
-    line = scatter([m.place for m in joined], [m.mean for m in joined], mode='lines',
-                   line={'color': panel.colour}, showlegend=False)
-    dots = scatter([s[0] for s in seeds], [s[1] for s in seeds], hovertext=[s[2] for s in seeds],
-                   mode='markers', name='one seed', showlegend=bool(seeds), opacity=0.4,
-                   marker={'color': panel.colour, 'size': 6})
+        [m.place for m in shown],
+        [m.mean for m in shown],
+        mode="markers",
+        name=panel.legend,
+        hovertext=[m.cell + f" ({m.lost} lost)" * bool(m.lost) for m in shown],
+        marker={"color": "white", "size": 8, "line": {"color": panel.colour, "width": 2}},
+    )
+    means[f"error_{value}"] = {
+        "type": "data",
+        "symmetric": False,
+        "thickness": 1.2,
+        "color": panel.colour,
+        "array": [m.high - m.mean if m.high == m.high else 0 for m in shown],
+        "arrayminus": [m.mean - m.low if m.low == m.low else 0 for m in shown],
+    }
+    line = scatter(
+        [m.place for m in joined],
+        [m.mean for m in joined],
+        mode="lines",
+        line={"color": panel.colour},
+        showlegend=False,
+    )
+    dots = scatter(
+        [s[0] for s in seeds],
+        [s[1] for s in seeds],
+        hovertext=[s[2] for s in seeds],
+        mode="markers",
+        name="one seed",
+        showlegend=bool(seeds),
+        opacity=0.4,
+        marker={"color": panel.colour, "size": 6},
+    )
     return [line, dots, means]

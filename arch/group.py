@@ -180,9 +180,7 @@ class Group:
 
     def _save(self, state: TrainState) -> None:
         host = jax.device_get(state)
-        for i, (member, checkpoints) in enumerate(
-            zip(self.members, self.checkpoints, strict=True)
-        ):
+        for i, (member, checkpoints) in enumerate(zip(self.members, self.checkpoints, strict=True)):
             if self.step in checkpoints.steps():
                 continue
             meta = {

@@ -33,7 +33,11 @@ class Score:
 
 
 def score(
-    head, tokens, x: Float[Array, "batch length width"], targets: Int[Array, "batch length"], context
+    head,
+    tokens,
+    x: Float[Array, "batch length width"],
+    targets: Int[Array, "batch length"],
+    context,
 ) -> Score:
     """The head's score of targets, `head.chunk` positions at a time (0: all at once)."""
     rows, wanted = x.reshape(-1, x.shape[-1]), targets.reshape(-1)
@@ -119,7 +123,9 @@ class AdaptiveSoftmax(nnx.Module):
 
     def __init__(self, vocabulary, width, tokens, *, tail_dropout=0.0, chunk=0, rngs: nnx.Rngs):
         if not isinstance(tokens, Adaptive):
-            raise ConfigurationError("head.kind='adaptive' is tied to embedding.kind='adaptive' only")
+            raise ConfigurationError(
+                "head.kind='adaptive' is tied to embedding.kind='adaptive' only"
+            )
         if not 0 <= tail_dropout < 1:
             raise ConfigurationError(f"head.tail_dropout={tail_dropout}: allowed is 0 <= rate < 1")
         self.width, self.vocabulary, self.chunk, self.edges = width, vocabulary, chunk, tokens.edges

@@ -54,7 +54,9 @@ def dropout(x: Array, rate: Float[Array, ""] | float, key: Key[Array, ""]) -> Ar
     """
     threshold = jnp.round(jnp.asarray(rate, jnp.float32) * 65536)
     keep = jax.random.bits(key, x.shape, jnp.uint16) >= threshold.astype(jnp.uint32)
-    return jnp.where(keep, x * (65536 / (65536 - threshold)).astype(x.dtype), jnp.zeros((), x.dtype))
+    return jnp.where(
+        keep, x * (65536 / (65536 - threshold)).astype(x.dtype), jnp.zeros((), x.dtype)
+    )
 
 
 def product_flops(rows: int, inputs: int, outputs: int) -> int:

@@ -32,7 +32,9 @@ class Decoder:
 
     def __init__(self, model: Mapping, vocabulary: int, max_length: int):
         if model["dtype"] not in DTYPES:
-            raise ConfigurationError(f"model.dtype={model['dtype']!r}: allowed are {', '.join(DTYPES)}")
+            raise ConfigurationError(
+                f"model.dtype={model['dtype']!r}: allowed are {', '.join(DTYPES)}"
+            )
         if not 0 <= model["dropout"] < 1:
             raise ConfigurationError(f"model.dropout={model['dropout']}: allowed is 0 <= rate < 1")
         if model["width"] < 1:
@@ -72,9 +74,7 @@ class Decoder:
         self, parameters: Parameters, inputs: Int[Array, "batch length"], context: Context
     ) -> tuple[Float[Array, "batch length width"], Extras]:
         """The last hidden state, before the head."""
-        context = context.replace(
-            causal=self.causal, rotary_base=self.embedding.module.rotary_base
-        )
+        context = context.replace(causal=self.causal, rotary_base=self.embedding.module.rotary_base)
         x = self.embedding.bind(parameters["embedding"])(inputs, context, self.dtype)
         return self.stack(parameters["stack"], x, context)
 
@@ -108,7 +108,9 @@ class Decoder:
         schedule = self.stack.schedule
         by_letter = {letter: count(shapes["stack"][letter]) for letter in schedule.letters}
         outside = count(shapes["embedding"]) + count(shapes["head"])
-        uses = {letter: [name for name, _ in schedule.positions].count(letter) for letter in by_letter}
+        uses = {
+            letter: [name for name, _ in schedule.positions].count(letter) for letter in by_letter
+        }
         rest = count(shapes["stack"]) - sum(by_letter.values())
         applied = sum(
             by_letter[letter] // schedule.owners[letter] * uses[letter] for letter in by_letter

@@ -81,7 +81,9 @@ class Run:
         checkpoints = Checkpoints(folder, self.config.save.keep)
         steps = checkpoints.steps()
         if len(steps) < 2:
-            raise ConfigurationError(f"{folder}: two checkpoints are needed, there are {len(steps)}")
+            raise ConfigurationError(
+                f"{folder}: two checkpoints are needed, there are {len(steps)}"
+            )
         from arch.group import Replay
 
         shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), self.state)
@@ -119,7 +121,9 @@ def load(path: str | Path, seed: int = 0) -> Run:
         )
     own = folder.seed(seed)
     if not own.checkpoints.is_dir():
-        raise ConfigurationError(f"{path}: seed {seed} has no checkpoint; there are {folder.seeds()}")
+        raise ConfigurationError(
+            f"{path}: seed {seed} has no checkpoint; there are {folder.seeds()}"
+        )
     checkpoints = Checkpoints(own.checkpoints, config.save.keep)
     found = checkpoints.newest(state_shapes(config, model))
     checkpoints.close()

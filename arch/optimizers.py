@@ -46,7 +46,9 @@ class AdamW(Optimizer):
 
     def transform(self, rate, decay, mask):
         o = self.options
-        return optax.adamw(rate, o["beta1"], o["beta2"], o["epsilon"], weight_decay=decay, mask=mask)
+        return optax.adamw(
+            rate, o["beta1"], o["beta2"], o["epsilon"], weight_decay=decay, mask=mask
+        )
 
 
 @optimizers.register("nag")
@@ -144,19 +146,27 @@ def check(config: Mapping, steps: int) -> None:
             f"{field}.schedule={config['schedule']!r}: allowed are {', '.join(SCHEDULES)}"
         )
     if not config["learning_rate"] > 0:
-        raise ConfigurationError(f"{field}.learning_rate={config['learning_rate']}: allowed is above 0")
+        raise ConfigurationError(
+            f"{field}.learning_rate={config['learning_rate']}: allowed is above 0"
+        )
     for name in ("warmup", "final"):
         if not 0 <= config[name] <= 1:
-            raise ConfigurationError(f"{field}.{name}={config[name]}: a fraction, allowed is 0 to 1")
+            raise ConfigurationError(
+                f"{field}.{name}={config[name]}: a fraction, allowed is 0 to 1"
+            )
     if not 0 <= config["warmup_steps"] <= steps:
         raise ConfigurationError(
             f"{field}.warmup_steps={config['warmup_steps']}: allowed is 0 to train.steps={steps}"
         )
     if config["weight_decay"] < 0:
-        raise ConfigurationError(f"{field}.weight_decay={config['weight_decay']}: allowed is 0 or more")
+        raise ConfigurationError(
+            f"{field}.weight_decay={config['weight_decay']}: allowed is 0 or more"
+        )
 
 
-def learning_rate(config: Mapping, steps: int) -> Callable[[Array, Int[Array, ""]], Float[Array, ""]]:
+def learning_rate(
+    config: Mapping, steps: int
+) -> Callable[[Array, Int[Array, ""]], Float[Array, ""]]:
     """(peak, step from 0) → the learning rate; the peak may be traced.
 
     A linear warm-up whose first update already moves and whose last one has the peak; then

@@ -37,34 +37,34 @@ def expand(order: str) -> str:
     def error(problem: str) -> OrderError:
         return OrderError(f"order '{order if len(order) <= 80 else order[:79] + '…'}': {problem}")
 
-    done, brackets = [''], []  # text of each open group, outermost first; column of its bracket
-    for found in re.finditer(r'([A-Za-z)])([0-9]*)|(\S)', order):
+    done, brackets = [""], []  # text of each open group, outermost first; column of its bracket
+    for found in re.finditer(r"([A-Za-z)])([0-9]*)|(\S)", order):
         (unit, number, other), start = found.groups(), found.start() + 1
-        if other == '(':
+        if other == "(":
             brackets.append(start)
-            done.append('')
+            done.append("")
             continue
         if other and other in digits:
-            raise error(f'count at {start} does not directly follow a letter or a group')
+            raise error(f"count at {start} does not directly follow a letter or a group")
         if other:
-            raise error(f'character {other!r} at {start} is not a letter, count or bracket')
-        if unit == ')':
+            raise error(f"character {other!r} at {start} is not a letter, count or bracket")
+        if unit == ")":
             if not brackets:
                 raise error(f"')' at {start} closes no bracket")
             start, unit = brackets.pop(), done.pop()
             if not unit:
-                raise error(f'group at {start} is empty')
-        number = number.lstrip('0') if number else '1'
+                raise error(f"group at {start} is empty")
+        number = number.lstrip("0") if number else "1"
         if not number:
-            raise error(f'count at {found.start(2) + 1} is zero, must be at least 1')
+            raise error(f"count at {found.start(2) + 1} is zero, must be at least 1")
         # Cut to 9 digits, still too many: Python refuses to convert a number of thousands.
         if len(done[-1]) + len(unit) * int(number[:9]) > MAXIMUM_LENGTH:
-            raise error(f'item at {start} makes it longer than {MAXIMUM_LENGTH:,} sublayers')
+            raise error(f"item at {start} makes it longer than {MAXIMUM_LENGTH:,} sublayers")
         done[-1] += unit * int(number)
     if brackets:
-        raise error(f'bracket at {brackets[-1]} is never closed')
+        raise error(f"bracket at {brackets[-1]} is never closed")
     if not done[0]:
-        raise error('is empty, must name at least one sublayer')
+        raise error("is empty, must name at least one sublayer")
     return done[0]
 
 
@@ -96,7 +96,7 @@ def vanilla(layers: int) -> str:
     return sandwich(layers, 0)
 
 
-def sandwich(layers: int, coefficient: int, attention: str = 's', feed_forward: str = 'f') -> str:
+def sandwich(layers: int, coefficient: int, attention: str = "s", feed_forward: str = "f") -> str:
     """s^k (sf)^(n-k) f^k: k attentions moved to the bottom, k feed-forwards to the top.
 
     Press, Smith and Levy 2020 (arXiv 1911.03864). k = 0 is vanilla, k = n-1 is s^n f^n (k = n
@@ -104,8 +104,8 @@ def sandwich(layers: int, coefficient: int, attention: str = 's', feed_forward: 
     """
     _at_least(1, layers=layers)
     if not 0 <= coefficient <= layers - 1:
-        allowed = f'0 to {layers - 1} (layers - 1)'
-        raise ValueError(f'sandwich coefficient {coefficient}: must be {allowed}')
+        allowed = f"0 to {layers - 1} (layers - 1)"
+        raise ValueError(f"sandwich coefficient {coefficient}: must be {allowed}")
     s, f = expand(attention), expand(feed_forward)
     return s * coefficient + (s + f) * (layers - coefficient) + f * coefficient
 
@@ -118,11 +118,11 @@ def random_permutation(attention: int, feed_forward: int, seed: int) -> str:
     _at_least(0, attention=attention, feed_forward=feed_forward, seed=seed)
     _at_least(1, sublayers=attention + feed_forward)
     draw = _index_sampler(seed)
-    letters = ['s'] * attention + ['f'] * feed_forward
+    letters = ["s"] * attention + ["f"] * feed_forward
     for last in range(len(letters) - 1, 0, -1):
         other = draw(last + 1)
         letters[last], letters[other] = letters[other], letters[last]
-    return ''.join(letters)
+    return "".join(letters)
 
 
 def random_budget(units: int, seed: int, cost: Mapping[str, int] | None = None) -> str:
@@ -133,16 +133,16 @@ def random_budget(units: int, seed: int, cost: Mapping[str, int] | None = None) 
     rest can still be spent exactly are drawn: with one unit left, s. The order of the mapping
     does not matter. Raises ValueError where no sequence of letters costs `units`.
     """
-    cost = {'s': 1, 'f': 2} if cost is None else cost
+    cost = {"s": 1, "f": 2} if cost is None else cost
     _at_least(0, seed=seed)
-    _at_least(1, units=units, **{f'cost of {expand(x)}': price for x, price in cost.items()})
+    _at_least(1, units=units, **{f"cost of {expand(x)}": price for x, price in cost.items()})
     spendable = [True]
     for left in range(1, units + 1):
         spendable.append(any(p <= left and spendable[left - p] for p in cost.values()))
     if not spendable[units]:
-        raise ValueError(f'budget of {units} units: cannot be spent exactly with costs {cost}')
+        raise ValueError(f"budget of {units} units: cannot be spent exactly with costs {cost}")
     draw = _index_sampler(seed)
-    left, letters = units, ''
+    left, letters = units, ""
     while left:
         fitting = [x for x in sorted(cost) if cost[x] <= left and spendable[left - cost[x]]]
         drawn = fitting[draw(len(fitting))]
@@ -150,14 +150,14 @@ def random_budget(units: int, seed: int, cost: Mapping[str, int] | None = None) 
     return letters
 
 
-def macaron(layers: int, half: str = 'h') -> str:
+def macaron(layers: int, half: str = "h") -> str:
     """(hsh)^n: half a feed-forward step, attention, half a feed-forward step.
 
     Lu et al. 2019 (arXiv 1906.02762). The half letter is bound elsewhere, to a feed-forward kind
     with scale 0.5; parameters match vanilla only where its inner width is halved as well.
     """
     _at_least(1, layers=layers)
-    return expand(f'{half}s{half}') * layers
+    return expand(f"{half}s{half}") * layers
 
 
 def par(layers: int) -> str:
@@ -174,13 +174,13 @@ def par(layers: int) -> str:
     attention = max(2 * layers // 5, 1)
     gap = (4 * layers // 3 - 1) // max(attention - 1, 1)
     places = {gap * index for index in range(attention)}
-    return ''.join('s' if place in places else 'f' for place in range(2 * layers))
+    return "".join("s" if place in places else "f" for place in range(2 * layers))
 
 
 def _at_least(minimum: int, **values: int) -> None:
     for name, value in values.items():
         if value < minimum:
-            raise ValueError(f'{name} {value}: must be at least {minimum}')
+            raise ValueError(f"{name} {value}: must be at least {minimum}")
 
 
 def _index_sampler(seed: int) -> Callable[[int], int]:
@@ -243,7 +243,7 @@ def _repetitions(sequence: str) -> list[list[tuple[int, int]]]:
 
 
 def _text(items: tuple[_Item, ...]) -> str:
-    return ' '.join(
-        (f'({_text(inner)})' if inner else unit) + (str(repeats) if repeats > 1 else '')
+    return " ".join(
+        (f"({_text(inner)})" if inner else unit) + (str(repeats) if repeats > 1 else "")
         for unit, repeats, inner in items
     )

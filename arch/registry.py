@@ -85,10 +85,14 @@ def fill(defaults: Mapping, options: Mapping, field: str, owner: str) -> dict[st
     filled = {}
     for name, default in defaults.items():
         if name not in options and default is inspect.Parameter.empty:
-            raise ConfigurationError(f"{field}.{name}: {owner} needs this option and has no default")
+            raise ConfigurationError(
+                f"{field}.{name}: {owner} needs this option and has no default"
+            )
         value = options.get(name, default)
         filled[name] = (
-            value if default is inspect.Parameter.empty else typed(value, default, f"{field}.{name}")
+            value
+            if default is inspect.Parameter.empty
+            else typed(value, default, f"{field}.{name}")
         )
     return filled
 

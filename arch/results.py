@@ -16,15 +16,15 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-RUNS = 'runs.jsonl'
-EXPERIMENT = 'experiment.json'
+RUNS = "runs.jsonl"
+EXPERIMENT = "experiment.json"
 
 Line = dict[str, Any]
 
 
 def key(line: Mapping[str, Any]) -> tuple[str, int, str]:
     """What a line is the result of: (cell hash, seed, device kind)."""
-    return line['hash'], line['seed'], line['device']
+    return line["hash"], line["seed"], line["device"]
 
 
 def read(folder: str | os.PathLike) -> list[Line]:
@@ -36,21 +36,26 @@ def read(folder: str | os.PathLike) -> list[Line]:
     path = Path(folder) / RUNS
     if not path.exists():
         return []
-    texts = path.read_text(encoding='utf-8').split('\n')
-    return merge([], [_parse(t, f'{path}:{n}') for n, t in enumerate(texts, 1) if t.strip()])
+    texts = path.read_text(encoding="utf-8").split("\n")
+    return merge([], [_parse(t, f"{path}:{n}") for n, t in enumerate(texts, 1) if t.strip()])
 
 
 def _parse(text: str, where: str) -> Line:
     try:
         line = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f'{where}: not JSON ({error.msg}, column {error.colno})') from None
+        raise ValueError(f"{where}: not JSON ({error.msg}, column {error.colno})") from None
     if not isinstance(line, dict):
-        raise ValueError(f'{where}: a {type(line).__name__} where a JSON object is expected')
-    for name, kind in (('cell', str), ('hash', str), ('seed', int), ('device', str),
-                       ('status', str)):
+        raise ValueError(f"{where}: a {type(line).__name__} where a JSON object is expected")
+    for name, kind in (
+        ("cell", str),
+        ("hash", str),
+        ("seed", int),
+        ("device", str),
+        ("status", str),
+    ):
         if not isinstance(line.get(name), kind):
-            raise ValueError(f'{where}: {name} is {line.get(name)!r}, expected {kind.__name__}')
+            raise ValueError(f"{where}: {name} is {line.get(name)!r}, expected {kind.__name__}")
     return line
 
 
@@ -63,7 +68,7 @@ def merge(existing: Iterable[Line], new: Iterable[Line]) -> list[Line]:
     merged: dict[tuple, Line] = {}
     for line in (*existing, *new):
         old = merged.get(key(line))
-        if old is None or line['status'] != 'failed' or old['status'] == 'failed':
+        if old is None or line["status"] != "failed" or old["status"] == "failed":
             merged[key(line)] = line
     return list(merged.values())
 
@@ -75,16 +80,16 @@ def write(folder: str | os.PathLike, lines: Iterable[Line]) -> None:
     appearance), then seed, device, hash.
     """
     lines = merge([], lines)
-    cells = read_experiment(folder).get('cells', ())
+    cells = read_experiment(folder).get("cells", ())
     place = {cell: n for n, cell in enumerate(_cell_order(cells, lines))}
-    lines.sort(key=lambda r: (place[r['cell']], r['seed'], r['device'], r['hash']))
-    text = ''.join(json.dumps(line) + '\n' for line in lines)
+    lines.sort(key=lambda r: (place[r["cell"]], r["seed"], r["device"], r["hash"]))
+    text = "".join(json.dumps(line) + "\n" for line in lines)
     replace(Path(folder) / RUNS, text.encode())
 
 
 def write_experiment(folder: str | os.PathLike, experiment: Mapping[str, Any]) -> None:
     """Replaces `folder`/experiment.json atomically: config, argument, overrides, cells, table."""
-    text = json.dumps(experiment, indent=1) + '\n'
+    text = json.dumps(experiment, indent=1) + "\n"
     replace(Path(folder) / EXPERIMENT, text.encode())
 
 
@@ -94,20 +99,20 @@ def read_experiment(folder: str | os.PathLike) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        experiment = json.loads(path.read_text(encoding='utf-8'))
+        experiment = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f'{path}:{error.lineno}: not JSON ({error.msg})') from None
+        raise ValueError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
     if not isinstance(experiment, dict):
-        raise ValueError(f'{path}: a {type(experiment).__name__} where an object is expected')
+        raise ValueError(f"{path}: a {type(experiment).__name__} where an object is expected")
     return experiment
 
 
 def replace(path: Path, content: bytes) -> None:
     """Writes the file beside its place, then renames it there: a reader sees the old or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, 'wb') as file:
+        with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -126,8 +131,16 @@ class Paper(NamedTuple):
     n: int = 1
 
 
-COLUMNS = ('order', 'parameters.unique', 'parameters.applied', 'flops_per_token',
-           'tokens_per_second', 'bits_per_byte', 'word_perplexity', 'test')
+COLUMNS = (
+    "order",
+    "parameters.unique",
+    "parameters.applied",
+    "flops_per_token",
+    "tokens_per_second",
+    "bits_per_byte",
+    "word_perplexity",
+    "test",
+)
 
 
 @dataclass(frozen=True)
@@ -140,37 +153,37 @@ class Spec:
     {title, columns, rows, note}.
     """
 
-    title: str = ''
-    metric: str = 'perplexity'
+    title: str = ""
+    metric: str = "perplexity"
     lower_is_better: bool = True
-    split: str = 'valid'
-    baseline: str = ''
+    split: str = "valid"
+    baseline: str = ""
     x: Mapping[str, float] = field(default_factory=dict)
-    x_label: str = ''
+    x_label: str = ""
     paper: Mapping[str, Paper] = field(default_factory=dict)
-    paper_label: str = ''
-    paper_unit: str = ''
+    paper_label: str = ""
+    paper_unit: str = ""
     paper_comparable: bool = False
     columns: Sequence[str] = ()
     sections: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
-    def of(cls, table: Mapping[str, Any]) -> 'Spec':
+    def of(cls, table: Mapping[str, Any]) -> "Spec":
         """Raises ValueError for a field, a column or a paper entry that is not known."""
-        _known('table', table, [f.name for f in fields(cls)])
-        _known('table.columns', table.get('columns', ()), COLUMNS)
+        _known("table", table, [f.name for f in fields(cls)])
+        _known("table.columns", table.get("columns", ()), COLUMNS)
         paper = {}
-        for cell, entry in (table.get('paper') or {}).items():
-            entry = entry if isinstance(entry, Mapping) else {'value': entry}
-            _known(f'table.paper[{cell!r}]', entry, Paper._fields)
+        for cell, entry in (table.get("paper") or {}).items():
+            entry = entry if isinstance(entry, Mapping) else {"value": entry}
+            _known(f"table.paper[{cell!r}]", entry, Paper._fields)
             paper[cell] = Paper(**entry)
-        return cls(**{**table, 'paper': paper, 'x': table.get('x') or {}})
+        return cls(**{**table, "paper": paper, "x": table.get("x") or {}})
 
 
 def _known(where: str, names: Iterable[str], allowed: Sequence[str]) -> None:
     for name in names:
         if name not in allowed:
-            raise ValueError(f'{where}: {name!r} is not known; allowed: {", ".join(allowed)}')
+            raise ValueError(f"{where}: {name!r} is not known; allowed: {', '.join(allowed)}")
 
 
 class Setting(NamedTuple):
@@ -182,17 +195,17 @@ class Setting(NamedTuple):
     stride: int | None = None
 
     def __str__(self) -> str:
-        named = {'window': self.window, 'stride': self.stride}
-        words = [f'{name} {value}' for name, value in named.items() if value is not None]
-        return ', '.join([self.split, *([self.unit] if self.unit else []), *words])
+        named = {"window": self.window, "stride": self.stride}
+        words = [f"{name} {value}" for name, value in named.items() if value is not None]
+        return ", ".join([self.split, *([self.unit] if self.unit else []), *words])
 
 
 def measured(line: Mapping[str, Any], split: str, metric: str) -> tuple[Setting, float] | None:
     """Setting and value of a metric, or None where the line has no such evaluation."""
-    evaluation = (line.get('evaluations') or {}).get(split, {})
-    if line['status'] != 'finished' or evaluation.get(metric) is None:
+    evaluation = (line.get("evaluations") or {}).get(split, {})
+    if line["status"] != "finished" or evaluation.get(metric) is None:
         return None
-    setting = Setting(split, *(evaluation.get(name) for name in ('unit', 'window', 'stride')))
+    setting = Setting(split, *(evaluation.get(name) for name in ("unit", "window", "stride")))
     return setting, float(evaluation[metric])
 
 
@@ -222,14 +235,14 @@ def rows(lines: Iterable[Line], cells: Sequence[str], split: str, metric: str) -
     lines = list(lines)
     groups: dict[tuple[str, str, str], list[Line]] = {}
     for line in lines:
-        groups.setdefault((line['cell'], line['device'], line['hash']), []).append(line)
+        groups.setdefault((line["cell"], line["device"], line["hash"]), []).append(line)
     found = []
     for cell in _cell_order(cells, lines):
         mine = [identity for identity in groups if identity[0] == cell]
         for identity in sorted(mine, key=lambda i: i[1]):
             found += _split_by_setting(identity, groups[identity], split, metric)
         if not mine:
-            found.append(Row(cell, '', '', None, (), {}, ()))
+            found.append(Row(cell, "", "", None, (), {}, ()))
     return found
 
 
@@ -239,25 +252,31 @@ def _split_by_setting(identity: tuple, lines: list[Line], split: str, metric: st
     found = []
     for setting in settings:
         # a line without a figure has no setting of its own: it is counted in the first row
-        mine = [r for r in lines if (v := values[id(r)]) and v[0] == setting
-                or v is None and setting == settings[0]]
-        figures = {r['seed']: v[1] for r in mine if (v := values[id(r)]) and math.isfinite(v[1])}
-        lost = tuple((_loss(r, values[id(r)], f'{split} {metric}'), r)
-                     for r in mine if r['seed'] not in figures)
+        mine = [
+            r
+            for r in lines
+            if (v := values[id(r)]) and v[0] == setting or v is None and setting == settings[0]
+        ]
+        figures = {r["seed"]: v[1] for r in mine if (v := values[id(r)]) and math.isfinite(v[1])}
+        lost = tuple(
+            (_loss(r, values[id(r)], f"{split} {metric}"), r)
+            for r in mine
+            if r["seed"] not in figures
+        )
         found.append(Row(*identity, setting, tuple(mine), figures, lost))
     return found
 
 
 def _loss(line: Line, value: tuple[Setting, float] | None, wanted: str) -> str:
     if value is not None:
-        return 'NaN' if math.isnan(value[1]) else 'infinite'
-    return {'nan': 'NaN', 'finished': f'without {wanted}'}.get(line['status'], line['status'])
+        return "NaN" if math.isnan(value[1]) else "infinite"
+    return {"nan": "NaN", "finished": f"without {wanted}"}.get(line["status"], line["status"])
 
 
 def revision(line: Mapping[str, Any]) -> str:
     """'1a2b3c4d', or '1a2b3c4d + changes' where the tree was dirty; 'unknown' without git."""
-    git = line.get('git') or {}
-    return (git.get('revision') or 'unknown')[:8] + ' + changes' * bool(git.get('dirty'))
+    git = line.get("git") or {}
+    return (git.get("revision") or "unknown")[:8] + " + changes" * bool(git.get("dirty"))
 
 
 def foreign(lines: Sequence[Line]) -> list[Line]:
@@ -270,20 +289,21 @@ def provenance(lines: Iterable[Line]) -> list[tuple[str, str]]:
     """(label, text) pairs of where lines come from; differing values are joined with ' / '."""
     facts: dict[str, dict[str, None]] = {}
     for r in lines:
-        corpus, replicas = r.get('corpus') or {}, r.get('replicas') or {}
+        corpus, replicas = r.get("corpus") or {}, r.get("replicas") or {}
         texts = {
-            'Corpus': f'{corpus.get("name", "")}, sha256 {corpus.get("sha256", "")[:12]}…',
-            'Trained for': f'{r.get("steps", 0):,} steps, {r.get("tokens", 0):,} tokens',
-            'Device': f'{r["device"]} ({r.get("device_name", "")}, {r.get("cores", "?")} cores)',
-            'Replicas': f'{replicas.get("mode", "?")}, {replicas.get("width", "?")} wide',
-            'Code': f'git {revision(r)}',
-            'Versions': ', '.join(f'{k} {v}' for k, v in (r.get('versions') or {}).items())}
-        if r['status'] != 'finished':
-            del texts['Trained for']
+            "Corpus": f"{corpus.get('name', '')}, sha256 {corpus.get('sha256', '')[:12]}…",
+            "Trained for": f"{r.get('steps', 0):,} steps, {r.get('tokens', 0):,} tokens",
+            "Device": f"{r['device']} ({r.get('device_name', '')}, {r.get('cores', '?')} cores)",
+            "Replicas": f"{replicas.get('mode', '?')}, {replicas.get('width', '?')} wide",
+            "Code": f"git {revision(r)}",
+            "Versions": ", ".join(f"{k} {v}" for k, v in (r.get("versions") or {}).items()),
+        }
+        if r["status"] != "finished":
+            del texts["Trained for"]
         for label, text in texts.items():
             facts.setdefault(label, {})[text] = None
-    return [(label, ' / '.join(texts)) for label, texts in facts.items()]
+    return [(label, " / ".join(texts)) for label, texts in facts.items()]
 
 
 def _cell_order(cells: Sequence[str], lines: Iterable[Line]) -> list[str]:
-    return list(dict.fromkeys([*cells, *(line['cell'] for line in lines)]))
+    return list(dict.fromkeys([*cells, *(line["cell"] for line in lines)]))

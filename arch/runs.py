@@ -105,7 +105,9 @@ class RunFolder:
         or holds another configuration."""
         held = read_json(self.path / "config.json")
         if held is not None and held["hash"] != identity:
-            raise ConfigurationError(f"{self.path}: holds another configuration, {held['hash'][:8]}")
+            raise ConfigurationError(
+                f"{self.path}: holds another configuration, {held['hash'][:8]}"
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             content = canonical(config.to_dict())

@@ -55,7 +55,7 @@ def summary(values: Iterable[float]) -> Summary:
 
     Raises ValueError for a value that is not finite.
     """
-    x = _finite(values, 'values')
+    x = _finite(values, "values")
     if len(x) == 0:
         return Summary(0, math.nan, math.nan, math.nan, math.nan)
     mean = float(x.mean())
@@ -81,13 +81,13 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Welch:
     t = (mean a - mean b) / √(va + vb) with v = SD² / n; t > 0 where a is the larger.
     Raises ValueError for fewer than two values on a side or where neither side varies.
     """
-    x, y = _finite(a, 'a'), _finite(b, 'b')
-    for name, side in (('a', x), ('b', y)):
+    x, y = _finite(a, "a"), _finite(b, "b")
+    for name, side in (("a", x), ("b", y)):
         if len(side) < 2:
-            raise ValueError(f'welch: {name} has {len(side)} value(s), two or more are needed')
+            raise ValueError(f"welch: {name} has {len(side)} value(s), two or more are needed")
     va, vb = x.var(ddof=1) / len(x), y.var(ddof=1) / len(y)
     if va + vb == 0:
-        raise ValueError('welch: neither a nor b varies, so t is not defined')
+        raise ValueError("welch: neither a nor b varies, so t is not defined")
     t = float((x.mean() - y.mean()) / math.sqrt(va + vb))
     df = float((va + vb) ** 2 / (va**2 / (len(x) - 1) + vb**2 / (len(y) - 1)))
     return Welch(t, df, float(2 * special.stdtr(df, -abs(t))))
@@ -95,14 +95,14 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Welch:
 
 def pearson(x: Sequence[float], y: Sequence[float]) -> Correlation:
     """Pearson's r. Raises ValueError for fewer than three pairs or a side that does not vary."""
-    a, b = _pairs(x, y, 'pearson')
+    a, b = _pairs(x, y, "pearson")
     result = stats.pearsonr(a, b)
     return Correlation(float(result.statistic), float(result.pvalue), len(a))
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> Correlation:
     """Spearman's rho: Pearson's r of the ranks, ties sharing their mean rank. Raises as pearson."""
-    a, b = _pairs(x, y, 'rank_correlation')
+    a, b = _pairs(x, y, "rank_correlation")
     result = stats.spearmanr(a, b)
     return Correlation(float(result.statistic), float(result.pvalue), len(a))
 
@@ -116,36 +116,36 @@ def decimals(values: Iterable[float]) -> int:
 def number(value: float, places: int, sign: bool = False) -> str:
     """1,234.50 with a true minus, '—' for nan; sign: a plus too."""
     if math.isnan(value):
-        return '—'
-    return f'{value:{"+" if sign else ""},.{places}f}'.replace('-', '−')
+        return "—"
+    return f"{value:{'+' if sign else ''},.{places}f}".replace("-", "−")
 
 
 def mean_and_sd(s: Summary, places: int) -> str:
     """'18.65 ± 0.34', or '18.65 (single run)' since one value has no SD; '—' without values."""
-    sd = f' ± {number(s.sd, places)}' if s.n > 1 else ' (single run)' if s.n else ''
+    sd = f" ± {number(s.sd, places)}" if s.n > 1 else " (single run)" if s.n else ""
     return number(s.mean, places) + sd
 
 
 def mean_and_interval(s: Summary, places: int) -> str:
     """'−0.67 [−1.02, −0.31] *': a difference, its interval, and * where that excludes 0."""
-    interval = f' [{number(s.low, places, True)}, {number(s.high, places, True)}]'
-    return number(s.mean, places, True) + interval * (s.n > 1) + ' *' * s.excludes_zero
+    interval = f" [{number(s.low, places, True)}, {number(s.high, places, True)}]"
+    return number(s.mean, places, True) + interval * (s.n > 1) + " *" * s.excludes_zero
 
 
 def _finite(values: Iterable[float], name: str) -> np.ndarray:
     x = np.asarray(list(values), dtype=float)
     for index in np.flatnonzero(~np.isfinite(x)):
-        raise ValueError(f'{name}[{index}] is {x[index]}: count it apart, no mean contains it')
+        raise ValueError(f"{name}[{index}] is {x[index]}: count it apart, no mean contains it")
     return x
 
 
 def _pairs(x: Sequence[float], y: Sequence[float], name: str) -> tuple[np.ndarray, np.ndarray]:
-    a, b = _finite(x, 'x'), _finite(y, 'y')
+    a, b = _finite(x, "x"), _finite(y, "y")
     if len(a) != len(b):
-        raise ValueError(f'{name}: x has {len(a)} values and y has {len(b)}')
+        raise ValueError(f"{name}: x has {len(a)} values and y has {len(b)}")
     if len(a) < 3:
-        raise ValueError(f'{name}: {len(a)} pair(s), three or more are needed')
-    for side, array in (('x', a), ('y', b)):
+        raise ValueError(f"{name}: {len(a)} pair(s), three or more are needed")
+    for side, array in (("x", a), ("y", b)):
         if np.all(array == array[0]):
-            raise ValueError(f'{name}: {side} does not vary, so there is no correlation')
+            raise ValueError(f"{name}: {side} does not vary, so there is no correlation")
     return a, b

@@ -148,7 +148,9 @@ class Sweep:
                 try:
                     member.state = restored(member, job.model)
                 except ConfigurationError as error:
-                    raise ConfigurationError(f"{error}; --rerun={job.cell.name} starts over") from None
+                    raise ConfigurationError(
+                        f"{error}; --rerun={job.cell.name} starts over"
+                    ) from None
                 signature = training.signature(job.config, job.model, job.task.dataset.sha256)
                 schedule = job.model.stack.schedule.positions
                 key = (signature, schedule, member.step)

@@ -163,9 +163,7 @@ class Program:
                 indices = self.task.indices(key, state.step, self.batch)
                 return self.task.gather(source, indices)
 
-            shapes = jax.eval_shape(
-                lambda: self.step(state, swept, batch(state, 0), schedule)[1]
-            )
+            shapes = jax.eval_shape(lambda: self.step(state, swept, batch(state, 0), schedule)[1])
             buffers = jax.tree.map(lambda _: jnp.full((STEPS_A_DISPATCH,), jnp.nan), shapes)
 
             def going(carry):
@@ -232,9 +230,7 @@ class Program:
         if self.accumulate == 1:
             grads, (losses, statistics) = gradient(parameters, batch, 0)
             return grads, {**statistics, **losses}
-        parts = jax.tree.map(
-            lambda a: a.reshape(self.accumulate, -1, *a.shape[1:]), batch
-        )
+        parts = jax.tree.map(lambda a: a.reshape(self.accumulate, -1, *a.shape[1:]), batch)
         whole = self.task.weight(batch)
 
         def add(total, inputs):

@@ -1,10 +1,10 @@
 """Papers' names for points of the space: functions that return a model configuration.
 
-    vanilla(layers=16)                      Vaswani et al. 2017, as a decoder
-    sandwich(layers=16, coefficient=6)      Press, Smith and Levy 2020
-    par(layers=16)                          Mandava et al. 2020
-    macaron(layers=12)                      Lu et al. 2019
-    gpt2(size='small')                      Radford et al. 2019
+vanilla(layers=16)                      Vaswani et al. 2017, as a decoder
+sandwich(layers=16, coefficient=6)      Press, Smith and Levy 2020
+par(layers=16)                          Mandava et al. 2020
+macaron(layers=12)                      Lu et al. 2019
+gpt2(size='small')                      Radford et al. 2019
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,12 @@ from arch import order as orders
 from arch.registry import ConfigurationError
 
 # size → layers, width, heads
-GPT2 = {"small": (12, 768, 12), "medium": (24, 1024, 16), "large": (36, 1280, 20), "xl": (48, 1600, 25)}
+GPT2 = {
+    "small": (12, 768, 12),
+    "medium": (24, 1024, 16),
+    "large": (36, 1280, 20),
+    "xl": (48, 1600, 25),
+}
 
 
 def decoder(
@@ -55,9 +60,7 @@ def macaron(layers: int = 6, width: int = 512, heads: int = 8, **model) -> dict[
     half of the usual, so that a layer has the parameters of a vanilla one, but for a norm and a
     bias."""
     half = {"kind": "feed_forward", "expand": 2.0, "scale": 0.5}
-    return decoder(
-        orders.macaron(layers), width, heads, **{**model, "sublayers": {"h": half}}
-    )
+    return decoder(orders.macaron(layers), width, heads, **{**model, "sublayers": {"h": half}})
 
 
 def gpt2(size: str = "small", **model) -> dict[str, object]:

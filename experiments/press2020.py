@@ -9,59 +9,59 @@ graphics, to about the last digit given; tables are as printed.
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-COST = {'s': 1, 'f': 2}  # section 3: s has 4 d^2 parameters, f 8 d^2; the budget is 48 s
+COST = {"s": 1, "f": 2}  # section 3: s has 4 d^2 parameters, f 8 d^2; the budget is 48 s
 
 # Table 1: random permutations of 16 s and 16 f, (order, perplexity).
 PERMUTATIONS = (
-    ('fsfsfffsffsfsssffsfssfssssffsffs', 20.74),
-    ('sfssffsffffssssfsfffsfsffsfssssf', 20.64),
-    ('fsffssffssssffsssssffsfssfsfffff', 20.33),
-    ('fsffffffsssfssffsfssfsfsssffsss', 20.27),
-    ('fssffffffsfsssfffssssfffssssffss', 19.98),
-    ('sssfssfsffffssfsfsfsssffsfsfffsf', 19.92),
-    ('fffsfsssfsffsfsffsffsssssffssffs', 19.69),
-    ('fffsffssffsssfssfsssfffffsfsssfs', 19.54),
-    ('fsffssfssfffssssfffsssffffsfssfs', 19.08),
-    ('sfsffssssffssffffsssffsssfsffsff', 18.90),
-    ('sssssssffsffsfsfsffffsfffsfssffs', 18.83),
-    ('sffsfsffsfsssffssfssssssfffffffs', 18.77),
-    ('sssfssffsfssfsffsfffssffsfsffssf', 18.68),
-    ('fffsssssfffsfssssffsfsfsfssffsff', 18.64),
-    ('sfffsssfsfssfsssssfssfffffsfffsf', 18.61),
-    ('ssffssfssssffffffssffsssfsffssff', 18.60),
-    ('fsfsssssfsfsfffffsfffsffssffssss', 18.55),
-    ('fsfsssssfsfffssfsffsfsfsfsffffss', 18.38),
-    ('sfssffsfsfsffsssssfffsssfffsffsf', 18.28),
-    ('sfsfssfsssffsfsfsfsffffssffsfssf', 18.19),
+    ("fsfsfffsffsfsssffsfssfssssffsffs", 20.74),
+    ("sfssffsffffssssfsfffsfsffsfssssf", 20.64),
+    ("fsffssffssssffsssssffsfssfsfffff", 20.33),
+    ("fsffffffsssfssffsfssfsfsssffsss", 20.27),
+    ("fssffffffsfsssfffssssfffssssffss", 19.98),
+    ("sssfssfsffffssfsfsfsssffsfsfffsf", 19.92),
+    ("fffsfsssfsffsfsffsffsssssffssffs", 19.69),
+    ("fffsffssffsssfssfsssfffffsfsssfs", 19.54),
+    ("fsffssfssfffssssfffsssffffsfssfs", 19.08),
+    ("sfsffssssffssffffsssffsssfsffsff", 18.90),
+    ("sssssssffsffsfsfsffffsfffsfssffs", 18.83),
+    ("sffsfsffsfsssffssfssssssfffffffs", 18.77),
+    ("sssfssffsfssfsffsfffssffsfsffssf", 18.68),
+    ("fffsssssfffsfssssffsfsfsfssffsff", 18.64),
+    ("sfffsssfsfssfsssssfssfffffsfffsf", 18.61),
+    ("ssffssfssssffffffssffsssfsffssff", 18.60),
+    ("fsfsssssfsfsfffffsfffsffssffssss", 18.55),
+    ("fsfsssssfsfffssfsffsfsfsfsffffss", 18.38),
+    ("sfssffsfsfsffsssssfffsssfffsffsf", 18.28),
+    ("sfsfssfsssffsfsfsfsffffssffsfssf", 18.19),
 )
 
 # This order of Table 1 has only 15 f as it was transcribed, and where the missing one belongs has
 # not been checked against the paper. The means by halves are the same wherever it stands, and
 # within 0.02 of those without it; do not train the order before it is checked.
-INCOMPLETE = 'fsffffffsssfssffsfssfsfsssffsss'
+INCOMPLETE = "fsffffffsssfssffsfssfsfsssffsss"
 
 # Table 2: random orders with the parameters of the baseline, (order, perplexity).
 BUDGET = (
-    ('sfffssfsfsfssffffsfsffsffffff', 22.80),
-    ('sffssfsssssssssssssfsfsssfsffsssfsssfs', 21.02),
-    ('ssssssffsffffssfffffsssfsfsssssssss', 20.98),
-    ('fffffffffsffssffsffssssfsfsssf', 20.75),
-    ('fssfsssffffffssfsssfsfffssssfsfss', 20.43),
-    ('sffsffffffsfsfssfsssfsfsfssfssfs', 20.28),
-    ('sffssffsfffsfsfssssffffffssssff', 20.02),
-    ('fsffsfssffffsfsfffsfffssfffsss', 19.93),
-    ('sffsffssffsfsffsssfsssssfsssfffsss', 19.85),
-    ('ssfffffffssfffssfssffsfsfsffsf', 19.82),
-    ('sfsfsfffsfffssfsfffsffssfsfsfss', 19.77),
-    ('sfsffsssffsffsssfssfffffssssfsssf', 19.55),
-    ('sffsfssfffsffsfssssfsfsffffsfsss', 19.49),
-    ('sffffsffssssfsssfssfffsssfssssfsfs', 19.47),
-    ('fsssffssssssfsfsfsffsffffssfsfssss', 19.25),
-    ('fssssssfsfsfsfffsfsssfssffssssfsff', 18.86),
-    ('ssfsfsssfsssssffsfsfsssfssfsfsssssssf', 18.62),
-    ('sssfsffsfssfsssffsffffffssfsfff', 18.34),
-    ('sssfsfsffsssfsfffffsfsffffsssff', 18.31),
-    ('ssssssfsssffffsfsfffffffffffsf', 18.12),
+    ("sfffssfsfsfssffffsfsffsffffff", 22.80),
+    ("sffssfsssssssssssssfsfsssfsffsssfsssfs", 21.02),
+    ("ssssssffsffffssfffffsssfsfsssssssss", 20.98),
+    ("fffffffffsffssffsffssssfsfsssf", 20.75),
+    ("fssfsssffffffssfsssfsfffssssfsfss", 20.43),
+    ("sffsffffffsfsfssfsssfsfsfssfssfs", 20.28),
+    ("sffssffsfffsfsfssssffffffssssff", 20.02),
+    ("fsffsfssffffsfsfffsfffssfffsss", 19.93),
+    ("sffsffssffsfsffsssfsssssfsssfffsss", 19.85),
+    ("ssfffffffssfffssfssffsfsfsffsf", 19.82),
+    ("sfsfsfffsfffssfsfffsffssfsfsfss", 19.77),
+    ("sfsffsssffsffsssfssfffffssssfsssf", 19.55),
+    ("sffsfssfffsffsfssssfsfsffffsfsss", 19.49),
+    ("sffffsffssssfsssfssfffsssfssssfsfs", 19.47),
+    ("fsssffssssssfsfsfsffsffffssfsfssss", 19.25),
+    ("fssssssfsfsfsfffsfsssfssffssssfsff", 18.86),
+    ("ssfsfsssfsssssffsfsfsssfssfsfsssssssf", 18.62),
+    ("sssfsffsfssfsssffsffffffssfsfff", 18.34),
+    ("sssfsfsffsssfsfffffsfsffffsssff", 18.31),
+    ("ssssssfsssffffsfsfffffffffffsf", 18.12),
 )
 
 # Tables 1 and 2: the baseline (sf)^16 with five seeds.
@@ -70,8 +70,8 @@ BASELINE = (18.25, 18.49, 18.54, 18.83, 19.13)
 # Figure 4: mean number of sublayers in the bottom and the top half (of the parameters) of the
 # random orders that are worse or better than the average baseline; see `half_means`.
 FIGURE4 = {
-    'worse': {'bottom': {'s': 8.07, 'f': 7.68}, 'top': {'s': 8.86, 'f': 7.71}},
-    'better': {'bottom': {'s': 10.00, 'f': 6.83}, 'top': {'s': 6.25, 'f': 8.92}},
+    "worse": {"bottom": {"s": 8.07, "f": 7.68}, "top": {"s": 8.86, "f": 7.71}},
+    "better": {"bottom": {"s": 10.00, "f": 6.83}, "top": {"s": 6.25, "f": 8.92}},
 }
 
 # Figure 5: sandwich s^k (sf)^(16-k) f^k, k -> perplexity; one run each, k = 6 the best of five.
@@ -103,50 +103,50 @@ Figure = tuple[float, float | None, int]
 
 # Table 3: WikiText-103 test perplexity, sliding window (3072 tokens, 2560 of them context).
 TABLE3: dict[str, Figure] = {
-    'Baevski and Auli 2019': (18.70, None, 1),
-    'Transformer-XL': (18.30, None, 1),
-    'kNN-LM': (15.79, None, 1),
-    'baseline': (18.63, 0.26, 5),
-    'sandwich n=16 k=6': (17.96, None, 1),
+    "Baevski and Auli 2019": (18.70, None, 1),
+    "Transformer-XL": (18.30, None, 1),
+    "kNN-LM": (15.79, None, 1),
+    "baseline": (18.63, 0.26, 5),
+    "sandwich n=16 k=6": (17.96, None, 1),
 }
 
 # Table 4: Toronto Books Corpus test perplexity.
 TABLE4: dict[str, Figure] = {
-    'baseline': (11.89, 0.35, 5),
-    'kNN-LM': (10.89, None, 1),
-    'sandwich n=16 k=7': (10.83, None, 1),
+    "baseline": (11.89, 0.35, 5),
+    "kNN-LM": (10.89, None, 1),
+    "sandwich n=16 k=7": (10.83, None, 1),
 }
 
 # Table 5: test bits per character, 209M parameters; post-norm adaptive-span models of 24 layers.
 TABLE5: dict[str, dict[str, Figure]] = {
-    'text8': {
-        'Transformer-XL': (1.08, None, 1),
-        'adaptive span': (1.07, None, 1),
-        'baseline': (1.0802, 0.0103, 5),
-        'sandwich n=24 k=3': (1.076, None, 1),
+    "text8": {
+        "Transformer-XL": (1.08, None, 1),
+        "adaptive span": (1.07, None, 1),
+        "baseline": (1.0802, 0.0103, 5),
+        "sandwich n=24 k=3": (1.076, None, 1),
     },
-    'enwik8': {
-        'Transformer-XL': (0.99, None, 1),
-        'adaptive span': (0.98, None, 1),
-        'Compressive Transformer': (0.97, None, 1),
-        'baseline': (0.9752, 0.0008, 5),
-        'sandwich n=24 k=5': (0.968, None, 1),
+    "enwik8": {
+        "Transformer-XL": (0.99, None, 1),
+        "adaptive span": (0.98, None, 1),
+        "Compressive Transformer": (0.97, None, 1),
+        "baseline": (0.9752, 0.0008, 5),
+        "sandwich n=24 k=5": (0.968, None, 1),
     },
 }
 
 # Table 6: newstest2014 En-De BLEU, 6 + 6 layers; s and c of the decoder move as one unit.
 # k -> BLEU where one half is a sandwich; the baseline is 28.74 with standard deviation 0.15.
 TABLE6 = {
-    'baseline': {0: 28.74},
-    'encoder': {1: 28.71, 2: 28.71, 3: 28.81, 4: 28.48, 5: 28.45},
-    'decoder': {1: 28.64, 2: 28.56, 3: 28.67, 4: 28.66, 5: 28.76},
+    "baseline": {0: 28.74},
+    "encoder": {1: 28.71, 2: 28.71, 3: 28.81, 4: 28.48, 5: 28.45},
+    "decoder": {1: 28.64, 2: 28.56, 3: 28.67, 4: 28.66, 5: 28.76},
 }
 
 # Table 7: distance between the attention of two runs, by the kinds of the two.
 TABLE7 = {
-    ('baseline', 'baseline'): 1.081e-3,
-    ('sandwich', 'sandwich'): 1.067e-3,
-    ('baseline', 'sandwich'): 1.289e-3,
+    ("baseline", "baseline"): 1.081e-3,
+    ("sandwich", "sandwich"): 1.067e-3,
+    ("baseline", "sandwich"): 1.289e-3,
 }
 
 Counts = dict[str, float]
@@ -186,15 +186,15 @@ def half_means(
     Raises ValueError where all rows lie on one side of the baseline.
     """
     groups = {
-        'worse': [halves(order, cost) for order, perplexity in rows if perplexity > baseline],
-        'better': [halves(order, cost) for order, perplexity in rows if perplexity <= baseline],
+        "worse": [halves(order, cost) for order, perplexity in rows if perplexity > baseline],
+        "better": [halves(order, cost) for order, perplexity in rows if perplexity <= baseline],
     }
     if not all(groups.values()):
-        raise ValueError(f'baseline {baseline}: all {len(rows)} rows lie on one side of it')
+        raise ValueError(f"baseline {baseline}: all {len(rows)} rows lie on one side of it")
     return {
         name: {
             half: {letter: fmean(pair[index][letter] for pair in pairs) for letter in cost}
-            for index, half in enumerate(('bottom', 'top'))
+            for index, half in enumerate(("bottom", "top"))
         }
         for name, pairs in groups.items()
     }

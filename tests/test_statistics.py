@@ -32,7 +32,7 @@ def test_interval_of_two_values_is_12_7_half_ranges_wide():
     assert (s.low, s.high) == pytest.approx((2 - 12.7062, 2 + 12.7062), abs=1e-4)
 
 
-@pytest.mark.parametrize('n', [2, 5, 30])
+@pytest.mark.parametrize("n", [2, 5, 30])
 def test_interval_agrees_with_scipy(n):
     x = np.random.default_rng(n).normal(3, 2, n)
     expected = stats.t.interval(0.95, n - 1, loc=x.mean(), scale=stats.sem(x))
@@ -52,9 +52,9 @@ def test_no_values_have_no_mean():
     assert math.isnan(statistics.summary([]).mean)
 
 
-@pytest.mark.parametrize('bad', [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_value_that_is_not_finite_is_refused_by_place(bad):
-    with pytest.raises(ValueError, match=r'values\[1\] is'):
+    with pytest.raises(ValueError, match=r"values\[1\] is"):
         statistics.summary([1.0, bad])
 
 
@@ -62,8 +62,9 @@ def test_differences_are_paired_by_seed_and_ours_minus_baseline():
     d = statistics.paired_difference({0: 1.0, 1: 2.5, 7: 100.0}, {1: 3.0, 0: 2.0, 9: -100.0})
     # pairs: seed 0: -1.0, seed 1: -0.5; SD / √2 = 0.25
     assert (d.n, d.mean) == (2, -0.75)
-    assert (d.low, d.high) == pytest.approx((-0.75 - 0.25 * 12.7062, -0.75 + 0.25 * 12.7062),
-                                            abs=1e-4)
+    assert (d.low, d.high) == pytest.approx(
+        (-0.75 - 0.25 * 12.7062, -0.75 + 0.25 * 12.7062), abs=1e-4
+    )
     assert not d.excludes_zero
 
 
@@ -95,9 +96,14 @@ def test_tied_ranks_share_their_mean():
     assert ours.n == 5
 
 
-@pytest.mark.parametrize('x, y, message', [
-    ([1, 2], [1, 2], '2 pair'), ([1, 2, 3], [1, 2], '3 values and y has 2'),
-    ([1, 1, 1], [1, 2, 3], 'x does not vary')])
+@pytest.mark.parametrize(
+    "x, y, message",
+    [
+        ([1, 2], [1, 2], "2 pair"),
+        ([1, 2, 3], [1, 2], "3 values and y has 2"),
+        ([1, 1, 1], [1, 2, 3], "x does not vary"),
+    ],
+)
 def test_correlations_that_do_not_exist_are_refused(x, y, message):
     for function in (statistics.pearson, statistics.rank_correlation):
         with pytest.raises(ValueError, match=message):
@@ -105,23 +111,25 @@ def test_correlations_that_do_not_exist_are_refused(x, y, message):
 
 
 def test_welch_needs_two_values_a_side_and_some_spread():
-    with pytest.raises(ValueError, match='b has 1'):
+    with pytest.raises(ValueError, match="b has 1"):
         statistics.welch([1, 2], [3])
-    with pytest.raises(ValueError, match='neither'):
+    with pytest.raises(ValueError, match="neither"):
         statistics.welch([1, 1], [2, 2])
 
 
-@pytest.mark.parametrize('values, places', [
-    ([18.65, 17.98], 2), ([0.9752], 4), ([4.12, 4.5, 1e6], 3), ([1234.5], 0), ([], 3), ([0.0], 3)])
+@pytest.mark.parametrize(
+    "values, places",
+    [([18.65, 17.98], 2), ([0.9752], 4), ([4.12, 4.5, 1e6], 3), ([1234.5], 0), ([], 3), ([0.0], 3)],
+)
 def test_decimals_give_four_significant_digits_to_the_median(values, places):
     assert statistics.decimals(values) == places
 
 
 def test_numbers_print_with_a_true_minus_and_one_value_as_a_single_run():
-    assert statistics.number(-1234.5, 1) == '−1,234.5'
-    assert statistics.number(0.25, 2, sign=True) == '+0.25'
-    assert statistics.mean_and_sd(statistics.summary(BASELINE), 2) == '18.65 ± 0.34'
-    assert statistics.mean_and_sd(statistics.summary([18.25]), 2) == '18.25 (single run)'
-    assert statistics.mean_and_sd(statistics.summary([]), 2) == '—'
+    assert statistics.number(-1234.5, 1) == "−1,234.5"
+    assert statistics.number(0.25, 2, sign=True) == "+0.25"
+    assert statistics.mean_and_sd(statistics.summary(BASELINE), 2) == "18.65 ± 0.34"
+    assert statistics.mean_and_sd(statistics.summary([18.25]), 2) == "18.25 (single run)"
+    assert statistics.mean_and_sd(statistics.summary([]), 2) == "—"
     d = statistics.Summary(5, -0.66, 0.3, -1.03, -0.29)
-    assert statistics.mean_and_interval(d, 2) == '−0.66 [−1.03, −0.29] *'
+    assert statistics.mean_and_interval(d, 2) == "−0.66 [−1.03, −0.29] *"

@@ -12,4 +12,4 @@
 
 from arch.data.dataset import load
 
-__all__ = ['load']
+__all__ = ["load"]

@@ -25,7 +25,7 @@ from arch.data.downloads import cache_directory
 from arch.data.files import encode
 from arch.data.tokenizers import Tokenizer
 
-__all__ = ['Dataset', 'Tokens', 'cache_directory', 'load']
+__all__ = ["Dataset", "Tokens", "cache_directory", "load"]
 
 FORMAT = 1  # raise it when the arrays of an equal corpus and spec would come out different
 
@@ -60,11 +60,12 @@ def load(corpus: str, tokenizer: str) -> Dataset:
     """
     tokenizers.fixed_size(tokenizer)
     text = corpora.load(corpus)
-    place = (cache_directory() / 'tokens' /
-             f'{text.sha256[:32]}-{tokenizer.replace(":", "-")}-v{FORMAT}')
+    place = (
+        cache_directory() / "tokens" / f"{text.sha256[:32]}-{tokenizer.replace(':', '-')}-v{FORMAT}"
+    )
     try:
         learned, splits = _read(place)
-    except (OSError, ValueError):
+    except (OSError, ValueError, LookupError):
         learned, splits = _make(text, tokenizer, place)
     return Dataset(corpus, text.sha256, text.details, learned, splits)
 
@@ -76,38 +77,44 @@ def _make(text: corpora.Corpus, spec: str, place: Path) -> tuple[Tokenizer, dict
         _write(place, learned, splits)
         return _read(place)
     except OSError as error:  # A full or read-only disk costs time at the next start, not this run.
-        logging.getLogger(__name__).warning('tokens are not cached: %s', error)
+        logging.getLogger(__name__).warning("tokens are not cached: %s", error)
         return learned, splits
 
 
 def _tokenise(documents: tuple[str, ...], tokenizer: Tokenizer) -> Tokens:
-    dtype = next((dtype for dtype in (np.uint8, np.uint16)
-                  if tokenizer.size <= np.iinfo(dtype).max + 1), np.int32)
+    dtype = next(
+        (dtype for dtype in (np.uint8, np.uint16) if tokenizer.size <= np.iinfo(dtype).max + 1),
+        np.int32,
+    )
     pieces = [tokenizer.encode(document).astype(dtype) for document in documents]
     starts = np.cumsum([0, *(len(piece) for piece in pieces)], dtype=np.int64)[:-1]
-    return Tokens(np.concatenate(pieces), starts,
-                  bytes=sum(len(encode(document)) for document in documents),
-                  words=sum(_words(document) for document in documents))
+    return Tokens(
+        np.concatenate(pieces),
+        starts,
+        bytes=sum(len(encode(document)) for document in documents),
+        words=sum(_words(document) for document in documents),
+    )
 
 
 def _words(document: str) -> int:
     return tokenizers.lines(document) + sum(
-        len(chunk.split()) for chunk in tokenizers.chunks(document))
+        len(chunk.split()) for chunk in tokenizers.chunks(document)
+    )
 
 
 def _write(place: Path, tokenizer: Tokenizer, splits: Mapping[str, Tokens]) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    partial, old = (place.with_name(f'{place.name}.{uuid.uuid4().hex}') for _ in range(2))
+    partial, old = (place.with_name(f"{place.name}.{uuid.uuid4().hex}") for _ in range(2))
     try:
         partial.mkdir()
         counts = {}
         for split, tokens in splits.items():
-            counts[split] = {'bytes': tokens.bytes, 'words': tokens.words}
-            for part in ('ids', 'documents'):
-                np.save(partial / f'{split}.{part}.npy', getattr(tokens, part))
-                counts[split][part] = _crc32(partial / f'{split}.{part}.npy')
-        body = json.dumps({'tokenizer': tokenizer.to_json(), 'splits': counts})
-        (partial / 'entry.json').write_bytes(f'{_sha256(body)}\n{body}'.encode())
+            counts[split] = {"bytes": tokens.bytes, "words": tokens.words}
+            for part in ("ids", "documents"):
+                np.save(partial / f"{split}.{part}.npy", getattr(tokens, part))
+                counts[split][part] = _crc32(partial / f"{split}.{part}.npy")
+        body = json.dumps({"tokenizer": tokenizer.to_json(), "splits": counts})
+        (partial / "entry.json").write_bytes(f"{_sha256(body)}\n{body}".encode())
         try:
             os.rename(partial, place)
         except OSError:  # In the way: a damaged entry, or a whole one that another process made.
@@ -120,25 +127,25 @@ def _write(place: Path, tokenizer: Tokenizer, splits: Mapping[str, Tokens]) -> N
 
 def _read(place: Path) -> tuple[Tokenizer, dict[str, Tokens]]:
     """A cache entry; OSError or ValueError where it is not whole."""
-    digest, body = (place / 'entry.json').read_bytes().decode().split('\n', 1)
+    digest, body = (place / "entry.json").read_bytes().decode().split("\n", 1)
     if digest != _sha256(body):
-        raise ValueError(f'{place}: entry.json is damaged')
+        raise ValueError(f"{place}: entry.json is damaged")
     entry = json.loads(body)
     splits = {}
-    for split, counts in entry['splits'].items():
+    for split, counts in entry["splits"].items():
         arrays = {}
-        for part in ('ids', 'documents'):
-            path = place / f'{split}.{part}.npy'
+        for part in ("ids", "documents"):
+            path = place / f"{split}.{part}.npy"
             if _crc32(path) != counts[part]:
-                raise ValueError(f'{path} is damaged')
-            arrays[part] = np.load(path, mmap_mode='r')
-        splits[split] = Tokens(**arrays, bytes=counts['bytes'], words=counts['words'])
-    return tokenizers.from_json(entry['tokenizer']), splits
+                raise ValueError(f"{path} is damaged")
+            arrays[part] = np.load(path, mmap_mode="r")
+        splits[split] = Tokens(**arrays, bytes=counts["bytes"], words=counts["words"])
+    return tokenizers.from_json(entry["tokenizer"]), splits
 
 
 def _crc32(path: Path) -> int:
     value = 0
-    with open(path, 'rb') as file:
+    with open(path, "rb") as file:
         while block := file.read(1 << 20):
             value = zlib.crc32(block, value)
     return value

@@ -22,7 +22,7 @@ from pathlib import Path
 
 BLOCK = 1 << 20
 # Some hosts answer 403 to urllib's own name.
-AGENT = 'Mozilla/5.0 (compatible; arch-variants)'
+AGENT = "Mozilla/5.0 (compatible; arch-variants)"
 
 
 class DownloadError(OSError):
@@ -31,16 +31,16 @@ class DownloadError(OSError):
 
 def cache_directory() -> Path:
     """ARCH_CACHE_DIR, else XDG_CACHE_HOME/arch-variants, else ~/.cache/arch-variants."""
-    if own := os.environ.get('ARCH_CACHE_DIR'):
+    if own := os.environ.get("ARCH_CACHE_DIR"):
         return Path(own).expanduser()
-    base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-    return Path(base).expanduser() / 'arch-variants'
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "arch-variants"
 
 
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fetch(url: str, path: Path, *, sha256: str, attempts: int = 3, timeout: float = 5.0) -> Path:
@@ -56,12 +56,12 @@ def fetch(url: str, path: Path, *, sha256: str, attempts: int = 3, timeout: floa
         resumed the next time), or serves other bytes than `sha256` says (the `.part` is deleted).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    with _lock(path.with_name(path.name + '.lock')):
+    part = path.with_name(path.name + ".part")
+    with _lock(path.with_name(path.name + ".lock")):
         if path.exists():
             return path
-        print(f'fetching {url}', file=sys.stderr)
-        failure: Exception | str = 'no attempt was allowed'
+        print(f"fetching {url}", file=sys.stderr)
+        failure: Exception | str = "no attempt was allowed"
         for attempt in range(1, attempts + 1):
             resumed = part.exists()
             try:
@@ -71,7 +71,7 @@ def fetch(url: str, path: Path, *, sha256: str, attempts: int = 3, timeout: floa
                 return path
             except urllib.error.HTTPError as error:
                 error.close()
-                failure = f'the server says {error.code} {error.reason}'
+                failure = f"the server says {error.code} {error.reason}"
                 break
             except _WrongBytes as error:
                 failure = error
@@ -79,11 +79,11 @@ def fetch(url: str, path: Path, *, sha256: str, attempts: int = 3, timeout: floa
                 if not resumed:  # What another version of the file left may be to blame: once more.
                     break
             except (OSError, http.client.HTTPException) as error:
-                failure = getattr(error, 'reason', '') or error
+                failure = getattr(error, "reason", "") or error
                 if attempt == 2 and not part.exists():  # Nobody answers: not worth a third wait.
                     break
-    kept = f'; {part.stat().st_size} bytes are kept, to be resumed' if part.exists() else ''
-    raise DownloadError(f'{url}: {failure}{kept}')
+    kept = f"; {part.stat().st_size} bytes are kept, to be resumed" if part.exists() else ""
+    raise DownloadError(f"{url}: {failure}{kept}")
 
 
 def unzip(archive: Path, members: tuple[str, ...], folder: Path) -> None:
@@ -94,16 +94,16 @@ def unzip(archive: Path, members: tuple[str, ...], folder: Path) -> None:
     """
     try:
         with zipfile.ZipFile(archive) as file:
-            inside = {info.filename.rsplit('/', 1)[-1]: info for info in file.infolist()}
+            inside = {info.filename.rsplit("/", 1)[-1]: info for info in file.infolist()}
             for name in members:
                 if name not in inside:
-                    raise DownloadError(f'{archive}: no {name} in it; it has {sorted(inside)}')
-                partial = folder / f'{name}.{os.getpid()}.part'
-                with file.open(inside[name]) as source, open(partial, 'wb') as target:
+                    raise DownloadError(f"{archive}: no {name} in it; it has {sorted(inside)}")
+                partial = folder / f"{name}.{os.getpid()}.part"
+                with file.open(inside[name]) as source, open(partial, "wb") as target:
                     shutil.copyfileobj(source, target, BLOCK)
                 os.replace(partial, folder / name)
     except zipfile.BadZipFile as error:
-        raise DownloadError(f'{archive}: {error}') from None
+        raise DownloadError(f"{archive}: {error}") from None
 
 
 class _WrongBytes(Exception):
@@ -113,12 +113,13 @@ class _WrongBytes(Exception):
 def _transfer(url: str, part: Path, timeout: float) -> None:
     """Append the rest of `url` to `part`; OSError if fewer bytes came than were announced."""
     have = part.stat().st_size if part.exists() else 0
-    headers = {'User-Agent': AGENT, 'Accept-Encoding': 'identity'}
+    headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
     if have:
-        headers['Range'] = f'bytes={have}-'
+        headers["Range"] = f"bytes={have}-"
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers),
-                                          timeout=timeout)
+        response = urllib.request.urlopen(
+            urllib.request.Request(url, headers=headers), timeout=timeout
+        )
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
@@ -126,29 +127,29 @@ def _transfer(url: str, part: Path, timeout: float) -> None:
         return  # Nothing is left to send: what is here is whole, or wrong, as its digest will tell.
     with response:
         start, total = _extent(response, have)
-        with open(part, 'r+b' if start else 'wb') as file:
+        with open(part, "r+b" if start else "wb") as file:
             file.seek(start)
             while block := response.read(BLOCK):
                 file.write(block)
             got = file.tell()
     if total and got != total:
-        raise OSError(f'the transfer broke off at {got} of {total} bytes')
+        raise OSError(f"the transfer broke off at {got} of {total} bytes")
 
 
 def _extent(response: http.client.HTTPResponse, have: int) -> tuple[int, int]:
     """Where the body starts in the file, and the file's size (0 where the server does not say)."""
-    found = re.fullmatch(r'bytes (\d+)-\d+/(\d+|\*)', response.headers.get('Content-Range', ''))
+    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     if response.status == http.HTTPStatus.PARTIAL_CONTENT and found and int(found[1]) == have:
-        return have, 0 if found[2] == '*' else int(found[2])
+        return have, 0 if found[2] == "*" else int(found[2])
     if response.status == http.HTTPStatus.PARTIAL_CONTENT:
-        raise OSError(f'asked for bytes from {have}, was sent {found[0] if found else "others"}')
-    return 0, int(response.headers.get('Content-Length') or 0)
+        raise OSError(f"asked for bytes from {have}, was sent {found[0] if found else 'others'}")
+    return 0, int(response.headers.get("Content-Length") or 0)
 
 
 def _check(part: Path, expected: str) -> None:
     found = sha256(part)
     if found != expected:
-        raise _WrongBytes(f'not the published file: sha256 {found}, expected {expected}')
+        raise _WrongBytes(f"not the published file: sha256 {found}, expected {expected}")
 
 
 @contextlib.contextmanager
@@ -159,6 +160,6 @@ def _lock(path: Path) -> Iterator[None]:
     except ImportError:  # Windows: atomic renames still keep every finished file whole.
         yield
         return
-    with open(path, 'w') as file:
+    with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

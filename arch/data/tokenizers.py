@@ -25,9 +25,9 @@ import numpy as np
 from arch.data.corpora import Corpus
 from arch.data.files import encode as to_bytes
 
-UNKNOWN, END = '<unk>', '<eos>'
+UNKNOWN, END = "<unk>", "<eos>"
 # Bytes of the corpus that make no character (see files.encode); `tokenizers` takes no such text.
-ESCAPES = re.compile('([\udc80-\udcff]+)')
+ESCAPES = re.compile("([\udc80-\udcff]+)")
 CHUNK = 1 << 20  # characters taken at once: bounds the memory of what is made on the way
 
 
@@ -57,16 +57,18 @@ def fixed_size(spec: str) -> int:
     Raises:
       ValueError: the spec is malformed; the message says what is allowed.
     """
-    kind, colon, number = spec.partition(':')
-    least = {'words': 3, 'bpe': 256}.get(kind, 0)
-    if spec == 'bytes':
+    kind, colon, number = spec.partition(":")
+    least = {"words": 3, "bpe": 256}.get(kind, 0)
+    if spec == "bytes":
         return 256
-    if spec in ('characters', 'words'):
+    if spec in ("characters", "words"):
         return 0
-    if least and colon and re.fullmatch('[1-9][0-9]{0,8}', number) and int(number) >= least:
+    if least and colon and re.fullmatch("[1-9][0-9]{0,8}", number) and int(number) >= least:
         return int(number)
-    raise ValueError(f'tokenizer {spec!r}: expected bytes, characters, words, words:N (N entries, '
-                     'at least 3) or bpe:N (N entries, at least 256)')
+    raise ValueError(
+        f"tokenizer {spec!r}: expected bytes, characters, words, words:N (N entries, "
+        "at least 3) or bpe:N (N entries, at least 256)"
+    )
 
 
 def build(spec: str, corpus: Corpus) -> Tokenizer:
@@ -79,13 +81,13 @@ def build(spec: str, corpus: Corpus) -> Tokenizer:
       ValueError: see `fixed_size`.
     """
     size = fixed_size(spec)
-    train = corpus.splits['train']
-    match spec.partition(':')[0]:
-        case 'bytes':
+    train = corpus.splits["train"]
+    match spec.partition(":")[0]:
+        case "bytes":
             return Bytes()
-        case 'characters':
+        case "characters":
             return Characters.train(train, itertools.chain(*corpus.splits.values()))
-        case 'words':
+        case "words":
             return Words.train(train, size)
         case _:
             return BPE.train(train, size)
@@ -97,15 +99,15 @@ def from_json(saved: Mapping) -> Tokenizer:
     Raises:
       ValueError: a kind that is not known.
     """
-    kinds = {'bytes': Bytes, 'characters': Characters, 'words': Words, 'bpe': BPE}
-    if saved.get('kind') not in kinds:
-        raise ValueError(f'tokenizer kind {saved.get("kind")!r}: expected one of {sorted(kinds)}')
-    return kinds[saved['kind']](**{key: saved[key] for key in saved if key != 'kind'})
+    kinds = {"bytes": Bytes, "characters": Characters, "words": Words, "bpe": BPE}
+    if saved.get("kind") not in kinds:
+        raise ValueError(f"tokenizer kind {saved.get('kind')!r}: expected one of {sorted(kinds)}")
+    return kinds[saved["kind"]](**{key: saved[key] for key in saved if key != "kind"})
 
 
 def lines(text: str) -> int:
     """Lines of a text, one that no line end closes among them."""
-    return text.count('\n') + (not text.endswith('\n') and text != '')
+    return text.count("\n") + (not text.endswith("\n") and text != "")
 
 
 def chunks(text: str, characters: int = CHUNK) -> Iterator[str]:
@@ -114,7 +116,7 @@ def chunks(text: str, characters: int = CHUNK) -> Iterator[str]:
     Neither a word nor a match of GPT-2's pattern spans such a place, so that the tokens of the
     pieces are the tokens of the text.
     """
-    border = re.compile(r'(?<=\S)[ \n]')
+    border = re.compile(r"(?<=\S)[ \n]")
     start = 0
     while start < len(text):
         found = border.search(text, start + characters)
@@ -126,16 +128,16 @@ def chunks(text: str, characters: int = CHUNK) -> Iterator[str]:
 class Bytes(Tokenizer):
     """A token is a byte of UTF-8."""
 
-    size, unit, lossless = 256, 'byte', True
+    size, unit, lossless = 256, "byte", True
 
     def encode(self, text: str) -> np.ndarray:
         return np.frombuffer(to_bytes(text), np.uint8).astype(np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
-        return bytes(int(i) for i in ids).decode('utf-8', 'surrogateescape')
+        return bytes(int(i) for i in ids).decode("utf-8", "surrogateescape")
 
     def to_json(self) -> dict:
-        return {'kind': 'bytes'}
+        return {"kind": "bytes"}
 
 
 class Characters(Tokenizer):
@@ -146,7 +148,7 @@ class Characters(Tokenizer):
     split is asked for, and 65 for tinyshakespeare.
     """
 
-    unit = 'character'
+    unit = "character"
 
     def __init__(self, alphabet: str, unknown: bool):
         self.alphabet, self.unknown = alphabet, unknown
@@ -156,7 +158,7 @@ class Characters(Tokenizer):
     @classmethod
     def train(cls, train: Sequence[str], everything: Iterable[str]) -> Characters:
         alphabet = set().union(*train)
-        return cls(''.join(sorted(alphabet)), bool(set().union(*everything) - alphabet))
+        return cls("".join(sorted(alphabet)), bool(set().union(*everything) - alphabet))
 
     @functools.cached_property
     def _table(self) -> np.ndarray:
@@ -170,18 +172,18 @@ class Characters(Tokenizer):
         Raises:
           ValueError: a character without an entry, where there is no `<unk>`.
         """
-        ids = self._table[np.frombuffer(text.encode('utf-32-le', 'surrogatepass'), np.uint32)]
+        ids = self._table[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)]
         if ids.size and ids.min() < 0:
             strange = text[int(np.argmin(ids))]
-            raise ValueError(f'character {strange!r} is not one of the corpus’s {self.size}')
+            raise ValueError(f"character {strange!r} is not one of the corpus’s {self.size}")
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        characters = self.alphabet + '\N{REPLACEMENT CHARACTER}' * self.unknown
-        return ''.join(characters[i] for i in ids)
+        characters = self.alphabet + "\N{REPLACEMENT CHARACTER}" * self.unknown
+        return "".join(characters[i] for i in ids)
 
     def to_json(self) -> dict:
-        return {'kind': 'characters', 'alphabet': self.alphabet, 'unknown': self.unknown}
+        return {"kind": "characters", "alphabet": self.alphabet, "unknown": self.unknown}
 
 
 class Words(Tokenizer):
@@ -191,7 +193,7 @@ class Words(Tokenizer):
     alphabetical order. `<unk>` and `<eos>` in the text are these same entries.
     """
 
-    unit, lossless = 'word', False
+    unit, lossless = "word", False
 
     def __init__(self, words: Sequence[str], size: int):
         self.words, self.size = list(words), size
@@ -205,30 +207,37 @@ class Words(Tokenizer):
         del counts[UNKNOWN], counts[END]
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
         words = [UNKNOWN, END, *ranked]
-        return cls(words[:size or None], size or len(words))
+        return cls(words[: size or None], size or len(words))
 
     def encode(self, text: str) -> np.ndarray:
-        closed = text if text.endswith('\n') or not text else text + '\n'
+        closed = text if text.endswith("\n") or not text else text + "\n"
         # get(word, 0): 0 is the id of <unk>.
-        pieces = [np.fromiter(map(self._ids.get, chunk.replace('\n', f' {END} ').split(),
-                                  itertools.repeat(0)), np.int32) for chunk in chunks(closed)]
+        pieces = [
+            np.fromiter(
+                map(self._ids.get, chunk.replace("\n", f" {END} ").split(), itertools.repeat(0)),
+                np.int32,
+            )
+            for chunk in chunks(closed)
+        ]
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
-        words = [UNKNOWN, '\n', *self.words[2:]]
-        text = ' '.join(words[i] if i < len(words) else UNKNOWN for i in ids)
-        return re.sub(' ?\n ?', '\n', text)
+        words = [UNKNOWN, "\n", *self.words[2:]]
+        text = " ".join(words[i] if i < len(words) else UNKNOWN for i in ids)
+        return re.sub(" ?\n ?", "\n", text)
 
     def to_json(self) -> dict:
-        return {'kind': 'words', 'words': self.words, 'size': self.size}
+        return {"kind": "words", "words": self.words, "size": self.size}
 
 
 def _printable_bytes() -> dict[int, str]:
     """GPT-2's alphabet: a printable character for each byte (Radford et al. 2019)."""
-    printable = [*range(ord('!'), ord('~') + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
-    return {**{byte: chr(byte) for byte in printable},
-            **{byte: chr(256 + i) for i, byte in enumerate(others)}}
+    return {
+        **{byte: chr(byte) for byte in printable},
+        **{byte: chr(256 + i) for i, byte in enumerate(others)},
+    }
 
 
 class BPE(Tokenizer):
@@ -237,7 +246,7 @@ class BPE(Tokenizer):
     Sennrich et al. 2016 on bytes, as in Radford et al. 2019; trained by the package `tokenizers`.
     """
 
-    unit, lossless = 'subword', True
+    unit, lossless = "subword", True
 
     def __init__(self, entries: Sequence[str], merges: Iterable[Sequence[str]], size: int):
         self.entries, self.size = list(entries), size
@@ -250,15 +259,24 @@ class BPE(Tokenizer):
 
         learner = _byte_level(tokenizers.models.BPE())
         learner.train_from_iterator(
-            (piece for document in train for chunk in chunks(document, CHUNK >> 4)
-             for piece in ESCAPES.split(chunk)[::2]),
+            (
+                piece
+                for document in train
+                for chunk in chunks(document, CHUNK >> 4)
+                for piece in ESCAPES.split(chunk)[::2]
+            ),
             tokenizers.trainers.BpeTrainer(
-                vocab_size=size, show_progress=False, special_tokens=[],
-                initial_alphabet=list(_printable_bytes().values())))
-        model = json.loads(learner.to_str())['model']
-        merges = [merge.split(' ') if isinstance(merge, str) else merge
-                  for merge in model['merges']]
-        return cls(sorted(model['vocab'], key=model['vocab'].get), merges, size)
+                vocab_size=size,
+                show_progress=False,
+                special_tokens=[],
+                initial_alphabet=list(_printable_bytes().values()),
+            ),
+        )
+        model = json.loads(learner.to_str())["model"]
+        merges = [
+            merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]
+        ]
+        return cls(sorted(model["vocab"], key=model["vocab"].get), merges, size)
 
     @functools.cached_property
     def _encoder(self):
@@ -277,18 +295,25 @@ class BPE(Tokenizer):
         for chunk in chunks(text, CHUNK >> 4):
             # Odd pieces are the escapes.
             for i, piece in enumerate(ESCAPES.split(chunk)):
-                ids = ([self._ids[alphabet[byte]] for byte in to_bytes(piece)] if i % 2
-                       else self._encoder.encode(piece).ids)
+                ids = (
+                    [self._ids[alphabet[byte]] for byte in to_bytes(piece)]
+                    if i % 2
+                    else self._encoder.encode(piece).ids
+                )
                 pieces.append(np.array(ids, np.int32))
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
-        data = b''.join(self._bytes[i] for i in ids if i < len(self._bytes))
-        return data.decode('utf-8', 'surrogateescape')
+        data = b"".join(self._bytes[i] for i in ids if i < len(self._bytes))
+        return data.decode("utf-8", "surrogateescape")
 
     def to_json(self) -> dict:
-        return {'kind': 'bpe', 'entries': self.entries, 'size': self.size,
-                'merges': [list(merge) for merge in self.merges]}
+        return {
+            "kind": "bpe",
+            "entries": self.entries,
+            "size": self.size,
+            "merges": [list(merge) for merge in self.merges],
+        }
 
 
 def _byte_level(model):

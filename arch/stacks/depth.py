@@ -156,6 +156,4 @@ def _switched(bodies, parameters, schedule, x, context):
 
 
 def _sum(left: Extras, right: Extras) -> Extras:
-    return Extras(
-        add_sums(left.losses, right.losses), add_sums(left.statistics, right.statistics)
-    )
+    return Extras(add_sums(left.losses, right.losses), add_sums(left.statistics, right.statistics))

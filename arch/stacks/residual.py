@@ -1,9 +1,9 @@
 """What surrounds a sublayer: norm, scale, dropout and the residual sum, written once.
 
-    pre    x + F(norm(x))                 Xiong et al. 2020
-    post   norm(x + F(x))                 Vaswani et al. 2017
-    peri   x + norm(F(norm(x)))           Kim et al. 2025
-    none   x + F(x)
+pre    x + F(norm(x))                 Xiong et al. 2020
+post   norm(x + F(x))                 Vaswani et al. 2017
+peri   x + norm(F(norm(x)))           Kim et al. 2025
+none   x + F(x)
 """
 
 from collections.abc import Mapping
@@ -83,5 +83,3 @@ class Branch(nnx.Module):
     def __call__(self, x: Array, context: Context) -> tuple[Array, Extras]:
         y, extras = self.branch(x, context)
         return self.combine(x, y), extras
-
-

@@ -55,7 +55,9 @@ class Attention(nnx.Module):
         self.kv_heads = kv_heads or heads
         divide(heads, self.kv_heads, "kv_heads", "heads")
         if not 0 <= attention_dropout < 1:
-            raise ConfigurationError(f"attention_dropout={attention_dropout}: allowed is 0 <= rate < 1")
+            raise ConfigurationError(
+                f"attention_dropout={attention_dropout}: allowed is 0 <= rate < 1"
+            )
         if window < 0:
             raise ConfigurationError(f"window={window}: allowed is 0 (no limit) or more")
         dot_product.check(path, self.head_width, attention_dropout)
@@ -71,7 +73,9 @@ class Attention(nnx.Module):
         self, x: Float[Array, "batch length width"], context: Context
     ) -> tuple[Float[Array, "batch length width"], Extras]:
         if self.cross and context.memory is None:
-            raise ConfigurationError("attention with cross=True needs a memory: a decoder alone has none")
+            raise ConfigurationError(
+                "attention with cross=True needs a memory: a decoder alone has none"
+            )
         source = context.memory.astype(x.dtype) if self.cross else x
         q = self._split(self.query(x), self.heads)
         k = self._split(self.key(source), self.kv_heads)
@@ -120,4 +124,6 @@ def rotate(
     cos, sin = jnp.cos(angle)[:, :, None, :], jnp.sin(angle)[:, :, None, :]
     a, b = x[..., :half].astype(jnp.float32), x[..., half : 2 * half].astype(jnp.float32)
     turned = jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(x.dtype)
-    return jax.numpy.concatenate([turned, x[..., 2 * half :]], axis=-1) if x.shape[-1] % 2 else turned
+    return (
+        jax.numpy.concatenate([turned, x[..., 2 * half :]], axis=-1) if x.shape[-1] % 2 else turned
+    )

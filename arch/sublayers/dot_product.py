@@ -27,10 +27,14 @@ def check(path: str, head_width: int, dropout: float) -> None:
     if path not in PATHS:
         raise ConfigurationError(f"path={path!r}: allowed are {', '.join(PATHS)}")
     if path in ("blocks", "cudnn") and dropout:
-        raise ConfigurationError(f"path={path!r} has no attention_dropout (it is {dropout}); use 'plain'")
+        raise ConfigurationError(
+            f"path={path!r} has no attention_dropout (it is {dropout}); use 'plain'"
+        )
     if path == "cudnn":
         if jax.default_backend() != "gpu":
-            raise ConfigurationError(f"path='cudnn' needs an NVIDIA GPU, this is {jax.default_backend()}")
+            raise ConfigurationError(
+                f"path='cudnn' needs an NVIDIA GPU, this is {jax.default_backend()}"
+            )
         if head_width % 8 or head_width > 128:
             raise ConfigurationError(
                 f"path='cudnn' takes head widths that are multiples of 8 up to 128, not {head_width}"
@@ -77,7 +81,12 @@ def choose(path, q, k, causal, window, mask, needs_weights: bool) -> str:
             raise ConfigurationError("path='blocks' is for causal self-attention without a mask")
         return path
     width = q.shape[-1]
-    if jax.default_backend() == "gpu" and q.dtype == jnp.bfloat16 and width % 8 == 0 and width <= 128:
+    if (
+        jax.default_backend() == "gpu"
+        and q.dtype == jnp.bfloat16
+        and width % 8 == 0
+        and width <= 128
+    ):
         return "cudnn"
     if causal and mask is None and q.shape[1] == k.shape[1] and q.shape[1] >= 2 * BLOCK:
         return "blocks"

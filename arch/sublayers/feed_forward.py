@@ -53,15 +53,21 @@ class FeedForward(nnx.Module):
                 f"activation={activation!r}: allowed are {', '.join([*ACTIVATIONS, *GATED])}"
             )
         if not 0 <= activation_dropout < 1:
-            raise ConfigurationError(f"activation_dropout={activation_dropout}: allowed is 0 <= rate < 1")
+            raise ConfigurationError(
+                f"activation_dropout={activation_dropout}: allowed is 0 <= rate < 1"
+            )
         inner = inner_width or round(expand * width)
         if inner < 1:
-            raise ConfigurationError(f"expand={expand}, inner_width={inner_width}: no inner width is left")
+            raise ConfigurationError(
+                f"expand={expand}, inner_width={inner_width}: no inner width is left"
+            )
         self.width, self.inner_width, self.activation = width, inner, activation
         self.activation_dropout = activation_dropout
         self.input = Projection(width, inner, bias=bias, init_std=init_std, rngs=rngs)
         gated = activation in GATED
-        self.gate = Projection(width, inner, bias=bias, init_std=init_std, rngs=rngs) if gated else None
+        self.gate = (
+            Projection(width, inner, bias=bias, init_std=init_std, rngs=rngs) if gated else None
+        )
         self.output = Projection(inner, width, bias=bias, init_std=init_std, rngs=rngs)
 
     def __call__(

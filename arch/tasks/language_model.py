@@ -61,7 +61,9 @@ class LanguageModel:
         resident_bytes=1 << 30,
     ):
         if sampling not in SAMPLING:
-            raise ConfigurationError(f"task.sampling={sampling!r}: allowed are {', '.join(SAMPLING)}")
+            raise ConfigurationError(
+                f"task.sampling={sampling!r}: allowed are {', '.join(SAMPLING)}"
+            )
         if length < 1:
             raise ConfigurationError(f"task.length={length}: allowed is 1 or more")
         try:
@@ -116,7 +118,9 @@ class LanguageModel:
         """Which blocks (or offsets, where uniform) the step trains on."""
         size = len(self.dataset.splits["train"].ids)
         if self.sampling == "uniform":
-            return jax.random.randint(jax.random.fold_in(key, step), (batch,), 0, size - self.length)
+            return jax.random.randint(
+                jax.random.fold_in(key, step), (batch,), 0, size - self.length
+            )
         blocks = (size - 1) // self.length
         return permutation.shuffled(key, step * batch + jnp.arange(batch), blocks)
 

@@ -13,17 +13,17 @@ import zstandard
 from arch.data import corpora, downloads
 from arch.data.corpora import CorpusError
 
-DATA = os.environ.get('ARCH_DATA_DIR')
-real_data = pytest.mark.skipif(not DATA, reason='ARCH_DATA_DIR is not set')
+DATA = os.environ.get("ARCH_DATA_DIR")
+real_data = pytest.mark.skipif(not DATA, reason="ARCH_DATA_DIR is not set")
 
-PARAGRAPHS = tuple(f'Paragraph {i}\nhas two lines, ünï.\n\n' for i in range(200))
+PARAGRAPHS = tuple(f"Paragraph {i}\nhas two lines, ünï.\n\n" for i in range(200))
 
 
 @pytest.fixture(autouse=True)
 def own_directories(monkeypatch, tmp_path):
     """No corpus of this machine is seen unless a test says so; nothing stays loaded."""
-    monkeypatch.setenv('ARCH_CACHE_DIR', str(tmp_path / 'cache'))
-    monkeypatch.delenv('ARCH_DATA_DIR', raising=False)
+    monkeypatch.setenv("ARCH_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("ARCH_DATA_DIR", raising=False)
     corpora.load.cache_clear()
     yield
     corpora.load.cache_clear()
@@ -31,11 +31,11 @@ def own_directories(monkeypatch, tmp_path):
 
 def load_file(path, content: bytes | str) -> corpora.Corpus:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return corpora.load(f'file:{path}')
+    return corpora.load(f"file:{path}")
 
 
 def joined(corpus: corpora.Corpus) -> str:
-    return ''.join(document for documents in corpus.splits.values() for document in documents)
+    return "".join(document for documents in corpus.splits.values() for document in documents)
 
 
 def shares(corpus: corpora.Corpus) -> list[float]:
@@ -44,10 +44,10 @@ def shares(corpus: corpora.Corpus) -> list[float]:
 
 
 def test_stdlib_is_several_megabytes_split_by_file():
-    corpus = corpora.load('stdlib')
-    assert corpus.details == {'python': platform.python_version()}
-    assert sum(map(len, corpus.splits['train'])) > 3e6
-    assert not set(corpus.splits['train']) & {d for d in corpus.splits['valid'] if len(d) > 1000}
+    corpus = corpora.load("stdlib")
+    assert corpus.details == {"python": platform.python_version()}
+    assert sum(map(len, corpus.splits["train"])) > 3e6
+    assert not set(corpus.splits["train"]) & {d for d in corpus.splits["valid"] if len(d) > 1000}
     train, valid, test = shares(corpus)
     assert train > 0.8 and valid > 0.02 and test > 0.02
 
@@ -55,146 +55,181 @@ def test_stdlib_is_several_megabytes_split_by_file():
 def test_stdlib_holds_no_tests_and_nothing_of_this_machines_build():
     import unittest.mock
 
-    kept = corpora.load('stdlib').splits
+    kept = corpora.load("stdlib").splits
     for module, expected in ((unittest.mock, True), (pytest, False)):
-        text = Path(module.__file__).read_text(encoding='utf-8')
+        text = Path(module.__file__).read_text(encoding="utf-8")
         assert any(text in documents for documents in kept.values()) == expected
-    for name in ('test', 'tests', 'site-packages', 'config-3.13-x86_64-linux-gnu', '__pycache__',
-                 '_sysconfigdata__linux_x86_64-linux-gnu.py', 'sitecustomize.py'):
+    for name in (
+        "test",
+        "tests",
+        "site-packages",
+        "config-3.13-x86_64-linux-gnu",
+        "__pycache__",
+        "_sysconfigdata__linux_x86_64-linux-gnu.py",
+        "sitecustomize.py",
+    ):
         assert corpora.SKIPPED.search(name), name
-    for name in ('ast.py', 'unittest', 'doctest.py', 'site.py', 'latest', 'configparser.py'):
+    for name in ("ast.py", "unittest", "doctest.py", "site.py", "latest", "configparser.py"):
         assert not corpora.SKIPPED.search(name), name
 
 
 def test_loading_twice_gives_the_same_object_and_an_equal_digest(tmp_path):
-    first = load_file(tmp_path / 'a.txt', ''.join(PARAGRAPHS))
-    assert corpora.load(f'file:{tmp_path}/a.txt') is first
-    assert load_file(tmp_path / 'b.txt', ''.join(PARAGRAPHS)).sha256 == first.sha256
+    first = load_file(tmp_path / "a.txt", "".join(PARAGRAPHS))
+    assert corpora.load(f"file:{tmp_path}/a.txt") is first
+    assert load_file(tmp_path / "b.txt", "".join(PARAGRAPHS)).sha256 == first.sha256
 
 
 def test_the_digest_depends_on_text_splits_and_document_borders():
-    digests = {corpora._digest(splits) for splits in (
-        {'train': ('ab',), 'valid': ('c',)}, {'train': ('a', 'b'), 'valid': ('c',)},
-        {'train': ('a',), 'valid': ('bc',)}, {'train': ('ab',), 'test': ('c',)},
-        {'train': ('ab',), 'valid': ('d',)})}
+    digests = {
+        corpora._digest(splits)
+        for splits in (
+            {"train": ("ab",), "valid": ("c",)},
+            {"train": ("a", "b"), "valid": ("c",)},
+            {"train": ("a",), "valid": ("bc",)},
+            {"train": ("ab",), "test": ("c",)},
+            {"train": ("ab",), "valid": ("d",)},
+        )
+    }
     assert len(digests) == 5
 
 
 def test_a_text_file_is_split_at_blank_lines(tmp_path):
-    corpus = load_file(tmp_path / 'a.txt', ''.join(PARAGRAPHS))
-    assert list(corpus.splits) == ['train', 'valid', 'test']
+    corpus = load_file(tmp_path / "a.txt", "".join(PARAGRAPHS))
+    assert list(corpus.splits) == ["train", "valid", "test"]
     assert tuple(d for documents in corpus.splits.values() for d in documents) == PARAGRAPHS
     assert shares(corpus) == pytest.approx([0.9, 0.05, 0.05], abs=0.01)
-    assert corpus.details == {'split': 'documents'}
-    assert corpus.name == f'file:{tmp_path}/a.txt'
+    assert corpus.details == {"split": "documents"}
+    assert corpus.name == f"file:{tmp_path}/a.txt"
 
 
 def test_too_few_documents_are_split_at_line_ends(tmp_path):
-    text = 'one\n\n' + ''.join(f'line {i}\n' for i in range(300))
-    corpus = load_file(tmp_path / 'a.txt', text)
+    text = "one\n\n" + "".join(f"line {i}\n" for i in range(300))
+    corpus = load_file(tmp_path / "a.txt", text)
     assert joined(corpus) == text
-    assert corpus.details == {'split': 'lines'}
-    assert corpus.splits['train'][0] == 'one\n\n' and len(corpus.splits['train']) == 2
-    assert all(documents[-1].endswith('\n') for documents in corpus.splits.values())
+    assert corpus.details == {"split": "lines"}
+    assert corpus.splits["train"][0] == "one\n\n" and len(corpus.splits["train"]) == 2
+    assert all(documents[-1].endswith("\n") for documents in corpus.splits.values())
     assert shares(corpus) == pytest.approx([0.9, 0.05, 0.05], abs=0.01)
 
 
-@pytest.mark.parametrize('text', ['é' * 1000, 'abc', 'a\nb', '日本語' * 33])
+@pytest.mark.parametrize("text", ["é" * 1000, "abc", "a\nb", "日本語" * 33])
 def test_too_few_lines_are_split_between_characters(tmp_path, text):
-    corpus = load_file(tmp_path / 'a.txt', text)
+    corpus = load_file(tmp_path / "a.txt", text)
     assert joined(corpus) == text
-    assert corpus.details == {'split': 'characters'}
+    assert corpus.details == {"split": "characters"}
     assert all(map(any, corpus.splits.values()))
 
 
 def test_line_ends_of_other_systems_are_kept(tmp_path):
-    text = 'a line\r\n\r\n' * 100
-    corpus = load_file(tmp_path / 'a.txt', text)
+    text = "a line\r\n\r\n" * 100
+    corpus = load_file(tmp_path / "a.txt", text)
     assert joined(corpus) == text
-    assert set(corpus.splits['train']) == {'a line\r\n\r\n'}
+    assert set(corpus.splits["train"]) == {"a line\r\n\r\n"}
 
 
-@pytest.mark.parametrize('extension, pack', [
-    ('.gz', gzip.compress),
-    ('.zst', zstandard.compress),
-    ('.zst', lambda data: zstandard.compress(data[:50]) + zstandard.compress(data[50:]))])
+@pytest.mark.parametrize(
+    "extension, pack",
+    [
+        (".gz", gzip.compress),
+        (".zst", zstandard.compress),
+        (".zst", lambda data: zstandard.compress(data[:50]) + zstandard.compress(data[50:])),
+    ],
+)
 def test_packed_files_are_as_the_files(tmp_path, extension, pack):
-    text = ''.join(PARAGRAPHS)
-    plain = load_file(tmp_path / 'a.txt', text)
-    assert load_file(tmp_path / f'a.txt{extension}', pack(text.encode())).sha256 == plain.sha256
+    text = "".join(PARAGRAPHS)
+    plain = load_file(tmp_path / "a.txt", text)
+    assert load_file(tmp_path / f"a.txt{extension}", pack(text.encode())).sha256 == plain.sha256
 
 
 def test_a_record_of_jsonl_is_a_document(tmp_path):
-    lines = '\n'.join(json.dumps({'text': text, 'id': 1}) for text in PARAGRAPHS)
-    corpus = load_file(tmp_path / 'a.jsonl.gz', gzip.compress(lines.encode()))
+    lines = "\n".join(json.dumps({"text": text, "id": 1}) for text in PARAGRAPHS)
+    corpus = load_file(tmp_path / "a.jsonl.gz", gzip.compress(lines.encode()))
     assert tuple(d for documents in corpus.splits.values() for d in documents) == PARAGRAPHS
 
 
-@pytest.mark.parametrize('names', [
-    ('train.txt', 'valid.txt', 'test.txt'), ('ptb.train.txt', 'ptb.valid.txt', 'ptb.test.txt'),
-    ('wiki.train.tokens', 'wiki.val.tokens', 'wiki.test.tokens'),
-    ('train', 'validation.txt'), ('train.jsonl', 'dev.jsonl')])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train.txt", "valid.txt", "test.txt"),
+        ("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt"),
+        ("wiki.train.tokens", "wiki.val.tokens", "wiki.test.tokens"),
+        ("train", "validation.txt"),
+        ("train.jsonl", "dev.jsonl"),
+    ],
+)
 def test_a_directory_of_splits_is_taken_as_it_is(tmp_path, names):
     for i, name in enumerate(names):
-        text = f'text {i}'
-        (tmp_path / name).write_text(json.dumps({'text': text}) if 'jsonl' in name else text)
-    (tmp_path / 'README.md').write_text('not of the corpus')
-    corpus = corpora.load(f'file:{tmp_path}')
-    expected = {'train': ('text 0',), 'valid': ('text 1',), 'test': ('text 2',)}
-    assert corpus.splits == dict(list(expected.items())[:len(names)])
+        text = f"text {i}"
+        (tmp_path / name).write_text(json.dumps({"text": text}) if "jsonl" in name else text)
+    (tmp_path / "README.md").write_text("not of the corpus")
+    corpus = corpora.load(f"file:{tmp_path}")
+    expected = {"train": ("text 0",), "valid": ("text 1",), "test": ("text 2",)}
+    assert corpus.splits == dict(list(expected.items())[: len(names)])
 
 
 def test_a_directory_of_other_files_has_a_document_a_file(tmp_path):
     for i in range(100):
-        folder = tmp_path / 'texts' / f'{i // 10}'
+        folder = tmp_path / "texts" / f"{i // 10}"
         folder.mkdir(exist_ok=True, parents=True)
-        (folder / f'{i % 10}.txt').write_text(f'A file\n\nwith a blank line {i:02}\n')
-    (tmp_path / 'texts' / '.hidden').write_bytes(b'\xff')
-    corpus = corpora.load(f'file:{tmp_path}/texts')
+        (folder / f"{i % 10}.txt").write_text(f"A file\n\nwith a blank line {i:02}\n")
+    (tmp_path / "texts" / ".hidden").write_bytes(b"\xff")
+    corpus = corpora.load(f"file:{tmp_path}/texts")
     assert {split: len(documents) for split, documents in corpus.splits.items()} == {
-        'train': 90, 'valid': 5, 'test': 5}
-    assert corpus.splits['test'][-1].endswith('line 99\n')
+        "train": 90,
+        "valid": 5,
+        "test": 5,
+    }
+    assert corpus.splits["test"][-1].endswith("line 99\n")
 
 
-@pytest.mark.parametrize('name, content, message', [
-    ('a.txt', b'', 'the file is empty'),
-    ('a.txt', b'ab', '2 bytes are too few'),
-    ('a.png', b'\x89PNG\r\n', r'not UTF-8 text \(byte 0x89 at 0\); expected text or .jsonl'),
-    ('a.tar', b'name\0\0\0', r'not text \(a zero byte at 4\)'),
-    ('a.jsonl', b'{"text": "a"}\n{"body": "b"}', 'line 2 is not a JSON record with a "text"'),
-    ('a.jsonl', b'["text"]', 'line 1 is not a JSON record'),
-    ('a.jsonl', b'{"text": "\\ud800"}', 'line 1 is not a JSON record'),
-    ('a.jsonl', b'{"text": 3}', 'line 1 is not a JSON record'),
-    ('a.jsonl', b'{"text": ""}', 'no text in it'),
-    ('a.txt.gz', b'not gzip', 'cannot be read: Not a gzipped file'),
-    ('a.txt.gz', gzip.compress(b'text' * 100)[:-9], 'cannot be read'),
-    ('a.txt.zst', zstandard.compress(os.urandom(1000))[:-9], 'cannot be read'),
-    ('a.txt.zst', b'not zstandard', 'cannot be read')])
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("a.txt", b"", "the file is empty"),
+        ("a.txt", b"ab", "2 bytes are too few"),
+        ("a.png", b"\x89PNG\r\n", r"not UTF-8 text \(byte 0x89 at 0\); expected text or .jsonl"),
+        ("a.tar", b"name\0\0\0", r"not text \(a zero byte at 4\)"),
+        ("a.jsonl", b'{"text": "a"}\n{"body": "b"}', 'line 2 is not a JSON record with a "text"'),
+        ("a.jsonl", b'["text"]', "line 1 is not a JSON record"),
+        ("a.jsonl", b'{"text": "\\ud800"}', "line 1 is not a JSON record"),
+        ("a.jsonl", b'{"text": 3}', "line 1 is not a JSON record"),
+        ("a.jsonl", b'{"text": ""}', "no text in it"),
+        ("a.txt.gz", b"not gzip", "cannot be read: Not a gzipped file"),
+        ("a.txt.gz", gzip.compress(b"text" * 100)[:-9], "cannot be read"),
+        ("a.txt.zst", zstandard.compress(os.urandom(1000))[:-9], "cannot be read"),
+        ("a.txt.zst", b"not zstandard", "cannot be read"),
+    ],
+)
 def test_what_is_no_text_is_refused_in_one_line(tmp_path, name, content, message):
     with pytest.raises(CorpusError, match=message) as caught:
         load_file(tmp_path / name, content)
-    assert '\n' not in str(caught.value) and str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value) and str(tmp_path / name) in str(caught.value)
 
 
 def test_a_missing_file_is_named():
-    with pytest.raises(CorpusError, match='/no/such.txt: no such file or directory'):
-        corpora.load('file:/no/such.txt')
+    with pytest.raises(CorpusError, match="/no/such.txt: no such file or directory"):
+        corpora.load("file:/no/such.txt")
     with pytest.raises(CorpusError, match="'file:' names no file"):
-        corpora.load('file:')
+        corpora.load("file:")
 
 
 def test_a_directory_that_is_ambiguous_or_lacks_a_split_says_which(tmp_path):
-    (tmp_path / 'train.de').write_text('text')
-    with pytest.raises(CorpusError, match=r'no valid file \(such as valid.txt\) beside train.de'):
-        corpora.load(f'file:{tmp_path}')
-    (tmp_path / 'train.en').write_text('text')
-    with pytest.raises(CorpusError, match='two files for train: train.de and train.en'):
-        corpora.load(f'file:{tmp_path}')
+    (tmp_path / "train.de").write_text("text")
+    with pytest.raises(CorpusError, match=r"no valid file \(such as valid.txt\) beside train.de"):
+        corpora.load(f"file:{tmp_path}")
+    (tmp_path / "train.en").write_text("text")
+    with pytest.raises(CorpusError, match="two files for train: train.de and train.en"):
+        corpora.load(f"file:{tmp_path}")
 
 
-@pytest.mark.parametrize('name, hint', [('wikitext2', "did you mean 'wikitext-2'"),
-                                        ('PTB', r'known: stdlib, tinyshakespeare, ptb'),
-                                        ('', 'known: stdlib')])
+@pytest.mark.parametrize(
+    "name, hint",
+    [
+        ("wikitext2", "did you mean 'wikitext-2'"),
+        ("PTB", r"known: stdlib, tinyshakespeare, ptb"),
+        ("", "known: stdlib"),
+    ],
+)
 def test_an_unknown_name_is_answered_with_the_known_ones(name, hint):
     with pytest.raises(CorpusError, match=hint):
         corpora.load(name)
@@ -203,50 +238,60 @@ def test_an_unknown_name_is_answered_with_the_known_ones(name, hint):
 
 
 def test_a_path_without_file_is_told_to_say_so(tmp_path):
-    (tmp_path / 'a.txt').write_text('text')
+    (tmp_path / "a.txt").write_text("text")
     with pytest.raises(CorpusError, match=f"did you mean 'file:{tmp_path}/a.txt'"):
-        corpora.load(f'{tmp_path}/a.txt')
+        corpora.load(f"{tmp_path}/a.txt")
 
 
 def test_every_name_has_a_description_of_one_line():
-    for name in (*corpora.names(), 'file:x'):
-        assert corpora.describe(name) and '\n' not in corpora.describe(name)
+    for name in (*corpora.names(), "file:x"):
+        assert corpora.describe(name) and "\n" not in corpora.describe(name)
 
 
 # --- published corpora ---
 
-def pretend(monkeypatch, *, content: bytes, cuts=(), url='http://127.0.0.1:1/x.txt'):
+
+def pretend(monkeypatch, *, content: bytes, cuts=(), url="http://127.0.0.1:1/x.txt"):
     digest = hashlib.sha256(content).hexdigest()
-    monkeypatch.setitem(corpora.PUBLISHED, 'pretended', corpora.Published(
-        'about', {'all': ('x.txt', 'other.txt')}, {url: digest}, {'all': digest}, cuts))
+    monkeypatch.setitem(
+        corpora.PUBLISHED,
+        "pretended",
+        corpora.Published(
+            "about", {"all": ("x.txt", "other.txt")}, {url: digest}, {"all": digest}, cuts
+        ),
+    )
 
 
 def test_bytes_cut_within_a_character_come_back_exactly(monkeypatch, tmp_path):
-    content = 'aéb'.encode() * 2
+    content = "aéb".encode() * 2
     pretend(monkeypatch, content=content, cuts=(2, 6))
-    monkeypatch.setenv('ARCH_DATA_DIR', str(tmp_path))
-    (tmp_path / 'pretended').mkdir()
-    (tmp_path / 'pretended' / 'other.txt.gz').write_bytes(gzip.compress(content))
-    corpus = corpora.load('pretended')
+    monkeypatch.setenv("ARCH_DATA_DIR", str(tmp_path))
+    (tmp_path / "pretended").mkdir()
+    (tmp_path / "pretended" / "other.txt.gz").write_bytes(gzip.compress(content))
+    corpus = corpora.load("pretended")
     assert [corpora.encode(d) for (d,) in corpus.splits.values()] == [
-        content[:2], content[2:6], content[6:]]
+        content[:2],
+        content[2:6],
+        content[6:],
+    ]
 
 
 def test_a_file_that_is_not_the_published_one_is_refused(monkeypatch, tmp_path):
-    pretend(monkeypatch, content=b'published')
-    monkeypatch.setenv('ARCH_DATA_DIR', str(tmp_path))
-    (tmp_path / 'pretended').mkdir()
-    (tmp_path / 'pretended' / 'x.txt').write_bytes(b'publish')
-    with pytest.raises(CorpusError, match='x.txt: not the published pretended .* replace it'):
-        corpora.load('pretended')
+    pretend(monkeypatch, content=b"published")
+    monkeypatch.setenv("ARCH_DATA_DIR", str(tmp_path))
+    (tmp_path / "pretended").mkdir()
+    (tmp_path / "pretended" / "x.txt").write_bytes(b"publish")
+    with pytest.raises(CorpusError, match="x.txt: not the published pretended .* replace it"):
+        corpora.load("pretended")
 
 
 def test_without_network_the_error_says_what_to_put_where(monkeypatch):
-    pretend(monkeypatch, content=b'published')
-    with pytest.raises(CorpusError, match='x.txt from http://127.0.0.1:1/x.txt into ARCH_DATA_DIR'
-                                          '/pretended') as caught:
-        corpora.load('pretended')
-    assert '\n' not in str(caught.value)
+    pretend(monkeypatch, content=b"published")
+    with pytest.raises(
+        CorpusError, match="x.txt from http://127.0.0.1:1/x.txt into ARCH_DATA_DIR/pretended"
+    ) as caught:
+        corpora.load("pretended")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_fetched_archive_is_unpacked_once_and_removed(monkeypatch, tmp_path):
@@ -255,34 +300,36 @@ def test_a_fetched_archive_is_unpacked_once_and_removed(monkeypatch, tmp_path):
     def fetch(url, path, *, sha256):
         calls.append(url)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(path, 'w') as archive:
-            archive.writestr('folder/x.txt', 'published')
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("folder/x.txt", "published")
         return path
 
     calls: list[str] = []
-    monkeypatch.setattr(downloads, 'fetch', fetch)
-    pretend(monkeypatch, content=b'published', cuts=(5,), url='http://host/x.zip')
+    monkeypatch.setattr(downloads, "fetch", fetch)
+    pretend(monkeypatch, content=b"published", cuts=(5,), url="http://host/x.zip")
     for _ in range(2):
         corpora.load.cache_clear()
-        corpus = corpora.load('pretended')
-        assert corpus.splits == {'train': ('publi',), 'valid': ('shed',)}
-    assert calls == ['http://host/x.zip']
-    folder = tmp_path / 'cache' / 'corpora' / 'pretended'
-    assert [path.name for path in folder.iterdir()] == ['x.txt']
+        corpus = corpora.load("pretended")
+        assert corpus.splits == {"train": ("publi",), "valid": ("shed",)}
+    assert calls == ["http://host/x.zip"]
+    folder = tmp_path / "cache" / "corpora" / "pretended"
+    assert [path.name for path in folder.iterdir()] == ["x.txt"]
 
 
 @real_data
 def test_tinyshakespeare_is_split_as_nanogpt_does(monkeypatch):
-    monkeypatch.setenv('ARCH_DATA_DIR', DATA)
-    corpus = corpora.load('tinyshakespeare')
+    monkeypatch.setenv("ARCH_DATA_DIR", DATA)
+    corpus = corpora.load("tinyshakespeare")
     assert {split: len(d[0]) for split, d in corpus.splits.items()} == {
-        'train': 1_003_854, 'valid': 111_540}
+        "train": 1_003_854,
+        "valid": 111_540,
+    }
 
 
 @real_data
 def test_wikitext_2_without_its_training_text_names_the_missing_file(monkeypatch):
-    monkeypatch.setenv('ARCH_DATA_DIR', DATA)
-    if any(Path(DATA, 'wikitext-2').glob('*train*')):
-        pytest.skip('wikitext-2 is complete in ARCH_DATA_DIR')
-    with pytest.raises(CorpusError, match='no train file in .*: put wiki.train.tokens or train.tx'):
-        corpora.load('wikitext-2')
+    monkeypatch.setenv("ARCH_DATA_DIR", DATA)
+    if any(Path(DATA, "wikitext-2").glob("*train*")):
+        pytest.skip("wikitext-2 is complete in ARCH_DATA_DIR")
+    with pytest.raises(CorpusError, match="no train file in .*: put wiki.train.tokens or train.tx"):
+        corpora.load("wikitext-2")
