@@ -23,7 +23,11 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int = 2):
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
         self.folder = folder.absolute()
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        # named, since a manager that has neither saved nor restored knows no metadata otherwise
+        handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+        self._manager = ocp.CheckpointManager(
+            self.folder, options=options, item_handlers=handlers
+        )
 
     def save(self, step: int, state: Any, meta: Mapping) -> None:
         """Write a host copy of the state; returns while the files are still being written."""
@@ -38,7 +42,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints here, oldest first."""
-        return sorted(self._manager.all_steps(read=True))
+        # as the manager counts them: a look at the disk would forget one still being written
+        return sorted(self._manager.all_steps())
 
     def restore(self, step: int, shapes: Any) -> tuple[Any, dict]:
         """(state, meta) of one step, the state in the form of `shapes`, as numpy arrays."""

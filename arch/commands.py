@@ -4,7 +4,9 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 import jax
 import numpy as np
@@ -19,11 +21,12 @@ from arch.experiment import Experiment, Results, matching
 from arch.group import Interrupted
 from arch.heads import heads
 from arch.optimizers import optimizers
-from arch.registry import ConfigurationError, stacks, sublayers, tasks
+from arch.registry import ConfigurationError, stacks, sublayers, suggestion, tasks
 from arch.runs import RunFolder
 from arch.variants import VARIANTS
 
 FORMATS = ("md", "csv", "svg")
+MOST_SEEDS = 10_000
 
 
 def catalogue(_) -> int:
@@ -79,11 +82,10 @@ def describe_cells(arguments) -> int:
 def run(arguments) -> int:
     """`run`: one cell; without --cell, get_config itself."""
     experiment = _experiment(arguments)
-    sweep = _sweep(arguments, experiment)
-    sweep.cells = arguments.cell
-    if not arguments.cell:
-        sweep.experiment = experiment.alone()
-        sweep.cells = "*"
+    sweep = _sweep(arguments, experiment if arguments.cell else experiment.alone())
+    if arguments.cell:
+        matching(experiment.cells(sweep.results()), arguments.cell, "--cell")
+        sweep.cells = arguments.cell
     return _run(sweep, arguments)
 
 
@@ -93,6 +95,8 @@ def sweep(arguments) -> int:
 
 
 def _run(sweep: sweeps.Sweep, arguments) -> int:
+    if sweep.rerun:
+        matching(sweep.experiment.cells(sweep.results()), sweep.rerun, "--rerun")
     if getattr(arguments, "dry_run", False):
         return _plan(sweep)
     try:
@@ -142,10 +146,9 @@ def prepare(arguments) -> int:
 
 def status(arguments) -> int:
     """`status`: each cell's steps, last sign of life, cause of death and the way on."""
-    folder = sweeps.RUNS / arguments.name
+    folder = sweeps.RUNS / _name(arguments.name)
     if not folder.is_dir():
-        there = sorted(p.name for p in sweeps.RUNS.glob("*")) if sweeps.RUNS.is_dir() else []
-        raise ConfigurationError(f"--name={arguments.name}: no such run; there are {there}")
+        _no_such(arguments.name, (p.name for p in sweeps.RUNS.glob("*")), f"{sweeps.RUNS}/")
     table = _table(arguments.name, "cell", "state", "step", "last sign of life", "cause")
     commands = []
     for path in sorted(folder.glob("*/config.json")):
@@ -162,6 +165,14 @@ def status(arguments) -> int:
     for command in filter(None, commands):
         print(f"to go on: {command}")
     return 0
+
+
+def _no_such(name: str, there: Iterable[str], where: str, flag: str = "--name") -> NoReturn:
+    there = sorted(there)
+    raise ConfigurationError(
+        f"{flag}={name}: not in {where}, which has {', '.join(there) or 'nothing yet'}"
+        f"{suggestion(name, there)}"
+    )
 
 
 def _verdict(state: dict) -> tuple[str, str]:
@@ -193,21 +204,22 @@ def _alive(pid: int) -> bool:
 
 def show_report(arguments) -> int:
     """`report`: tables and figures, from results/ alone."""
+    there = [p.parent.name for p in sweeps.RESULTS.glob(f"*/{results.RUNS}")]
+    for flag in ("name", "against"):
+        name = _name(getattr(arguments, flag), f"--{flag}")
+        if name and name not in there:
+            _no_such(name, there, f"{sweeps.RESULTS}/", f"--{flag}")
     folder = sweeps.RESULTS / arguments.name
-    if not (folder / results.RUNS).is_file():
-        there = sorted(p.parent.name for p in sweeps.RESULTS.glob("*/runs.jsonl"))
-        raise ConfigurationError(f"--name={arguments.name}: no results; there are {there}")
     against = sweeps.RESULTS / arguments.against if arguments.against else None
-    if against is not None and not (against / results.RUNS).is_file():
-        raise ConfigurationError(f"--against={arguments.against}: no results of that name")
     formats = tuple(filter(None, arguments.format.split(",")))
+    for name in formats:
+        if name not in report.FORMATS:
+            raise ConfigurationError(
+                f"--format={arguments.format}: {name!r} is none; allowed are "
+                f"{', '.join(report.FORMATS)}{suggestion(name, report.FORMATS)}"
+            )
     html = sweeps.RUNS / arguments.name / "report.html"
-    if "html" in formats:
-        html.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        table = report.build(folder, formats, against=against, html_path=html)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
+    table = report.build(folder, formats, against=against, html_path=html)
     report.console(table)
     print(f"written: {folder} ({', '.join(formats)})")
     return 0
@@ -226,10 +238,12 @@ def evaluate(arguments) -> int:
         window = arguments.window or settings.window
         stride = arguments.stride or settings.stride
         longest = window or loaded.task.length
+        if window < 0:
+            raise ConfigurationError(f"--window={window}: allowed is 1 or more")
         if not 0 <= stride <= longest:
             raise ConfigurationError(f"--stride={stride}: allowed is 1 to the window, {longest}")
-        checked = configuration.override(loaded.config, {"evaluate.window": window})
-        evaluation.check(checked, loaded.task)
+        changes = {"evaluate.window": window, "evaluate.stride": stride}
+        evaluation.check(configuration.override(loaded.config, changes), loaded.task)
         for split in settings.splits:
             if split not in loaded.task.dataset.splits:
                 continue
@@ -272,9 +286,9 @@ def _sweep(arguments, experiment: Experiment) -> sweeps.Sweep:
     )
 
 
-def _name(text: str) -> str:
+def _name(text: str, flag: str = "--name") -> str:
     if text and (Path(text).name != text or text.startswith(".")):
-        raise ConfigurationError(f"--name={text!r}: a plain folder name is wanted")
+        raise ConfigurationError(f"{flag}={text}: a plain folder name is wanted")
     return text
 
 
@@ -283,17 +297,19 @@ def _seeds(text: str) -> tuple[int, ...]:
     if not text:
         return ()
     try:
-        if text.isdigit() and int(text) > 0:
+        if text.isdigit() and 0 < int(text) <= MOST_SEEDS:
             return tuple(range(int(text)))
         seeds: list[int] = []
         for part in text.split(","):
             low, dash, high = part.partition("-")
-            seeds += range(int(low), int(high) + 1) if dash else [int(low)]
+            last = int(high) if dash else int(low)
+            if last - int(low) < MOST_SEEDS and last < 2**31:
+                seeds += range(int(low), last + 1)
     except ValueError:
         seeds = []
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigurationError(
-            f"--seeds={text!r}: a count (5), a range (100-104) or a list (1,3)"
+            f"--seeds={text}: wanted is a count (5), a range (100-104) or a list (1,3), each seed once"
         )
     return tuple(seeds)
 

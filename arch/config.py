@@ -6,11 +6,15 @@ with a configuration is found here or in the constructors it calls, before anyth
 """
 
 import ast
+import contextlib
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterable, Mapping
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 
 from ml_collections import ConfigDict
 
@@ -22,6 +26,7 @@ from arch.registry import (
     ConfigurationError,
     Registry,
     fill,
+    join,
     stacks,
     sublayers,
     suggestion,
@@ -97,41 +102,39 @@ def make(**parts) -> ConfigDict:
     Raises ConfigurationError, naming the field, for an unknown name or a value of a wrong type.
     """
     load_plugins(parts.get("plugins", ()))
-    config = ConfigDict(complete(parts), convert_dict=True)
-    config.lock()
-    check(config)
-    return config
+    return _finished(parts)
 
 
 def complete(parts: Mapping) -> dict:
-    """Every field of a configuration, `parts` over the defaults."""
-    model = dict(parts.get("model", {}))
-    model["sublayers"] = {**BINDINGS, **model.get("sublayers", {})}
-    order = model.get("order", DEFAULTS["model"]["order"])
-    used = {letter for letter in str(order) if letter.isalpha()}
-    model["sublayers"] = {k: v for k, v in model["sublayers"].items() if k in used}
-    return _complete("", DEFAULTS, {**parts, "model": model})
+    """Every field of a configuration, `parts` over the defaults. The letters `s` and `f` are bound
+    where the order has them; a binding that is not used stays, another order may use it."""
+    model = parts.get("model", {})
+    if isinstance(model, Mapping):
+        order = model.get("order", DEFAULTS["model"]["order"])
+        used = {k: v for k, v in BINDINGS.items() if k in str(order)}
+        bound = model.get("sublayers", {})
+        if isinstance(bound, Mapping):
+            parts = {**parts, "model": {**model, "sublayers": {**used, **bound}}}
+    return _complete("", DEFAULTS, parts)
 
 
 def _complete(section: str, defaults: Mapping, given: Mapping) -> dict:
-    if not isinstance(given, Mapping):
-        raise ConfigurationError(f"{section}={given!r}: a section with fields is wanted")
     if section == "model.sublayers":
         return {k: _complete_kind(f"{section}.{k}", v) for k, v in given.items()}
     if kind_of(section):
         return _complete_kind(section, given)
-    flat = {k: v for k, v in defaults.items() if not isinstance(v, Mapping)}
-    here = {k: v for k, v in given.items() if k not in defaults or k in flat}
-    result = fill(flat, here, section or "config", "the configuration")
+    result = fill(defaults, given, section, "the configuration")
     for name, inner in defaults.items():
         if isinstance(inner, Mapping):
             result[name] = _complete(join(section, name), inner, given.get(name, {}))
-    return {name: result[name] for name in defaults}
+    return result
 
 
 def _complete_kind(section: str, given: Mapping) -> dict:
     registry, default, beside = kind_of(section)
     chooses = selector(section)
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"{section}={given!r}: a section is wanted, like {chooses}=…")
     kind = given.get(chooses, default)
     if not kind:
         raise ConfigurationError(
@@ -144,26 +147,35 @@ def _complete_kind(section: str, given: Mapping) -> dict:
     return {chooses: kind, **filled}
 
 
-def join(section: str, name: str) -> str:
-    return f"{section}.{name}" if section else name
-
-
 def override(config: ConfigDict, changes: Mapping[str, object]) -> ConfigDict:
     """A copy with dotted fields changed; strings are read as the field's type.
 
-    Changing a kind drops the options of the old one, so kinds are changed first.
+    The order is changed first, then kinds, which drops the options of the old kind.
     """
     tree = config.to_dict()
-    first = sorted(changes, key=lambda path: path.split(".")[-1] not in ("kind", "name", "order"))
-    for path in first:
-        tree = _set(tree, path, changes[path])
-    made = ConfigDict(complete(tree), convert_dict=True)
-    made.lock()
-    check(made)
-    return made
+    rank = {"order": 0, "kind": 1, "name": 1}
+    for path in sorted(changes, key=lambda path: rank.get(path.split(".")[-1], 2)):
+        _set(tree, path, changes[path])
+    return _finished(tree)
 
 
-def _set(tree: dict, path: str, value: object) -> dict:
+def bind(config: ConfigDict, letter: str, kind: str) -> ConfigDict:
+    """A copy with the letter bound to a kind; the options of its old kind are dropped."""
+    tree = config.to_dict()
+    field = f"model.sublayers.{letter}"
+    tree["model"]["sublayers"].setdefault(letter, _complete_kind(field, {"kind": kind}))
+    _set(tree, f"{field}.kind", kind)
+    return _finished(tree)
+
+
+def _finished(tree: Mapping) -> ConfigDict:
+    config = ConfigDict(complete(tree), convert_dict=True)
+    config.lock()
+    check(config)
+    return config
+
+
+def _set(tree: dict, path: str, value: object) -> None:
     *sections, name = path.split(".")
     node = tree
     for depth, part in enumerate(sections):
@@ -171,58 +183,49 @@ def _set(tree: dict, path: str, value: object) -> dict:
             where = ".".join(sections[: depth + 1])
             if where.startswith("model.sublayers."):
                 raise ConfigurationError(
-                    f"--config.{path}: letter {part!r} is not in the order {tree['model']['order']!r}; "
-                    f"bind one with FILE:{part}=kind"
+                    f"{path}: letter {part!r} is not in the order {tree['model']['order']!r}; "
+                    f"FILE:{part}=kind binds a letter"
                 )
-            raise ConfigurationError(
-                f"--config.{path}: no section {where!r}{suggestion(part, node)}"
-            )
+            raise ConfigurationError(f"{path}: no section {where!r}{suggestion(part, node)}")
         node = node[part]
+    section = ".".join(sections)
     if name not in node:
         raise ConfigurationError(
-            f"--config.{path}: no such field; {'.'.join(sections) or 'the configuration'} has "
+            f"{path}: no such field; {section or 'the configuration'} has "
             f"{', '.join(node)}{suggestion(name, node)}"
         )
     if isinstance(node[name], Mapping):
         raise ConfigurationError(
-            f"--config.{path}: a section, not a field; it has {', '.join(node[name])}"
+            f"{path}: a section, not a field; it has {', '.join(node[name])}"
         )
     value = read(value, node[name], path)
-    section = ".".join(sections)
     if kind_of(section) and name == selector(section) and value != node[name]:
         kept = {k: node[k] for k in kind_of(section)[2]}
         node.clear()
-        node.update(kept)
-    if path == "model.order":
-        for letter in value:
-            if letter.isalpha() and letter in BINDINGS:
-                tree["model"]["sublayers"].setdefault(letter, BINDINGS[letter])
+        node.update(_complete_kind(section, {name: value, **kept}))
     node[name] = value
-    return tree
+    if path == "model.order":
+        for letter, binding in BINDINGS.items():
+            if letter in value:
+                field = f"model.sublayers.{letter}"
+                tree["model"]["sublayers"].setdefault(letter, _complete_kind(field, binding))
 
 
 def read(value: object, like: object, field: str) -> object:
     """A command line's text as a value of the type of `like`; other values are checked alone."""
-    if isinstance(value, str) and not isinstance(like, str):
-        text = {"true": "True", "false": "False"}.get(value.lower(), value)
-        if isinstance(like, tuple) and not text.startswith(("(", "[")):
-            text = f"({text},)"
-        try:
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            raise ConfigurationError(
-                f"{field}={value!r}: a {type(like).__name__} is wanted, like {like!r}"
-            ) from None
+    if isinstance(value, str) and isinstance(like, tuple):
+        value = _literal(value, tuple(_literal(part, part) for part in value.split(",") if part))
+        value = value if isinstance(value, tuple | list) else (value,)
+    elif isinstance(value, str) and not isinstance(like, str):
+        value = _literal({"true": "True", "false": "False"}.get(value.lower(), value), value)
     return typed(value, like, field)
 
 
-def bind(config: ConfigDict, letter: str, kind: str) -> ConfigDict:
-    """A copy with the letter bound to a kind, at that kind's defaults."""
-    tree = config.to_dict()
-    tree["model"]["sublayers"][letter] = {"kind": kind}
-    made = ConfigDict(complete(tree), convert_dict=True)
-    made.lock()
-    return made
+def _literal(text: str, otherwise: object) -> object:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError):
+        return otherwise
 
 
 AT_LEAST_ONE = (
@@ -280,26 +283,54 @@ def check(config: ConfigDict) -> None:
     optimizers.check(config.train.optimizer, config.train.steps)
 
 
-def load_plugins(paths: Iterable[str]) -> dict[str, str]:
-    """Import the files, which register their kinds; path → sha256."""
-    shas = {}
+_loaded: dict[str, ModuleType] = {}
+
+
+def load_plugins(paths: Iterable[str]) -> None:
+    """Import the files, which register their kinds; the same content is imported once, wherever it
+    lies, so that a run's own copy of a plugin serves as well."""
+    if isinstance(paths, str) or not all(isinstance(path, str) for path in paths):
+        raise ConfigurationError(f"plugins={paths!r}: a list of Python files is wanted")
     for path in paths:
-        file = Path(path)
-        if not file.is_file():
-            raise ConfigurationError(f"plugins={path!r}: no such file")
-        shas[path] = hashlib.sha256(file.read_bytes()).hexdigest()
-        spec = importlib.util.spec_from_file_location(f"plugin_{file.stem}", file)
-        if spec is None or spec.loader is None:
-            raise ConfigurationError(f"plugins={path!r}: a Python file (.py) is wanted")
-        try:
-            spec.loader.exec_module(importlib.util.module_from_spec(spec))
-        except ConfigurationError:
-            raise
-        except Exception as error:
-            raise ConfigurationError(
-                f"plugins={path!r}: {type(error).__name__}: {error}"
-            ) from error
-    return shas
+        file, field = Path(path), f"plugins={path!r}"
+        if file.is_file() and digest(file) in _loaded:
+            continue
+        module = import_file(file, field)
+        _loaded[digest(file)] = module
+
+
+def import_file(file: Path, field: str) -> ModuleType:
+    """Run a user's Python file as a module of its own; errors are `blamed` on it."""
+    if not file.is_file():
+        near = suggestion(file.name, [p.name for p in file.parent.glob("*.py")])
+        raise ConfigurationError(f"{field}: no such file{near}")
+    name = f"{file.stem}_{digest(file)[:16]}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ConfigurationError(f"{field}: a Python file (.py) is wanted")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses look for it
+    with blamed(file, field):
+        spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def blamed(file: Path, field: str) -> Iterator[None]:
+    """Whatever a user's file raises as a ConfigurationError that names its line."""
+    try:
+        yield
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [f.lineno for f in frames if Path(f.filename).resolve() == file.resolve()]
+        where = f", line {lines[-1]}" if lines else ""
+        raise ConfigurationError(f"{field}{where}: {type(error).__name__}: {error}") from error
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def flat(config: Mapping, prefix: str = "") -> dict[str, object]:
@@ -315,12 +346,9 @@ def identity(config: ConfigDict, corpus_sha256: str) -> str:
     """sha256 of what a result depends on: the fields that differ from their defaults, so that an
     option added later does not orphan finished runs, the corpus and the plugins."""
     tree = config.to_dict()
-    chosen = {
-        "model": {
-            "order": tree["model"]["order"],
-            "sublayers": {k: {"kind": v["kind"]} for k, v in tree["model"]["sublayers"].items()},
-        }
-    }
+    order, bound = tree["model"]["order"], tree["model"]["sublayers"]
+    tree["model"]["sublayers"] = used = {k: v for k, v in bound.items() if k in order}
+    chosen = {"model": {"order": order, "sublayers": {k: {"kind": v["kind"]} for k, v in used.items()}}}
     for section in KINDS:
         *path, last = section.split(".")
         node = chosen
@@ -328,13 +356,13 @@ def identity(config: ConfigDict, corpus_sha256: str) -> str:
             node = node.setdefault(part, {})
         node.setdefault(last, {})[selector(section)] = get(tree, join(section, selector(section)))
     defaults = flat(complete(chosen))
-    kinds = {path: value for path, value in flat(chosen).items()}
+    kinds = flat(chosen)
     own = {
         path: value
         for path, value in flat(tree).items()
         if path.split(".")[0] not in OUTSIDE_IDENTITY and (path in kinds or value != defaults[path])
     }
-    plugins = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in config.plugins]
+    plugins = [digest(Path(path)) for path in config.plugins]
     text = json.dumps({"fields": own, "corpus": corpus_sha256, "plugins": plugins}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

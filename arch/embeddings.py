@@ -175,6 +175,6 @@ def sinusoid(
     10000 · 2π (Vaswani et al. 2017, §3.5, in the arrangement of the reference codes)."""
     half = width // 2
     frequency = jnp.exp(-jnp.arange(half) * (math.log(10000.0) / max(half - 1, 1)))
-    angle = positions[..., None].astype(jnp.float32) * frequency
+    angle = positions[..., None].astype(jnp.float32) * frequency[None, None]
     signal = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
     return jnp.pad(signal, ((0, 0), (0, 0), (0, width - 2 * half)))

@@ -7,12 +7,13 @@ cells(arg, results)  the cells; called again until it names nothing new. results
 TABLE      the table the cells fill: a dictionary, or a function of (arg, cells, results)
 """
 
+import contextlib
 import copy
 import dataclasses
 import fnmatch
-import importlib.util
+import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -75,24 +76,25 @@ class Experiment:
         if "plugins" in self.overrides:
             paths = configuration.read(self.overrides["plugins"], (), "plugins")
             configuration.load_plugins(paths)
-        self.module = _load(file)
+        self.module = configuration.import_file(Path(file), f"--config={file}")
+        if not hasattr(self.module, "get_config"):
+            raise ConfigurationError(f"--config={file}: it has no get_config(arg)")
         self.arguments, self.letters, self.given = _arguments(self.module, file, text)
 
     @property
     def default_name(self) -> str:
         """The file's name, and what was said beside it."""
-        said = [f"{k}={v}" for k, v in {**self.given, **self.overrides}.items()]
+        said = [f"{k}={v}" for k, v in {**self.given, **self.letters, **self.overrides}.items()]
         text = "-".join([Path(self.file).stem, *said])
-        return re.sub(r"[^A-Za-z0-9._=+-]+", "_", text)[:120]
+        name = re.sub(r"[^A-Za-z0-9._=+-]+", "_", text)
+        if len(name) > 120:
+            name = f"{name[:111]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return name
 
     def config(self, cell: Cell | None = None) -> ConfigDict:
         """The filled configuration of a cell, or of `get_config` alone."""
-        try:
+        with self._blamed("get_config"):
             base = self.module.get_config(self.arguments)
-        except ConfigurationError:
-            raise
-        except ValueError as error:
-            raise ConfigurationError(f"{self.file}: {error}") from None
         if not isinstance(base, ConfigDict):
             raise ConfigurationError(
                 f"{self.file}: get_config returns no ConfigDict; use config.make"
@@ -105,14 +107,19 @@ class Experiment:
                 raise ConfigurationError(
                     f"--config.{clash[0]}={self.overrides[clash[0]]}: the cells of {self.file} vary this field"
                 )
-            base = configuration.override(base, cell.overrides)
-        return configuration.override(base, self.overrides)
+            with self._blamed(f"cell {cell.name}"):
+                base = configuration.override(base, cell.overrides)
+        try:
+            return configuration.override(base, self.overrides)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--config.{error}") from None
 
     def cells(self, results: Results) -> list[Cell]:
         """The cells that the results so far call for; one named after the file where it has none."""
         if not hasattr(self.module, "cells"):
-            return [Cell(Path(self.file).stem)]
-        cells = self.module.cells(self.arguments, results)
+            return self._checked([Cell(Path(self.file).stem)])
+        with self._blamed("cells"):
+            cells = self.module.cells(self.arguments, results)
         for cell in cells:
             if not CELL_NAME.fullmatch(cell.name):
                 raise ConfigurationError(
@@ -121,18 +128,44 @@ class Experiment:
         names = [cell.name for cell in cells]
         if len(set(names)) < len(names):
             raise ConfigurationError(f"{self.file}: a cell's name stands twice in {names}")
+        return self._checked(cells)
+
+    def _checked(self, cells: list[Cell]) -> list[Cell]:
+        """The cells, where each letter bound by an argument is in the order of one of them."""
+        if self.letters:
+            orders = {self.config(cell).model.order for cell in cells}
+            for letter, kind in self.letters.items():
+                if not any(letter in order for order in orders):
+                    raise ConfigurationError(
+                        f"--config={self.file}:{letter}={kind}: no cell has {letter!r} in its order; "
+                        f"there are {', '.join(sorted(orders))}"
+                    )
         return cells
+
+    @contextlib.contextmanager
+    def _blamed(self, what: str) -> Iterator[None]:
+        """Errors of what the file says, with the file and the place in it."""
+        field = f"{self.file}: {what}"
+        try:
+            with configuration.blamed(Path(self.file), field):
+                yield
+        except ConfigurationError as error:
+            text = str(error)
+            raise ConfigurationError(text if field in text else f"{field}: {text}") from error
 
     def alone(self) -> "Experiment":
         """The same, with `get_config` itself as its only cell."""
         twin = copy.copy(self)
-        twin.cells = lambda results: [Cell(Path(self.file).stem)]
+        twin.cells = lambda results: self._checked([Cell(Path(self.file).stem)])
         return twin
 
     def table(self, cells: list[Cell], results: Results) -> dict:
         """The specification of the table."""
         table = getattr(self.module, "TABLE", {"title": Path(self.file).stem})
-        return table(self.arguments, cells, results) if isinstance(table, Callable) else dict(table)
+        if not isinstance(table, Callable):
+            return dict(table)
+        with self._blamed("TABLE"):
+            return table(self.arguments, cells, results)
 
     @property
     def metric(self) -> tuple[str, str]:
@@ -142,33 +175,15 @@ class Experiment:
         return table.get("metric", "perplexity"), table.get("split", "valid")
 
 
-def matching(cells: list[Cell], glob: str) -> list[Cell]:
+def matching(cells: list[Cell], glob: str, flag: str = "--cells") -> list[Cell]:
     """The cells whose name matches; ConfigurationError where none does."""
     found = [cell for cell in cells if fnmatch.fnmatchcase(cell.name, glob)]
     if not found:
         names = [cell.name for cell in cells]
-        raise ConfigurationError(f"no cell matches {glob!r}; there are {', '.join(names)}")
+        raise ConfigurationError(
+            f"{flag}={glob}: no cell matches; there are {', '.join(names)}{suggestion(glob, names)}"
+        )
     return found
-
-
-def _load(file: str) -> ModuleType:
-    path = Path(file)
-    if not path.is_file():
-        near = suggestion(path.name, [p.name for p in path.parent.glob("*.py")])
-        raise ConfigurationError(f"--config={file}: no such file{near}")
-    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ConfigurationError(f"--config={file}: a Python file (.py) is wanted")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except ConfigurationError:
-        raise
-    except Exception as error:
-        raise ConfigurationError(f"--config={file}: {type(error).__name__}: {error}") from error
-    if not hasattr(module, "get_config"):
-        raise ConfigurationError(f"--config={file}: it has no get_config(arg)")
-    return module
 
 
 def _arguments(module, file: str, text: str) -> tuple[SimpleNamespace, dict, dict]:
@@ -180,25 +195,23 @@ def _arguments(module, file: str, text: str) -> tuple[SimpleNamespace, dict, dic
         name, equals, value = item.partition("=")
         if not equals:
             raise ConfigurationError(f"--config={file}:{text}: {item!r} is no name=value")
-        if len(name) == 1 and name.isalpha():
+        if len(name) == 1 and name.isalpha() and name not in declared:
             letters[name] = value
-        elif name not in declared:
+            continue
+        field = f"--config={file}:{name}"
+        if name not in declared:
             raise ConfigurationError(
-                f"--config={file}:{item}: unknown argument; {file} takes "
+                f"{field}={value}: unknown argument; {file} takes "
                 f"{', '.join(declared) or 'none'}{suggestion(name, declared)}"
             )
-        elif isinstance(declared[name], tuple) and value not in declared[name]:
-            raise ConfigurationError(
-                f"--config={file}:{item}: allowed are {', '.join(declared[name])}"
-            )
+        if isinstance(declared[name], tuple):
+            choices = {str(choice): choice for choice in declared[name]}
+            if value not in choices:
+                raise ConfigurationError(f"{field}={value}: allowed are {', '.join(choices)}")
+            read = choices[value]
         else:
-            like = values[name]
-            values[name] = configuration.read(value, like, name)
-        if values.get(name) != _default(declared, name):
+            read = configuration.read(value, values[name], field)
+        if read != values[name]:
             given[name] = value
+        values[name] = read
     return SimpleNamespace(**values), letters, given
-
-
-def _default(declared: Mapping, name: str) -> object:
-    value = declared.get(name)
-    return value[0] if isinstance(value, tuple) else value

@@ -20,6 +20,11 @@ def suggestion(name: str, allowed) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def join(section: str, name: str) -> str:
+    """A dotted name; the outermost section has none."""
+    return f"{section}.{name}" if section else name
+
+
 class Registry:
     """Names of kinds → their classes. `given` are the constructor's arguments that no user types."""
 
@@ -29,14 +34,13 @@ class Registry:
         self._kinds: dict[str, type] = {}
 
     def register(self, kind: str) -> Callable[[type], type]:
-        """Class decorator. A second class of the same kind is refused, unless it is the same one
-        loaded again (a plugin read in one process by two experiments)."""
+        """Class decorator. A second class of the same kind is refused."""
 
         def decorate(cls: type) -> type:
-            known = self._kinds.get(kind)
-            if known is not None and inspect.getsourcefile(known) != inspect.getsourcefile(cls):
+            if kind in self._kinds:
                 raise ConfigurationError(
-                    f"{self.noun} {kind!r} is registered already, by {inspect.getsourcefile(known)}"
+                    f"{self.noun} {kind!r} is registered already, by "
+                    f"{inspect.getsourcefile(self._kinds[kind])}; choose another name"
                 )
             self._kinds[kind] = cls
             cls.kind = kind
@@ -79,22 +83,26 @@ def fill(defaults: Mapping, options: Mapping, field: str, owner: str) -> dict[st
         if name not in defaults:
             allowed = ", ".join(defaults) or "no options"
             raise ConfigurationError(
-                f"{field}.{name}: unknown option of {owner}; it takes {allowed}"
+                f"{join(field, name)}: unknown option of {owner}; it takes {allowed}"
                 f"{suggestion(name, defaults)}"
             )
     filled = {}
     for name, default in defaults.items():
-        if name not in options and default is inspect.Parameter.empty:
-            raise ConfigurationError(
-                f"{field}.{name}: {owner} needs this option and has no default"
-            )
+        path, required = join(field, name), default is inspect.Parameter.empty
+        if name not in options and required:
+            raise ConfigurationError(f"{path}: {owner} needs this option and has no default")
         value = options.get(name, default)
-        filled[name] = (
-            value
-            if default is inspect.Parameter.empty
-            else typed(value, default, f"{field}.{name}")
-        )
+        filled[name] = value if required else typed(value, default, path)
     return filled
+
+
+WANTED = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple: "a list",
+}
 
 
 def typed(value: object, like: object, field: str) -> object:
@@ -110,12 +118,17 @@ def typed(value: object, like: object, field: str) -> object:
     elif isinstance(like, str) and isinstance(value, str):
         return value
     elif isinstance(like, tuple) and isinstance(value, tuple | list):
-        return tuple(value)
+        return tuple(typed(v, like[0], field) for v in value) if like else tuple(value)
     elif isinstance(like, Mapping) and isinstance(value, Mapping):
         return value
-    raise ConfigurationError(
-        f"{field}={value!r}: a {type(like).__name__} is wanted, like the default {like!r}"
-    )
+    raise ConfigurationError(f"{field}={value!r}: wanted is {wanted(like)}")
+
+
+def wanted(like: object) -> str:
+    """What may stand in the place of a default, in words."""
+    if isinstance(like, Mapping):
+        return f"a section with the fields {', '.join(like)}"
+    return f"{next(text for kind, text in WANTED.items() if isinstance(like, kind))}, like {like!r}"
 
 
 sublayers = Registry("sublayer")

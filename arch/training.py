@@ -272,7 +272,11 @@ class Program:
         slot = f"{name} {jax.tree.flatten(shapes)}"
         if slot not in self._compiled:
             start = time.perf_counter()
-            compiled = jax.jit(function, donate_argnums=donate).lower(*inputs).compile()
+            lowered = jax.jit(function, donate_argnums=donate).lower(*inputs)
+            # random bits take LLVM ten times as long at its highest level, for the same bytes
+            quick = name == "init" and jax.default_backend() == "cpu"
+            options = {"xla_backend_optimization_level": 1} if quick else None
+            compiled = lowered.compile(compiler_options=options)
             self.compile_seconds += time.perf_counter() - start
             memory = compiled.memory_analysis()
             if memory is not None:

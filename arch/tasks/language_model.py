@@ -131,7 +131,7 @@ class LanguageModel:
         starts = indices.astype(np.int64) if host else indices
         if self.sampling == "permutation":
             starts = starts * self.length
-        return tokens[starts[..., None] + library.arange(self.length + 1)]
+        return tokens[starts[..., None] + library.arange(self.length + 1)[None]]
 
     def assemble(self, gathered: Int[Array, "batch length+1"]) -> Batch:
         gathered = gathered.astype(jnp.int32)

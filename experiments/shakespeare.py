@@ -1,0 +1,52 @@
+"""nanoGPT's tinyshakespeare character model: 4 layers, width 128, 0.8M parameters.
+
+    python launch.py sweep --config=experiments/shakespeare.py          three seeds, about 4 minutes on two cores
+
+nanoGPT (PyTorch 2.13, two cores) reached 1.886 nats a character on sampled windows after the same
+2000 steps of AdamW; ours is the mean over the whole validation split in non-overlapping windows of
+64. Expect 1.87 to 1.90.
+"""
+
+from arch import config, variants
+from arch.experiment import Cell
+
+ARGUMENTS = {"corpus": "tinyshakespeare"}
+
+
+def get_config(arg):
+    optimizer = {
+        "name": "adamw",
+        "learning_rate": 1e-3,
+        "beta2": 0.99,
+        "weight_decay": 0.1,
+        "warmup_steps": 100,
+        "final": 0.1,
+    }
+    return config.make(
+        model=variants.gpt2_like(layers=4, width=128, heads=4, bias=False),
+        task={
+            "corpus": arg.corpus,
+            "tokenizer": "characters",
+            "length": 64,
+            "sampling": "uniform",
+        },
+        train={"steps": 2000, "batch": 12, "optimizer": optimizer},
+        evaluate={"every": 250, "tokens": 0, "weights": "last"},
+        save={"every": 500},
+        log={"every": 50},
+    )
+
+
+def cells(arg, results):
+    return [Cell("gpt", variant="gpt2")]
+
+
+TABLE = {
+    "title": "tinyshakespeare, character level, 0.8M parameters, 2000 steps",
+    "metric": "loss",
+    "split": "valid",
+    "paper": {"gpt": 1.886},
+    "paper_label": "nanoGPT, PyTorch 2.13: sampled windows of 64",
+    "paper_unit": "character",
+    "columns": ["perplexity", "parameters.unique", "tokens_per_second"],
+}

@@ -1,0 +1,148 @@
+"""What the tests share: strict promotion, a cache of their own, a small corpus, small models."""
+
+import os
+import random
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arch import config, training
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config):
+    # arch/training.py calls it by the name that optax 0.2.8 warns of
+    known = "ignore:optax.global_norm is deprecated:DeprecationWarning"
+    config.addinivalue_line("filterwarnings", known)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_the_session(tmp_path_factory):
+    """Tokens that tests make are kept in a folder of the session, never in the user's cache."""
+    before = os.environ.get("ARCH_CACHE_DIR")
+    os.environ["ARCH_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["ARCH_CACHE_DIR"]
+    else:
+        os.environ["ARCH_CACHE_DIR"] = before
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory) -> str:
+    """A name for 4,000, 500 and 300 characters of made-up words: train, valid, test."""
+    folder, source = tmp_path_factory.mktemp("corpus"), random.Random(0)
+    words = ["an", "order", "of", "sublayers", "is", "a", "string", "to", "be", "read", "twice"]
+    for split, size in {"train": 4000, "valid": 500, "test": 300}.items():
+        text = ""
+        while len(text) < size:
+            text += source.choice(words) + source.choice("     \n")
+        (folder / f"{split}.txt").write_text(text[: size - 1] + "\n")
+    return f"file:{folder}"
+
+
+@pytest.fixture(scope="session")
+def tiny_config(corpus):
+    """config.make, a section's fields over those of a model of width 16 that trains in moments."""
+    tiny = {
+        "model": {
+            "width": 16,
+            "order": "(sf)2",
+            "sublayers": {
+                "s": {"kind": "attention", "heads": 2},
+                "f": {"kind": "feed_forward", "expand": 2.0},
+            },
+        },
+        "task": {"corpus": corpus, "tokenizer": "characters", "length": 8},
+        "train": {"steps": 40, "batch": 4, "optimizer": {"learning_rate": 1e-2}},
+    }
+
+    def make(**parts):
+        return config.make(**{**parts, **{k: tiny[k] | parts.get(k, {}) for k in tiny}})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def train():
+    """A function: train (configuration, seed) pairs for dispatches of so many steps.
+
+    Returns what came of it: the program, the state and the metrics, (R, steps).
+    """
+
+    def run(members, dispatches=(10,), mode="map", state=None, program=None):
+        configuration = members[0][0]
+        task, model = training.build(configuration)
+        program = program or training.Program(configuration, task, model, mode)
+        swept = jax.tree.map(jnp.asarray, training.stack_swept(members))
+        seeds = np.array([seed for _, seed in members], np.int32)
+        state = program.init(seeds) if state is None else state
+        schedule = jnp.asarray(model.stack.schedule.as_data())
+        tokens = task.dataset.splits["train"].ids
+        first, metrics = int(np.max(state.step)), []
+        for count in dispatches:
+            source = jnp.asarray(tokens)
+            if task.streamed:
+                indices = program.host_indices(seeds, jnp.int32(first), count)
+                gathered = task.gather(tokens, indices)
+                fill = training.STEPS_A_DISPATCH - count
+                source = jnp.asarray(np.pad(gathered, [(0, 0), (0, fill), (0, 0), (0, 0)]))
+            state, more = program.train(state, swept, source, schedule, count)
+            metrics.append(jax.tree.map(lambda a, n=count: np.asarray(a[:, :n]), more))
+            first += count
+        metrics = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *metrics)
+        return SimpleNamespace(
+            program=program, state=jax.device_get(state), metrics=metrics, task=task, model=model
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def row():
+    """A function: one replica's part of a group's tree."""
+    return lambda tree, index: jax.tree.map(lambda a: a[index], tree)
+
+
+@pytest.fixture(scope="session")
+def same_bytes():
+    """A function: whether two trees are alike in structure, types and every bit."""
+
+    def same(first, second):
+        a, b = jax.tree.flatten(first), jax.tree.flatten(second)
+        return a[1] == b[1] and all(
+            np.asarray(x).dtype == np.asarray(y).dtype
+            and np.asarray(x).tobytes() == np.asarray(y).tobytes()
+            for x, y in zip(a[0], b[0], strict=True)
+        )
+
+    return same
+
+
+@pytest.fixture(scope="session")
+def assert_close():
+    """A function: assert that leaves differ by at most `tolerance` of the leaf's largest element.
+
+    A leaf below a hundredth of the tree's largest element is held to that instead: the gradient of
+    a key's bias is 0 but for rounding.
+    """
+
+    def check(actual, expected, tolerance=1e-5):
+        actual, structure = jax.tree_util.tree_flatten_with_path(actual)
+        expected, other = jax.tree_util.tree_flatten_with_path(expected)
+        assert structure == other
+        assert actual, "two empty trees are no comparison"
+        floor = max(np.abs(np.asarray(b, np.float64)).max(initial=0) for _, b in expected) / 100
+        for (path, a), (_, b) in zip(actual, expected, strict=True):
+            a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+            assert a.shape == b.shape, f"{jax.tree_util.keystr(path)}: {a.shape}, {b.shape}"
+            apart, largest = np.abs(a - b).max(initial=0), np.abs(b).max(initial=floor)
+            assert apart <= tolerance * largest, (
+                f"{jax.tree_util.keystr(path)}: {apart:.3g} apart, of at most {largest:.3g}"
+            )
+
+    return check
