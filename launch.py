@@ -3,11 +3,16 @@
 import argparse
 import os
 import shlex
+import shutil
 import sys
+from collections.abc import Mapping
+from typing import NoReturn
+
+from arch.registry import ConfigurationError, suggestion
 
 
 class Parser(argparse.ArgumentParser):
-    def error(self, message):
+    def error(self, message) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
 
 
@@ -48,18 +53,49 @@ def parse(argv: list[str]) -> argparse.Namespace:
             ("--stride", {"type": int, "default": 0}), ("--window", {"type": int, "default": 0}))  # fmt: skip
     command("verify", "replay a run between its two kept checkpoints", run)
 
+    check_names(parser, commands.choices, argv)
     overrides = [a for a in argv if a.startswith("--config.")]
-    arguments = parser.parse_args([a for a in argv if not a.startswith("--config.")])
+    arguments = parser.parse_args([a for a in argv if a not in overrides])
+    sub = commands.choices[arguments.command]
     arguments.overrides = {}
     for text in overrides:
-        field, equals, value = text.removeprefix("--config.").partition("=")
-        if not equals:
-            parser.error(f"{text}: a value is wanted, --config.{field}=value")
+        field, _, value = text.removeprefix("--config.").partition("=")
         if "config" not in arguments:
-            parser.error(f"{text}: {arguments.command} takes no configuration")
+            sub.error(f"{text}: {arguments.command} takes no configuration")
         arguments.overrides[field] = value
-    arguments.command_line = shlex.join(["python", "launch.py", *argv])
+    arguments.command_line = command_line(argv)
     return arguments
+
+
+def check_names(parser: Parser, commands: Mapping[str, Parser], argv: list[str]) -> None:
+    """Of a misspelt flag argparse says that another one is missing; this says how it is spelt."""
+    name, *words = argv or [""]
+    if name in ("-h", "--help"):
+        return
+    if name not in commands:
+        said = f"{name!r} is no command" if name else "a command is wanted"
+        parser.error(f"{said}; there are {', '.join(commands)}{suggestion(name, commands)}")
+    flags = [f for action in commands[name]._actions for f in action.option_strings]
+    known = ", ".join(flag for flag in flags if flag.startswith("--"))
+    for word in words:
+        flag, equals, _ = word.partition("=")
+        if flag.startswith("--config."):
+            if not equals:
+                commands[name].error(f"{flag}: a value is wanted, {flag}=value")
+        elif flag.startswith("--") and flag not in flags:
+            commands[name].error(f"{flag}: no such flag; there are {known}{suggestion(flag, flags)}")
+
+
+def command_line(argv: list[str]) -> str:
+    """What to type to come back here; not what was to be started over, that has begun."""
+    python = "python" if shutil.which("python") == sys.executable else sys.executable
+    script = sys.argv[0] if sys.argv[0].endswith("launch.py") else "launch.py"
+    kept = [
+        word
+        for before, word in zip(["", *argv], argv, strict=False)
+        if not word.startswith("--rerun") and before != "--rerun"
+    ]
+    return shlex.join([python, script, *kept])
 
 
 def main(argv: list[str]) -> int:
@@ -68,27 +104,29 @@ def main(argv: list[str]) -> int:
         os.environ["XLA_FLAGS"] = (
             os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
         )
-    from arch import commands
-    from arch.registry import ConfigurationError
-
-    dispatch = {
-        "list": commands.catalogue,
-        "describe": commands.describe_cells,
-        "run": commands.run,
-        "sweep": commands.sweep,
-        "prepare": commands.prepare,
-        "status": commands.status,
-        "report": commands.show_report,
-        "evaluate": commands.evaluate,
-        "verify": commands.verify,
-    }
     try:
+        from arch import commands  # here, since jax reads the environment when it is imported
+
+        dispatch = {
+            "list": commands.catalogue,
+            "describe": commands.describe_cells,
+            "run": commands.run,
+            "sweep": commands.sweep,
+            "prepare": commands.prepare,
+            "status": commands.status,
+            "report": commands.show_report,
+            "evaluate": commands.evaluate,
+            "verify": commands.verify,
+        }
         return dispatch[arguments.command](arguments)
     except (ConfigurationError, ValueError, OSError) as error:
         if os.environ.get("ARCH_TRACEBACK"):
             raise
         print(f"launch.py {arguments.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"interrupted; again: {arguments.command_line}", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

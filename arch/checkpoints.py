@@ -25,9 +25,7 @@ class Checkpoints:
         self.folder = folder.absolute()
         # named, since a manager that has neither saved nor restored knows no metadata otherwise
         handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
-        self._manager = ocp.CheckpointManager(
-            self.folder, options=options, item_handlers=handlers
-        )
+        self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
     def save(self, step: int, state: Any, meta: Mapping) -> None:
         """Write a host copy of the state; returns while the files are still being written."""
@@ -45,8 +43,9 @@ class Checkpoints:
         # as the manager counts them: a look at the disk would forget one still being written
         return sorted(self._manager.all_steps())
 
-    def restore(self, step: int, shapes: Any) -> tuple[Any, dict]:
-        """(state, meta) of one step, the state in the form of `shapes`, as numpy arrays."""
+    def restore(self, step: int, shapes: Any = None) -> tuple[Any, dict]:
+        """(state, meta) of one step, as numpy arrays: the state in the form of `shapes`, else as the
+        plain dictionaries that lie there."""
         like = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), shapes)
         restored = self._manager.restore(
             step,
@@ -76,6 +75,8 @@ class Checkpoints:
 
     def _check_shapes(self, step: int, shapes: Any) -> None:
         saved = self._manager.item_metadata(step)["state"]
+        if saved is None:
+            raise ValueError("it has no metadata")
         saved = {_path(p): tuple(m.shape) for p, m in _leaves(getattr(saved, "tree", saved))}
         wanted = {_path(p): tuple(s.shape) for p, s in _leaves(shapes)}
         for path, shape in wanted.items():

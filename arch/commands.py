@@ -6,7 +6,6 @@ import socket
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
 
 import jax
 import numpy as np
@@ -95,8 +94,11 @@ def sweep(arguments) -> int:
 
 
 def _run(sweep: sweeps.Sweep, arguments) -> int:
+    known = sweep.results()
+    cells = sweep.experiment.cells(known)
+    sweep.experiment.table(cells, known)  # an error in it would only show when all is trained
     if sweep.rerun:
-        matching(sweep.experiment.cells(sweep.results()), sweep.rerun, "--rerun")
+        matching(cells, sweep.rerun, "--rerun")
     if getattr(arguments, "dry_run", False):
         return _plan(sweep)
     try:
@@ -146,9 +148,8 @@ def prepare(arguments) -> int:
 
 def status(arguments) -> int:
     """`status`: each cell's steps, last sign of life, cause of death and the way on."""
-    folder = sweeps.RUNS / _name(arguments.name)
-    if not folder.is_dir():
-        _no_such(arguments.name, (p.name for p in sweeps.RUNS.glob("*")), f"{sweeps.RUNS}/")
+    there = [p.name for p in sweeps.RUNS.glob("*") if p.is_dir()]
+    folder = sweeps.RUNS / _known(arguments.name, there, f"{sweeps.RUNS}/")
     table = _table(arguments.name, "cell", "state", "step", "last sign of life", "cause")
     commands = []
     for path in sorted(folder.glob("*/config.json")):
@@ -167,12 +168,14 @@ def status(arguments) -> int:
     return 0
 
 
-def _no_such(name: str, there: Iterable[str], where: str, flag: str = "--name") -> NoReturn:
+def _known(name: str, there: Iterable[str], where: str, flag: str = "--name") -> str:
     there = sorted(there)
-    raise ConfigurationError(
-        f"{flag}={name}: not in {where}, which has {', '.join(there) or 'nothing yet'}"
-        f"{suggestion(name, there)}"
-    )
+    if name not in there:
+        raise ConfigurationError(
+            f"{flag}={name}: not in {where}, which has {', '.join(there) or 'nothing yet'}"
+            f"{suggestion(name, there)}"
+        )
+    return name
 
 
 def _verdict(state: dict) -> tuple[str, str]:
@@ -205,12 +208,11 @@ def _alive(pid: int) -> bool:
 def show_report(arguments) -> int:
     """`report`: tables and figures, from results/ alone."""
     there = [p.parent.name for p in sweeps.RESULTS.glob(f"*/{results.RUNS}")]
-    for flag in ("name", "against"):
-        name = _name(getattr(arguments, flag), f"--{flag}")
-        if name and name not in there:
-            _no_such(name, there, f"{sweeps.RESULTS}/", f"--{flag}")
-    folder = sweeps.RESULTS / arguments.name
-    against = sweeps.RESULTS / arguments.against if arguments.against else None
+    where = f"{sweeps.RESULTS}/"
+    folder = sweeps.RESULTS / _known(arguments.name, there, where)
+    against = None
+    if arguments.against:
+        against = sweeps.RESULTS / _known(arguments.against, there, where, "--against")
     formats = tuple(filter(None, arguments.format.split(",")))
     for name in formats:
         if name not in report.FORMATS:
@@ -277,7 +279,7 @@ def _experiment(arguments) -> Experiment:
 def _sweep(arguments, experiment: Experiment) -> sweeps.Sweep:
     return sweeps.Sweep(
         experiment=experiment,
-        name=_name(arguments.name) or experiment.default_name,
+        name=_name(arguments.name or experiment.default_name),
         cells=getattr(arguments, "cells", "*"),
         seeds=_seeds(arguments.seeds),
         rerun=getattr(arguments, "rerun", ""),
@@ -286,9 +288,9 @@ def _sweep(arguments, experiment: Experiment) -> sweeps.Sweep:
     )
 
 
-def _name(text: str, flag: str = "--name") -> str:
+def _name(text: str) -> str:
     if text and (Path(text).name != text or text.startswith(".")):
-        raise ConfigurationError(f"{flag}={text}: a plain folder name is wanted")
+        raise ConfigurationError(f"--name={text}: a plain folder name is wanted")
     return text
 
 
@@ -297,8 +299,8 @@ def _seeds(text: str) -> tuple[int, ...]:
     if not text:
         return ()
     try:
-        if text.isdigit() and 0 < int(text) <= MOST_SEEDS:
-            return tuple(range(int(text)))
+        if text.isdigit():
+            text = f"0-{int(text) - 1}"
         seeds: list[int] = []
         for part in text.split(","):
             low, dash, high = part.partition("-")

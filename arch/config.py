@@ -195,9 +195,7 @@ def _set(tree: dict, path: str, value: object) -> None:
             f"{', '.join(node)}{suggestion(name, node)}"
         )
     if isinstance(node[name], Mapping):
-        raise ConfigurationError(
-            f"{path}: a section, not a field; it has {', '.join(node[name])}"
-        )
+        raise ConfigurationError(f"{path}: a section, not a field; it has {', '.join(node[name])}")
     value = read(value, node[name], path)
     if kind_of(section) and name == selector(section) and value != node[name]:
         kept = {k: node[k] for k in kind_of(section)[2]}
@@ -229,8 +227,8 @@ def _literal(text: str, otherwise: object) -> object:
 
 
 AT_LEAST_ONE = (
-    "model.width", "train.steps", "train.batch", "train.accumulate", "save.every", "save.keep",
-    "log.every", "evaluate.every",
+    "model.width", "train.steps", "train.batch", "train.accumulate", "save.every", "log.every",
+    "evaluate.every",
 )  # fmt: skip
 AT_LEAST_ZERO = ("train.clip", "evaluate.tokens", "evaluate.window", "evaluate.stride")
 ONE_OF = {
@@ -272,7 +270,9 @@ def check(config: ConfigDict) -> None:
             f"evaluate.stride={stride}: allowed is up to evaluate.window={window}"
         )
     if config.save.keep < 2:
-        raise ConfigurationError("save.keep=1: allowed is 2 or more; `verify` replays between two")
+        raise ConfigurationError(
+            f"save.keep={config.save.keep}: allowed is 2 or more; `verify` replays between two"
+        )
     missing = {x for x in config.model.order if x.isalpha()} - set(config.model.sublayers)
     if missing:
         letter = min(missing)
@@ -348,7 +348,9 @@ def identity(config: ConfigDict, corpus_sha256: str) -> str:
     tree = config.to_dict()
     order, bound = tree["model"]["order"], tree["model"]["sublayers"]
     tree["model"]["sublayers"] = used = {k: v for k, v in bound.items() if k in order}
-    chosen = {"model": {"order": order, "sublayers": {k: {"kind": v["kind"]} for k, v in used.items()}}}
+    chosen = {
+        "model": {"order": order, "sublayers": {k: {"kind": v["kind"]} for k, v in used.items()}}
+    }
     for section in KINDS:
         *path, last = section.split(".")
         node = chosen

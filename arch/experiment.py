@@ -15,14 +15,15 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 from ml_collections import ConfigDict
 
 from arch import config as configuration
 from arch.registry import ConfigurationError, suggestion
+from arch.results import Spec
 
-CELL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+()-]*")
+CELL_NAME = re.compile(r"[A-Za-z0-9(][A-Za-z0-9._=+()-]*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +84,9 @@ class Experiment:
 
     @property
     def default_name(self) -> str:
-        """The file's name, and what was said beside it."""
+        """The configuration's, else the file's name and what was said beside it."""
+        if chosen := self.overrides.get("name") or self.base().name:
+            return chosen
         said = [f"{k}={v}" for k, v in {**self.given, **self.letters, **self.overrides}.items()]
         text = "-".join([Path(self.file).stem, *said])
         name = re.sub(r"[^A-Za-z0-9._=+-]+", "_", text)
@@ -91,14 +94,19 @@ class Experiment:
             name = f"{name[:111]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         return name
 
-    def config(self, cell: Cell | None = None) -> ConfigDict:
-        """The filled configuration of a cell, or of `get_config` alone."""
+    def base(self) -> ConfigDict:
+        """What `get_config` gives for the arguments."""
         with self._blamed("get_config"):
             base = self.module.get_config(self.arguments)
         if not isinstance(base, ConfigDict):
             raise ConfigurationError(
                 f"{self.file}: get_config returns no ConfigDict; use config.make"
             )
+        return base
+
+    def config(self, cell: Cell | None = None) -> ConfigDict:
+        """The filled configuration of a cell, or of `get_config` alone."""
+        base = self.base()
         for letter, kind in self.letters.items():
             base = configuration.bind(base, letter, kind)
         if cell is not None:
@@ -160,12 +168,13 @@ class Experiment:
         return twin
 
     def table(self, cells: list[Cell], results: Results) -> dict:
-        """The specification of the table."""
+        """The specification of the table, checked."""
         table = getattr(self.module, "TABLE", {"title": Path(self.file).stem})
-        if not isinstance(table, Callable):
-            return dict(table)
         with self._blamed("TABLE"):
-            return table(self.arguments, cells, results)
+            if isinstance(table, Callable):
+                table = table(self.arguments, cells, results)
+            Spec.of(table)
+        return dict(table)
 
     @property
     def metric(self) -> tuple[str, str]:
@@ -214,4 +223,4 @@ def _arguments(module, file: str, text: str) -> tuple[SimpleNamespace, dict, dic
         if read != values[name]:
             given[name] = value
         values[name] = read
-    return SimpleNamespace(**values), letters, given
+    return SimpleNamespace(**values, letters=letters), letters, given

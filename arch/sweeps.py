@@ -44,7 +44,7 @@ class Job:
         for seed in self.seeds:
             summary = self.folder.seed(seed).summary
             done = summary is not None and summary["hash"] == self.identity
-            if done and rerun and fnmatch.fnmatchcase(self.cell.name, rerun):
+            if rerun and fnmatch.fnmatchcase(self.cell.name, rerun):
                 self.folder.seed(seed).forget()
                 done = False
             if not done:
@@ -60,7 +60,7 @@ class Sweep:
         experiment: the loaded file.
         name: of runs/<name>/ and results/<name>/.
         cells: glob over cell names.
-        seeds: instead of the configuration's; empty for those.
+        seeds: instead of the configuration's; empty for those. A cell with seeds of its own keeps them.
         rerun: glob over cells to start over; their old files are kept beside.
         replicas: most replicas a group; 0 for as many as fit.
         command: how to come back here, for messages and state.json.
@@ -92,7 +92,7 @@ class Sweep:
         return Job(
             cell=cell,
             config=config,
-            seeds=self.seeds or cell.seeds or tuple(config.seeds),
+            seeds=cell.seeds or self.seeds or tuple(config.seeds),
             task=task,
             model=model,
             identity=identity,
@@ -106,11 +106,11 @@ class Sweep:
     def run(self) -> int:
         """Train what is not finished, write results after every group; the exit code."""
         failed: set[str] = set()
-        seen: set[str] = set()
+        seen: set[tuple[str, tuple[int, ...]]] = set()
         with Stop() as stop:
             programs: dict[str, training.Programs] = {}
-            while jobs := [job for job in self.jobs() if job.cell.name not in seen]:
-                seen |= {job.cell.name for job in jobs}
+            while jobs := [job for job in self.jobs() if (job.cell.name, job.seeds) not in seen]:
+                seen |= {(job.cell.name, job.seeds) for job in jobs}
                 self._prepare(jobs)
                 self._gather(jobs)
                 for members, job in self._groups(jobs):
@@ -133,8 +133,8 @@ class Sweep:
             free = shutil.disk_usage(RUNS).free
             if need > free:
                 raise ConfigurationError(
-                    f"runs/{self.name}: checkpoints need up to {need / 2**20:,.0f} MiB and "
-                    f"{free / 2**20:,.0f} MiB are free; train.save.keep or --seeds can be lower"
+                    f"{RUNS / self.name}: checkpoints need up to {need / 2**20:,.1f} MiB and "
+                    f"{free / 2**20:,.1f} MiB are free; --config.save.keep or --seeds can be lower"
                 )
 
     def _groups(self, jobs: list[Job]) -> Iterable[tuple[list[Member], Job]]:
@@ -249,10 +249,8 @@ def restored(member: Member, model):
     checkpoints = Checkpoints(member.own.checkpoints, member.config.save.keep)
     try:
         found = checkpoints.newest(state_shapes(member.config, model))
-        if found is None:
-            return None
-        checkpoints.discard_after(found[0])
-        return found[1]
+        checkpoints.discard_after(found[0] if found else -1)
+        return found[1] if found else None
     finally:
         checkpoints.close()
 

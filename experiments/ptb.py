@@ -15,9 +15,9 @@ ARGUMENTS = {"scale": ("tiny", "small"), "corpus": "ptb"}
 SETTINGS = {
     "tiny": {
         "shape": {"layers": 4, "width": 256, "heads": 4},
-        "dropout": 0.2,
+        "dropout": 0.1,
         "task": {"length": 128},
-        "train": {"steps": 2800, "batch": 16},
+        "train": {"steps": 5200, "batch": 8},
         "seeds": (0,),
     },
     "small": {
@@ -54,9 +54,9 @@ def get_config(arg):
         model=model,
         task={"corpus": arg.corpus, "tokenizer": "words", **setting["task"]},
         train={**setting["train"], "optimizer": optimizer},
-        evaluate={"every": 200, "tokens": 16384, "window": 128, "stride": 32},
-        save={"every": 400},
-        log={"every": 20},
+        evaluate={"every": 400, "tokens": 16384, "window": 128, "stride": 32},
+        save={"every": 800},
+        log={"every": 40},
     )
 
 

@@ -1,27 +1,154 @@
-"""Sandwich coefficients: s^k (sf)^(n-k) f^k at equal parameters, perplexity over k."""
+"""Sandwich coefficients: s^k (sf)^(n-k) f^k at equal parameters, perplexity over k.
 
-from arch import config, variants
+    python launch.py sweep --config=experiments/sandwich.py               n = 6, about 10 minutes on two cores
+    python launch.py sweep --config=experiments/sandwich.py:scale=small   n = 12, about half an hour on one GPU
+    python launch.py sweep --config=experiments/sandwich.py:scale=paper   n = 16 on WikiText-103, days on 8 GPUs
+
+Press, Smith and Levy 2020, Figures 5 and 6. Every coefficient is trained from the same initial
+weights on the same batches, so differences are paired by seed. Once all coefficients are there, the
+best one and the baseline are trained again with five fresh seeds: the best of many is better than
+it will be again. At tiny scale expect k = 0 to win or to tie: the paper's effect is at n = 16.
+The paper's test figures slide by 512: `launch.py evaluate --run=… --stride=512`.
+"""
+
+from arch import config, statistics, variants
 from arch.experiment import Cell
+from experiments import press2020
 
-ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": "stdlib"}
+ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
+
+ADAM = {"name": "adamw", "learning_rate": 2e-3, "beta2": 0.98, "weight_decay": 0.01}
+# fairseq's transformer_lm_wiki103: warm-up and cosine in steps, final rate 1e-4 of a peak of 1.0
+NESTEROV = {
+    "name": "nag",
+    "momentum": 0.99,
+    "learning_rate": 1.0,
+    "warmup_steps": 16000,
+    "warmup_initial": 1e-7,
+    "final": 1e-4,
+}
+ADAPTIVE = {"kind": "adaptive", "cutoffs": (20000, 60000), "factor": 4}
+SCALES = {
+    "tiny": {
+        "model": {"layers": 6, "width": 64, "heads": 4},
+        "task": {"corpus": "stdlib", "length": 64},
+        "train": {"steps": 400, "batch": 16, "optimizer": ADAM},
+        "evaluate": {"every": 100, "tokens": 16384, "splits": ("valid",)},
+        "save": {"every": 200},
+    },
+    "small": {
+        "model": {"layers": 12, "width": 384, "heads": 6, "dropout": 0.1, "dtype": "bfloat16"},
+        "task": {"corpus": "stdlib", "length": 512},
+        "train": {"steps": 5000, "batch": 32, "optimizer": ADAM},
+        "evaluate": {"every": 500},
+        "save": {"every": 1000},
+    },
+    "paper": {
+        "model": {
+            "layers": 16,
+            "width": 1024,
+            "heads": 8,
+            "dropout": 0.3,
+            "dtype": "bfloat16",
+            "embedding": ADAPTIVE,
+            "head": {"kind": "adaptive", "tail_dropout": 0.2},
+            "sublayers": {
+                "s": {"kind": "attention", "heads": 8, "attention_dropout": 0.1},
+                "f": {"kind": "feed_forward", "activation_dropout": 0.1},
+            },
+        },
+        "task": {
+            "corpus": "wikitext-103",
+            "tokenizer": "words",
+            "vocabulary": 267744,
+            "length": 3072,
+        },
+        "train": {"steps": 286000, "batch": 24, "clip": 0.1, "optimizer": NESTEROV},
+        "evaluate": {"every": 2000, "tokens": 0},
+        "save": {"every": 2000},
+    },
+}
+FRESH = (100, 101, 102, 103, 104)
+
+
+def layers(arg):
+    return SCALES[arg.scale]["model"]["layers"]
 
 
 def get_config(arg):
+    scale = SCALES[arg.scale]
+    # the setting has no norm after the last sublayer
+    model = variants.sandwich(coefficient=0, stack={"final_norm": False}, **scale["model"])
+    corpus = {"corpus": arg.corpus} if arg.corpus else {}
     return config.make(
-        model=variants.sandwich(4, 0, width=64, heads=4),
-        task={"corpus": arg.corpus, "length": 64},
-        train={"steps": 60, "batch": 8},
-        log={"every": 10},
-        save={"every": 20},
-        evaluate={"every": 20, "tokens": 4096},
+        model=model,
+        task={**scale["task"], **corpus},
+        train=scale["train"],
+        evaluate=scale["evaluate"],
+        save=scale["save"],
     )
 
 
+def cell(arg, coefficient, suffix="", seeds=()):
+    order = variants.sandwich(layers(arg), coefficient)["order"]
+    return Cell(f"k{coefficient}{suffix}", {"model.order": order}, seeds, variant="sandwich")
+
+
+def best(arg, results):
+    """The coefficient of the lowest mean; 0 while one is missing."""
+    means = {k: results.mean(f"k{k}") for k in range(layers(arg))}
+    if None in means.values():
+        return 0
+    return min((k for k in means if k > 0), key=means.get)
+
+
 def cells(arg, results):
-    return [
-        Cell(f"k{k}", {"model.order": variants.sandwich(4, k)["order"]}, variant="sandwich")
-        for k in range(4)
-    ]
+    sweep = [cell(arg, k) for k in range(layers(arg))]
+    chosen = best(arg, results)
+    return sweep + [cell(arg, k, "-fresh", FRESH) for k in (0, chosen) if chosen]
 
 
-TABLE = {"title": "Sandwich", "baseline": "k0", "x": {f"k{k}": k for k in range(4)}, "x_label": "k"}
+def TABLE(arg, cells, results):
+    coefficients = {c.name: int(c.name[1:]) for c in cells if not c.name.endswith("-fresh")}
+    table = {
+        "title": f"Sandwich coefficients, n = {layers(arg)}",
+        "metric": "perplexity",
+        "split": "valid",
+        "baseline": "k0",
+        "x": coefficients,
+        "x_label": "sandwich coefficient k",
+        "paper": {"k0": {"value": 18.65, "sd": 0.34, "n": 5}}
+        | {f"k{k}": value for k, value in press2020.SWEEP.items() if k < layers(arg)},
+        "paper_label": "Press et al. 2020, Figure 5: WikiText-103 dev, n = 16, windows of 3072",
+        "paper_unit": "word",
+    }
+    chosen = best(arg, results)
+    if chosen and results.values(f"k{chosen}-fresh"):
+        table["sections"] = [fresh_seeds(arg, chosen, results)]
+    return table
+
+
+def fresh_seeds(arg, chosen, results):
+    """Figure 6: the baseline and the chosen coefficient on seeds that had no part in the choice."""
+    ours, base = results.values(f"k{chosen}-fresh"), results.values("k0-fresh")
+    rows = []
+    paper = {0: press2020.BASELINE_FIGURE6, chosen: press2020.SANDWICH_6}
+    for k, values in ((0, base), (chosen, ours)):
+        own = statistics.summary(values.values())
+        theirs = statistics.summary(paper[k])
+        rows.append(
+            [
+                f"k = {k}" + (" (paper: 6)" if k else ""),
+                str(own.n),
+                statistics.mean_and_sd(own, 3),
+                " ".join(f"{v:.3f}" for v in values.values()),
+                statistics.mean_and_sd(theirs, 2),
+            ]
+        )
+    difference = statistics.paired_difference(ours, base)
+    return {
+        "title": f"Fresh seeds: k = {chosen}, chosen on seeds 0 to 2, against the baseline",
+        "columns": ["cell", "n", "perplexity", "each seed", "paper, Figure 6"],
+        "rows": rows,
+        "note": f"Paired difference {statistics.mean_and_interval(difference, 3)}, n = {difference.n}.",
+    }

@@ -32,6 +32,16 @@ def _cache_of_the_session(tmp_path_factory):
         os.environ["ARCH_CACHE_DIR"] = before
 
 
+@pytest.fixture(scope="module")
+def quick_compile():
+    """Compile without most of XLA's optimisations: for tests of values within a tolerance, most of
+    whose time is the compiler's. Tests of bits do without it."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory) -> str:
     """A name for 4,000, 500 and 300 characters of made-up words: train, valid, test."""

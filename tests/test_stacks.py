@@ -17,6 +17,8 @@ from arch.stacks.parameters import count, schedule
 from arch.stacks.residual import SURROUNDINGS
 from arch.stacks.sequential import Sequential
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 WIDTH, BATCH, LENGTH = 16, 2, 6
 LETTERS = {
     "s": {"kind": "attention", "heads": 2},

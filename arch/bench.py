@@ -1,0 +1,59 @@
+"""`launch.py bench`: how fast a configuration trains here, and how near that is to the machine."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arch import training
+from arch.models import DTYPES
+
+ROUNDS, STEPS = 5, 4
+PRODUCT = 2048  # side of the square product the machine's rate is measured by
+
+
+def bench(config, task, model) -> dict[str, float]:
+    """Training speed of one replica, measured in rounds of a few steps; medians.
+
+    tokens_per_second; compile_seconds of the training program; peak_memory_bytes as the compiler
+    counts it; utilisation: model FLOPs (three times the forward ones) a second over those of a
+    square matrix product, measured beside it in the compute dtype.
+    """
+    program = training.Program(config, task, model, training.replica_mode(config.train.replicas))
+    state = program.init(np.zeros(1, np.int32))
+    started = program.compile_seconds
+    swept = jax.tree.map(jnp.asarray, training.stack_swept([(config, 0)]))
+    schedule = jnp.asarray(model.stack.schedule.as_data())
+    source = jnp.asarray(task.dataset.splits["train"].ids)
+    seconds, products = [], []
+    product = _product(DTYPES[config.model.dtype])
+    for _ in range(ROUNDS + 1):  # the first round compiles
+        start = time.perf_counter()
+        state, _ = program.train(state, swept, source, schedule, STEPS)
+        jax.block_until_ready(state)
+        seconds.append((time.perf_counter() - start) / STEPS)
+        products.append(product())
+    tokens = config.train.batch * task.tokens_per_sequence / float(np.median(seconds[1:]))
+    peak = 2 * PRODUCT**3 / float(np.median(products[1:]))
+    return {
+        "tokens_per_second": tokens,
+        "compile_seconds": program.compile_seconds - started,
+        "peak_memory_bytes": program.peak_memory_bytes,
+        "utilisation": 3 * model.flops_per_token(task.length) * tokens / peak,
+        "machine_flops": peak,
+    }
+
+
+def _product(dtype):
+    """A function that returns the seconds of one square product."""
+    a = jax.random.normal(jax.random.key(0), (PRODUCT, PRODUCT), dtype)
+    multiply = jax.jit(jnp.matmul)
+    jax.block_until_ready(multiply(a, a))
+
+    def timed() -> float:
+        start = time.perf_counter()
+        jax.block_until_ready(multiply(a, a))
+        return time.perf_counter() - start
+
+    return timed

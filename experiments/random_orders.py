@@ -1,0 +1,142 @@
+"""Random orders: does interleaving matter, and where do the good ones keep their attention?
+
+    python launch.py sweep --config=experiments/random_orders.py               n = 6, about 20 minutes on two cores
+    python launch.py sweep --config=experiments/random_orders.py:scale=small   n = 12, about two hours on one GPU
+    python launch.py sweep --config=experiments/random_orders.py:scale=paper   the paper's printed orders, WikiText-103
+
+Press, Smith and Levy 2020, Tables 1 and 2 and Figure 4: 20 permutations of the baseline's sublayers
+and 20 orders drawn within its parameters, one run each, beside a baseline of five seeds. At tiny
+and small the orders are drawn with sampler seeds 0 to 19, named in the cells (p07 is permutation 7,
+b07 budget 7). The half-by-half analysis shares a sublayer that straddles the middle of the
+parameters between the halves (`press2020.halves`); the paper's rule is not stated.
+"""
+
+from arch import order as orders
+from arch import statistics
+from arch.experiment import Cell
+from experiments import press2020, sandwich
+
+ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
+
+BASELINE_SEEDS = (0, 1, 2, 3, 4)
+SAMPLES = 20
+
+
+def get_config(arg):
+    return sandwich.get_config(arg)
+
+
+def sampled(arg):
+    """name → (order, the paper's perplexity or None)."""
+    if arg.scale == "paper":
+        rows = {"p": press2020.PERMUTATIONS, "b": press2020.BUDGET}
+        return {
+            f"{kind}{i:02d}": row
+            for kind, table in rows.items()
+            for i, row in enumerate(table)
+            if row[0] != press2020.INCOMPLETE
+        }
+    n = sandwich.layers(arg)
+    drawn = {f"p{i:02d}": orders.random_permutation(n, n, seed=i) for i in range(SAMPLES)}
+    drawn |= {f"b{i:02d}": orders.random_budget(3 * n, seed=i) for i in range(SAMPLES)}
+    return {name: (order, None) for name, order in drawn.items()}
+
+
+def cells(arg, results):
+    baseline = orders.compress(orders.vanilla(sandwich.layers(arg)))
+    return [Cell("baseline", {"model.order": baseline}, BASELINE_SEEDS, variant="vanilla")] + [
+        Cell(name, {"model.order": orders.compress(order)}, (0,), variant="random")
+        for name, (order, _) in sampled(arg).items()
+    ]
+
+
+def TABLE(arg, cells, results):
+    table = {
+        "title": f"Random orders of {sandwich.layers(arg)} layers' sublayers",
+        "metric": "perplexity",
+        "split": "valid",
+        "baseline": "baseline",
+        "columns": ["order", "parameters.unique"],
+    }
+    if arg.scale == "paper":
+        table["paper"] = {"baseline": {"value": 18.65, "sd": 0.34, "n": 5}}
+        table["paper"] |= {name: paper for name, (_, paper) in sampled(arg).items()}
+        table["paper_label"] = "Press et al. 2020, Tables 1 and 2: WikiText-103 dev"
+        table["paper_unit"] = "word"
+    baseline = results.mean("baseline", BASELINE_SEEDS)
+    if baseline is not None:
+        table["sections"] = [counted(arg, results, baseline), half_table(arg, results, baseline)]
+    return table
+
+
+def finished(arg, results, kind):
+    """(order, perplexity) of a table's orders that have finished."""
+    rows = []
+    for name, (order, _) in sampled(arg).items():
+        values = results.values(name)
+        if name.startswith(kind) and values:
+            rows.append((order, values[0]))
+    return rows
+
+
+def counted(arg, results, baseline):
+    """How many random orders are at least as good as the average baseline."""
+    paper_baseline = statistics.summary(press2020.BASELINE).mean
+    rows = []
+    for kind, title, paper in (
+        ("p", "permutations", press2020.PERMUTATIONS),
+        ("b", "parameter-matched", press2020.BUDGET),
+    ):
+        for whose, data, base in (
+            ("ours", finished(arg, results, kind), baseline),
+            ("paper", paper, paper_baseline),
+        ):
+            values = [value for _, value in data]
+            if len(values) < 3:
+                continue
+            summary = statistics.summary(values)
+            shift = [bottom_heavy(order) for order, _ in data]
+            r = statistics.pearson(shift, values).r
+            better = sum(value <= base for value in values)
+            rows.append(
+                [title, whose, f"{better} of {len(values)}", f"{base:.2f}"]
+                + [statistics.mean_and_sd(summary, 2), f"{min(values):.2f}", f"{r:+.2f}"]
+            )
+    return {
+        "title": "Random orders at least as good as the average baseline",
+        "columns": ["orders", "whose", "as good", "baseline", "mean ± SD", "best", "r(bottom s - top s)"],
+        "rows": rows,
+        "note": "Paper: WikiText-103 dev, word perplexity, recomputed from its printed Tables 1 and 2.",
+    }
+
+
+def bottom_heavy(order):
+    """Attention sublayers in the bottom half of the parameters, less those in the top half."""
+    bottom, top = press2020.halves(order)
+    return bottom["s"] - top["s"]
+
+
+def half_table(arg, results, baseline):
+    """Figure 4: mean sublayers a half, of the orders better and worse than the baseline."""
+    printed = list(press2020.PERMUTATIONS + press2020.BUDGET)
+    sources = [
+        ("ours", finished(arg, results, ""), baseline),
+        ("paper, recomputed", printed, statistics.summary(press2020.BASELINE).mean),
+    ]
+    rows = []
+    for whose, data, base in sources:
+        better = sum(value <= base for _, value in data)
+        if better in (0, len(data)):
+            rows.append([whose, f"all {len(data)} on one side", "", "", "", ""])
+            continue
+        for group, halves in press2020.half_means(data, base).items():
+            n = better if group == "better" else len(data) - better
+            figures = [halves[half][letter] for half in ("bottom", "top") for letter in "sf"]
+            rows.append([whose, group, str(n), *(f"{x:.2f}" for x in figures)])
+    rows = [row + [""] * (7 - len(row)) for row in rows]
+    return {
+        "title": "Mean sublayers in each half of the parameters (Figure 4)",
+        "columns": ["whose", "orders", "n", "bottom s", "bottom f", "top s", "top f"],
+        "rows": rows,
+        "note": "A sublayer that straddles the middle counts in each half by the share that lies there.",
+    }

@@ -1,0 +1,237 @@
+"""What the tests of the command line share: a small experiment, and ways to start launch.py."""
+
+import contextlib
+import io
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import jax
+import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
+
+import launch
+from arch import config, registry
+from arch.checkpoints import Checkpoints
+from arch.data import corpora, downloads
+from arch.runs import RunFolder
+
+REPOSITORY = Path(launch.__file__).parent
+
+# Two cells of two seeds; a model of 7,408 parameters trains some hundred steps a second.
+SMALL = '''\
+"""Which comes first."""
+
+from arch import config, variants
+from arch.experiment import Cell
+
+ARGUMENTS = {{"scale": ("tiny", "small"), "corpus": "file:{corpus}", "steps": {steps}}}
+
+
+def get_config(arg):
+    return config.make(
+        seeds=(0, 1),
+        model=variants.vanilla(1, width=16, heads=2, dropout=0.1),
+        task={{"corpus": arg.corpus, "length": 16}},
+        train={{"steps": arg.steps, "batch": 4}},
+        evaluate={{"every": 20, "tokens": 256}},
+        save={{"every": {save}}},
+        log={{"every": 10}},
+    )
+
+
+def cells(arg, results):
+    return [Cell("sf", {{"model.order": "sf"}}), Cell("fs", {{"model.order": "fs"}})]
+
+
+TABLE = {{"title": "Small", "baseline": "sf"}}
+'''
+
+
+class Outcome(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+def write_small(folder: Path, steps: int = 20, save: int = 10) -> Path:
+    """Write small.py, its corpus and a link to launch.py into the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    corpus = folder / "corpus.txt"
+    corpus.write_text(text())
+    (folder / "small.py").write_text(SMALL.format(corpus=corpus, steps=steps, save=save))
+    if not (folder / "launch.py").exists():
+        (folder / "launch.py").symlink_to(REPOSITORY / "launch.py")
+    return folder
+
+
+def text(characters: int = 5000) -> str:
+    """Paragraphs of made-up words."""
+    source = random.Random(0)
+    words = ["".join(source.choices("abcdefghij", k=source.randint(2, 7))) for _ in range(60)]
+    paragraphs = []
+    while sum(map(len, paragraphs)) < characters:
+        paragraphs.append(" ".join(source.choices(words, k=12)) + "\n\n")
+    return "".join(paragraphs)
+
+
+def run(*argv: str, cwd: Path | None = None) -> Outcome:
+    """launch.py in this process, in a folder; the exit code and what it printed."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(cwd or "."))
+        stack.enter_context(forgetful())
+        stack.enter_context(compiled_once())
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(err))
+        try:
+            code = launch.main(list(argv))
+        except SystemExit as stopped:
+            code = stopped.code
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def forgetful() -> Iterator[None]:
+    """As in a process of its own: no corpus is in memory, and what plugins register is forgotten."""
+    corpora.load.cache_clear()
+    registries = (registry.sublayers, registry.stacks, registry.tasks)
+    with contextlib.ExitStack() as stack:
+        for holder, name in [(config, "_loaded"), *((r, "_kinds") for r in registries)]:
+            stack.enter_context(mock.patch.object(holder, name, dict(getattr(holder, name))))
+        yield
+
+
+@contextlib.contextmanager
+def compiled_once() -> Iterator[None]:
+    """What XLA compiles is kept for the session, in files that processes share."""
+    settings = {
+        "jax_compilation_cache_dir": str(xla_cache()),
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+
+
+def xla_cache() -> Path:
+    return downloads.cache_directory() / "xla"
+
+
+def environment() -> dict[str, str]:
+    """That of a subprocess: `python` is this one, compiled programs are shared."""
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "JAX_COMPILATION_CACHE_DIR": str(xla_cache()),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def start(*argv: str, cwd: Path) -> subprocess.Popen:
+    """launch.py in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "launch.py", *argv], cwd=cwd, env=environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def spawn(*argv: str, cwd: Path) -> Outcome:
+    """launch.py in a process of its own, to its end."""
+    process = start(*argv, cwd=cwd)
+    out, err = process.communicate(timeout=300)
+    return Outcome(process.returncode, out, err)
+
+
+def shell(command: str, cwd: Path) -> Outcome:
+    """A command line as a user would paste it."""
+    done = subprocess.run(
+        command, shell=True, cwd=cwd, env=environment(), text=True, capture_output=True, timeout=300
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def until(condition: Callable[[], bool], process: subprocess.Popen, seconds: float = 120) -> None:
+    """Wait for a condition while a process runs; its output where it ends before."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if process.poll() is not None:
+            raise AssertionError(f"ended before: {process.communicate()}")
+        if time.monotonic() > end:
+            process.kill()
+            raise AssertionError("timed out")
+        time.sleep(0.005)
+
+
+def progress(runs: Path) -> int:
+    """Steps logged so far, of all replicas."""
+    total = 0
+    for file in runs.glob("*/seed*/metrics.jsonl"):
+        lines = file.read_text().splitlines()
+        total += 10 * sum('"accuracy"' in line for line in lines)  # log.every
+    return total
+
+
+def folder_of(runs: Path, cell: str) -> RunFolder:
+    """The one run folder of a cell."""
+    (path,) = runs.glob(f"{cell}-*")
+    return RunFolder(path)
+
+
+def everything(runs: Path) -> dict[str, object]:
+    """What must not depend on interruptions: metrics, summaries without clocks, every bit of every
+    kept checkpoint."""
+    found: dict[str, object] = {}
+    for metrics in sorted(runs.glob("*/seed*/metrics.jsonl")):
+        where = str(metrics.parent.relative_to(runs))
+        found[f"{where} metrics"] = metrics.read_bytes()
+        found[f"{where} evaluations"] = RunFolder(metrics.parents[1]).seed(
+            int(metrics.parent.name.removeprefix("seed"))
+        ).summary["evaluations"]  # fmt: skip
+        for step, leaves in kept(metrics.parent / "checkpoints").items():
+            found |= {f"{where} checkpoint {step} {path}": leaf for path, leaf in leaves.items()}
+    return found
+
+
+def kept(folder: Path) -> dict[int, dict[str, bytes]]:
+    """step → path of a leaf → its type and bytes, of the checkpoints in a folder."""
+    checkpoints = Checkpoints(folder)
+    states = {step: checkpoints.restore(step)[0] for step in checkpoints.steps()}
+    checkpoints.close()
+    return {
+        step: {
+            jax.tree_util.keystr(path): f"{leaf.dtype}".encode() + np.asarray(leaf).tobytes()
+            for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+        }
+        for step, state in states.items()
+    }
+
+
+def files(*folders: Path) -> dict[str, bytes]:
+    """Path → bytes of all files in folders."""
+    return {str(p): p.read_bytes() for f in folders for p in sorted(f.rglob("*")) if p.is_file()}
+
+
+def copy(folder: Path, to: Path) -> Path:
+    """A folder with its runs and results, so that a test may harm them."""
+    shutil.copytree(folder, to, symlinks=True, dirs_exist_ok=True)
+    return to
