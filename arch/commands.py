@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from arch import config as configuration
-from arch import describe, evaluation, notebook, report, results, sweeps, training
+from arch import describe, evaluation, notebook, renderers, report, results, sweeps, training
 from arch.data import corpora
 from arch.embeddings import embeddings
 from arch.experiment import Experiment, Results, matching
@@ -109,7 +109,7 @@ def _run(sweep: sweeps.Sweep, arguments) -> int:
     folder = sweeps.RESULTS / sweep.name
     html = sweeps.RUNS / sweep.name / "report.html"
     table = report.build(folder, FORMATS, html_path=html)
-    report.console(table)
+    renderers.console(table)
     print(f"written: {folder}/table.md, table.csv, runs.jsonl and the figures")
     return code
 
@@ -222,7 +222,7 @@ def show_report(arguments) -> int:
             )
     html = sweeps.RUNS / arguments.name / "report.html"
     table = report.build(folder, formats, against=against, html_path=html)
-    report.console(table)
+    renderers.console(table)
     print(f"written: {folder} ({', '.join(formats)})")
     return 0
 

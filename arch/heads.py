@@ -58,7 +58,7 @@ def score(
     return jax.tree.map(lambda a: a.reshape(targets.shape), result)
 
 
-def picked(values: Float[Array, "rows n"], index: Int[Array, "rows"]) -> Float[Array, "rows"]:
+def picked(values: Float[Array, "rows n"], index: Int[Array, " rows"]) -> Float[Array, " rows"]:
     """values[i, index[i]] as a masked sum: its gradient is elementwise, where a gather's is a
     scatter."""
     chosen = jnp.arange(values.shape[1])[None] == index[:, None]

@@ -93,7 +93,7 @@ class Program:
         self.peak_memory_bytes = 0
         self._compiled: dict[str, Any] = {}
 
-    def init(self, seeds: Int[np.ndarray, "R"]) -> TrainState:
+    def init(self, seeds: Int[np.ndarray, " R"]) -> TrainState:
         """Fresh states of the replicas."""
         return self._call("init", self._init, jnp.asarray(seeds))
 
@@ -113,7 +113,7 @@ class Program:
         """name → (sums, weights), each (R, batches), over evaluation batches (batches, …)."""
         return self._call("evaluate", self._evaluate, parameters, gathered, schedule)
 
-    def keep_best(self, state: TrainState, losses: Float[Array, "R"]) -> TrainState:
+    def keep_best(self, state: TrainState, losses: Float[Array, " R"]) -> TrainState:
         """The state with the present parameters as the best where the loss is the lowest yet."""
         return self._call("keep_best", self._keep_best, state, losses, donate=(0,))
 

@@ -93,6 +93,7 @@ def train():
         state = program.init(seeds) if state is None else state
         schedule = jnp.asarray(model.stack.schedule.as_data())
         tokens = task.dataset.splits["train"].ids
+        state = jax.tree.map(jnp.array, state)  # a copy: the program takes it over
         first, metrics = int(np.max(state.step)), []
         for count in dispatches:
             source = jnp.asarray(tokens)

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from arch import report, results
+from arch import renderers, report, results, tables
 
 PRESS = "Press et al. 2020, Figure 6"
 
@@ -63,7 +63,7 @@ def columns(table):
 
 def test_a_row_has_mean_sd_and_the_paired_interval_worked_out_by_hand(folder):
     # differences -1, -0.9, -1.1: mean -1, SD 0.1, half width 4.30265 · 0.1 / √3 = 0.2484
-    k6 = columns(report.tabulate(folder(ARMS, {"baseline": "k0"})))["k6"]
+    k6 = columns(tables.tabulate(folder(ARMS, {"baseline": "k0"})))["k6"]
     assert k6["n"] == "3"
     assert k6["perplexity"] == "4.000 ± 0.954"
     assert k6["difference to k0"] == "−1.000 [−1.248, −0.752] *"
@@ -72,19 +72,19 @@ def test_a_row_has_mean_sd_and_the_paired_interval_worked_out_by_hand(folder):
 def test_an_interval_that_holds_zero_bears_no_star(folder):
     lines = [*ARMS[:3], line("b", 0, 4.1), line("b", 1, 4.9)]
     # differences 0.1, -0.1: mean 0, SD / √2 = 0.1, half width 1.2706
-    table = columns(report.tabulate(folder(lines, {"baseline": "k0"})))
+    table = columns(tables.tabulate(folder(lines, {"baseline": "k0"})))
     assert table["b"]["difference to k0"] in ("+0.000 [−1.271, +1.271]", "−0.000 [−1.271, +1.271]")
 
 
 def test_one_pair_is_no_difference_and_one_seed_is_a_single_run(folder):
-    table = report.tabulate(folder([ARMS[0], ARMS[3]], {"baseline": "k0"}))
+    table = tables.tabulate(folder([ARMS[0], ARMS[3]], {"baseline": "k0"}))
     assert columns(table)["k6"]["perplexity"] == "3.000 (single run)"
     assert "difference to k0" not in table.main.columns
     assert any("two seeds in common" in note for note in table.notes)
 
 
 def test_a_nan_is_counted_with_its_step_and_a_crash_with_its_error(folder):
-    table = report.tabulate(
+    table = tables.tabulate(
         folder(
             [
                 *ARMS,
@@ -104,7 +104,7 @@ def test_a_nan_is_counted_with_its_step_and_a_crash_with_its_error(folder):
 
 def test_settings_never_share_a_column_nor_a_difference(folder):
     lines = [*ARMS[:3], *(line("wide", seed, 3.0 + seed, window=256) for seed in range(3))]
-    table = report.tabulate(folder(lines, {"baseline": "k0"}))
+    table = tables.tabulate(folder(lines, {"baseline": "k0"}))
     narrow, wide = (f"perplexity (valid, byte, window {w}, stride 128)" for w in (128, 256))
     assert columns(table)["k0"][narrow] == "5.000 ± 1.000"
     assert columns(table)["k0"][wide] == "—"
@@ -118,7 +118,7 @@ def test_devices_are_not_averaged_and_each_has_its_own_baseline(folder):
         for cell, shift in (("k0", 0), ("k6", 1))
         for seed in range(2)
     ]
-    table = report.tabulate(folder([*ARMS, *gpu], {"baseline": "k0"}))
+    table = tables.tabulate(folder([*ARMS, *gpu], {"baseline": "k0"}))
     rows = {
         (row[0], row[1]): dict(zip(table.main.columns, row, strict=True)) for row in table.main.rows
     }
@@ -128,7 +128,7 @@ def test_devices_are_not_averaged_and_each_has_its_own_baseline(folder):
 
 
 def test_two_configurations_of_a_cell_are_two_rows(folder):
-    table = report.tabulate(folder([*ARMS, line("k6", 0, 1.0, hash="changed!")], {}))
+    table = tables.tabulate(folder([*ARMS, line("k6", 0, 1.0, hash="changed!")], {}))
     found = [(row[0], row[1], row[3]) for row in table.main.rows]
     assert found == [("k0", "hash-k0", "3"), ("k6", "changed!", "1"), ("k6", "hash-k6", "3")]
 
@@ -139,12 +139,12 @@ def test_the_paper_stands_beside_and_is_subtracted_only_if_comparable(folder):
         "paper_label": PRESS,
         "paper_unit": "word",
     }
-    table = report.tabulate(folder(ARMS, spec))
+    table = tables.tabulate(folder(ARMS, spec))
     assert columns(table)["k0"]["paper (word)"] == "18.65 ± 0.34 (n = 5)"
     assert columns(table)["k6"]["paper (word)"] == "17.84"
     assert "ours − paper" not in table.main.columns
     assert any(PRESS in note and "not subtracted" in note for note in table.notes)
-    table = report.tabulate(folder(ARMS, {**spec, "paper_comparable": True}))
+    table = tables.tabulate(folder(ARMS, {**spec, "paper_comparable": True}))
     assert columns(table)["k6"]["ours − paper"] == "−13.84"
 
 
@@ -154,14 +154,14 @@ def test_other_code_bears_a_dagger_and_a_footnote(folder):
         line("old", git={"revision": "0123456789", "dirty": False}),
         line("dirty", git={"revision": "deadbeefcafe", "dirty": True}),
     ]
-    table = report.tabulate(folder(lines))
+    table = tables.tabulate(folder(lines))
     assert [row[0] for row in table.main.rows] == ["k0", "k6", "old †", "dirty †"]
     (note,) = (note for note in table.notes if note.startswith("†"))
     assert note.endswith("old (01234567), dirty (deadbeef + changes)")
 
 
 def test_provenance_and_the_command_are_told(folder):
-    table = report.tabulate(
+    table = tables.tabulate(
         folder(
             [*ARMS, line(seed=100)],
             config="experiments/sandwich.py",
@@ -196,7 +196,7 @@ def test_another_folder_is_subtracted_only_where_it_was_measured_alike(folder):
         ],
         name="before",
     )
-    table = report.tabulate(ours, theirs)
+    table = tables.tabulate(ours, theirs)
     found = {cell: row["difference to before"] for cell, row in columns(table).items()}
     assert found == {
         "k0": "—",
@@ -214,7 +214,7 @@ def test_extra_columns_and_another_metric(folder):
         line("a", s, evaluations={"test": {"accuracy": v, "bits_per_byte": 1.5}})
         for s, v in enumerate([0.25, 0.75])
     ]
-    table = report.tabulate(
+    table = tables.tabulate(
         folder(
             lines,
             {
@@ -259,7 +259,7 @@ def test_extra_columns_and_another_metric(folder):
 def test_edge_cases_build_in_every_format_with_every_cell(folder, lines, table):
     path = folder(lines, table)
     built = report.build(path, report.FORMATS)
-    report.console(built, Console(file=io.StringIO(), width=60))
+    renderers.console(built, Console(file=io.StringIO(), width=60))
     assert [row[0] for row in built.main.rows] == list(dict.fromkeys(r["cell"] for r in lines))
     figure = any(math.isfinite(value) for row in built.rows for value in row.values.values())
     assert (path / "perplexity.svg").exists() == (path / "perplexity.png").exists() == figure
@@ -271,7 +271,7 @@ def test_edge_cases_build_in_every_format_with_every_cell(folder, lines, table):
 def test_cells_not_yet_run_have_a_row(folder):
     path = folder([line()])
     results.write_experiment(path, {"cells": ["k0", "k1"]})
-    assert columns(report.tabulate(path))["k1"]["n"] == "0"
+    assert columns(tables.tabulate(path))["k1"]["n"] == "0"
 
 
 CURVE = {"baseline": "k0", "x": {"k0": 0, "k6": 6}, "paper": {"k0": 18.65, "k6": 17.84}}
@@ -290,7 +290,7 @@ def test_rebuilding_gives_the_same_bytes(folder, spec):
 def test_the_paper_never_shares_an_axis_with_us(folder):
     from arch import figures
 
-    table = report.tabulate(folder([*ARMS, line("k6", 0, 9.0, device="gpu")], CURVE))
+    table = tables.tabulate(folder([*ARMS, line("k6", 0, 9.0, device="gpu")], CURVE))
     plan = figures.plan(table.rows, table.spec)
     assert [panel.title[:5] for panel in plan.panels] == ["Ours:", "Ours:", "Paper"]
     cpu, gpu, paper = ({m.cell: m.mean for m in panel.marks} for panel in plan.panels)
@@ -302,7 +302,7 @@ def test_the_paper_never_shares_an_axis_with_us(folder):
 def test_a_cell_without_x_stands_beyond_the_curve_and_a_lost_one_is_marked(folder):
     from arch import figures
 
-    table = report.tabulate(folder([*ARMS, line("other"), lost("dead", 0)], CURVE))
+    table = tables.tabulate(folder([*ARMS, line("other"), lost("dead", 0)], CURVE))
     plan = figures.plan(table.rows, table.spec)
     assert plan.places["dead"] > plan.places["other"] > 6
     assert {m.cell: m.lost for m in plan.panels[0].marks}["dead"] == "1/1"
@@ -355,7 +355,7 @@ def test_sections_follow_the_table(folder):
         assert text.index("4.000") < text.index("Halves") < text.index("8.070")
         assert section["note"] in text
     with pytest.raises(ValueError, match="'Halves': a row has 1 entries, there are 2"):
-        report.tabulate(folder(ARMS, {"sections": [{**section, "rows": [[1]]}]}))
+        tables.tabulate(folder(ARMS, {"sections": [{**section, "rows": [[1]]}]}))
 
 
 def test_the_console_keeps_figures_and_says_what_it_leaves_out(folder):
@@ -364,10 +364,10 @@ def test_the_console_keeps_figures_and_says_what_it_leaves_out(folder):
         "columns": ["parameters.unique", "tokens_per_second"],
         "paper": {"k0": 18.65},
     }
-    table = report.tabulate(folder(ARMS, spec))
+    table = tables.tabulate(folder(ARMS, spec))
     wide, narrow = io.StringIO(), io.StringIO()
-    report.console(table, Console(file=wide, width=200))
-    report.console(table, Console(file=narrow, width=70))
+    renderers.console(table, Console(file=wide, width=200))
+    renderers.console(table, Console(file=narrow, width=70))
     assert "1,234,567" in wide.getvalue() and "Left out" not in wide.getvalue()
     assert "−1.000" in narrow.getvalue() and "1,234,567" not in narrow.getvalue()
     assert "Left out" in narrow.getvalue()

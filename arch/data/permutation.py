@@ -7,7 +7,7 @@ from jaxtyping import Array, Int, Key
 ROUNDS = 6
 
 
-def shuffled(key: Key[Array, ""], positions: Int[Array, "batch"], n: int) -> Int[Array, "batch"]:
+def shuffled(key: Key[Array, ""], positions: Int[Array, " batch"], n: int) -> Int[Array, " batch"]:
     """The elements that stand at these positions of an endless sequence of epochs, each a
     permutation of 0 … n - 1 of its own.
 

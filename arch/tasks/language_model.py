@@ -26,9 +26,9 @@ class Batch(NamedTuple):
 class Windows(NamedTuple):
     """Where evaluation windows start, and which of their targets count."""
 
-    starts: Int[np.ndarray, "n"]
-    first: Int[np.ndarray, "n"]  # the first target that counts
-    end: Int[np.ndarray, "n"]  # the first that no longer does
+    starts: Int[np.ndarray, " n"]
+    first: Int[np.ndarray, " n"]  # the first target that counts
+    end: Int[np.ndarray, " n"]  # the first that no longer does
 
 
 @tasks.register("language_model")
@@ -114,7 +114,7 @@ class LanguageModel:
 
     # Training: indices are pure in (key, step), gathering is the same on device and host.
 
-    def indices(self, key: Key[Array, ""], step: Int[Array, ""], batch: int) -> Int[Array, "batch"]:
+    def indices(self, key: Key[Array, ""], step: Int[Array, ""], batch: int) -> Int[Array, " batch"]:
         """Which blocks (or offsets, where uniform) the step trains on."""
         size = len(self.dataset.splits["train"].ids)
         if self.sampling == "uniform":
