@@ -239,11 +239,6 @@ def evaluate(arguments) -> int:
         settings = loaded.config.evaluate
         window = arguments.window or settings.window
         stride = arguments.stride or settings.stride
-        longest = window or loaded.task.length
-        if window < 0:
-            raise ConfigurationError(f"--window={window}: allowed is 1 or more")
-        if not 0 <= stride <= longest:
-            raise ConfigurationError(f"--stride={stride}: allowed is 1 to the window, {longest}")
         changes = {"evaluate.window": window, "evaluate.stride": stride}
         evaluation.check(configuration.override(loaded.config, changes), loaded.task)
         for split in settings.splits:

@@ -264,11 +264,6 @@ def check(config: ConfigDict) -> None:
         )
     if len(set(config.seeds)) < len(config.seeds):
         raise ConfigurationError(f"seeds={config.seeds}: a seed stands twice")
-    window, stride = config.evaluate.window, config.evaluate.stride
-    if window and stride > window:
-        raise ConfigurationError(
-            f"evaluate.stride={stride}: allowed is up to evaluate.window={window}"
-        )
     if config.save.keep < 2:
         raise ConfigurationError(
             f"save.keep={config.save.keep}: allowed is 2 or more; `verify` replays between two"

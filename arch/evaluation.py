@@ -69,7 +69,11 @@ def check(config: Mapping, task) -> None:
             raise ConfigurationError(f"evaluate.splits={split!r}: allowed are valid, test")
     if "valid" not in known:
         raise ConfigurationError(f"task.corpus={task.corpus!r}: it has no valid split")
-    longest = evaluate["window"]
+    longest, stride = evaluate["window"] or task.length, evaluate["stride"]
+    if stride > longest:
+        raise ConfigurationError(
+            f"evaluate.stride={stride}: allowed is 1 to the window, {longest}; 0 stands for it"
+        )
     if config["model"]["embedding"]["positions"] == "learned" and longest > task.length:
         raise ConfigurationError(
             f"evaluate.window={longest}: learned positions end at task.length={task.length}"

@@ -44,7 +44,7 @@ def norm(kind: str, width: int, epsilon: float, rngs: nnx.Rngs) -> nnx.Module:
         return nnx.LayerNorm(width, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
     if kind == "rms":
         return nnx.RMSNorm(width, epsilon=epsilon, rngs=rngs)
-    raise ConfigurationError(f"norm kind {kind!r}: allowed are {', '.join(NORMS)}")
+    raise ConfigurationError(f"norm_kind={kind!r}: allowed are {', '.join(NORMS)}")
 
 
 def dropout(x: Array, rate: Float[Array, ""] | float, key: Key[Array, ""]) -> Array:

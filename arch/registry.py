@@ -34,13 +34,15 @@ class Registry:
         self._kinds: dict[str, type] = {}
 
     def register(self, kind: str) -> Callable[[type], type]:
-        """Class decorator. A second class of the same kind is refused."""
+        """Class decorator. A second class of the same kind is refused, unless it comes from the same
+        file: a plugin that was edited."""
 
         def decorate(cls: type) -> type:
-            if kind in self._kinds:
+            known = self._kinds.get(kind)
+            if known is not None and _file(known) != _file(cls):
                 raise ConfigurationError(
-                    f"{self.noun} {kind!r} is registered already, by "
-                    f"{inspect.getsourcefile(self._kinds[kind])}; choose another name"
+                    f"{self.noun} {kind!r} is registered already, by {_file(known)}; "
+                    "choose another name"
                 )
             self._kinds[kind] = cls
             cls.kind = kind
@@ -75,6 +77,14 @@ class Registry:
         """
         defaults = self.options(kind, f"{field}.kind")
         return fill(defaults, options, field, f"{self.noun} {kind!r}")
+
+
+def _file(cls: type) -> str:
+    """Where a class was written."""
+    try:
+        return inspect.getsourcefile(cls) or "a built-in"
+    except TypeError:
+        return "a notebook's cell"
 
 
 def fill(defaults: Mapping, options: Mapping, field: str, owner: str) -> dict[str, object]:

@@ -133,7 +133,9 @@ class RunFolder:
         """{'hash', 'cell', 'config'} as written; ConfigurationError where this is no run."""
         held = read_json(self.path / "config.json")
         if held is None:
-            raise ConfigurationError(f"{self.path}: no run is here (no whole config.json)")
+            inside = sorted(p.parent.name for p in self.path.glob("*/config.json"))
+            hint = f"; it has {', '.join(inside)}" if inside else ""
+            raise ConfigurationError(f"{self.path}: no run is here (no whole config.json){hint}")
         return held
 
     @property

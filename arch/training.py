@@ -191,7 +191,7 @@ class Program:
         rate = self.rate(swept.learning_rate, state.step)
         transform = self.optimizer(rate, swept.weight_decay)
         updates, optimizer = transform.update(grads, state.optimizer, state.parameters)
-        norm = optax.global_norm(grads)
+        norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
         metrics = {name: total / weight for name, (total, weight) in sums.items()}
         metrics["gradient_norm"], metrics["learning_rate"] = norm, rate
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)

@@ -11,6 +11,8 @@ forward FLOPs a token, of the first, as near as the heads allow. A tiny order ta
 a seed on two cores.
 """
 
+import math
+
 from arch import config, variants
 from arch import order as orders
 from arch.experiment import Cell
@@ -51,7 +53,7 @@ def cells(arg, results):
 
 
 def matching_width(arg, base, order):
-    """The width, a multiple of 2 · heads, at which the order costs most nearly what the first does."""
+    """The width, a multiple of the heads, at which the order costs most nearly what the first does."""
 
     def cost(order, width):
         task, model = build(config.override(base, {"model.order": order, "model.width": width}))
@@ -60,7 +62,7 @@ def matching_width(arg, base, order):
         return model.parameter_counts()["unique"]
 
     wanted = cost(named(arg)[0], arg.width)
-    step = 2 * arg.heads
+    step = math.lcm(2, arg.heads)
     low, high = 1, 1
     while cost(order, high * step) < wanted:
         low, high = high, 2 * high

@@ -25,14 +25,16 @@ from arch.runs import RunFolder
 
 REPOSITORY = Path(launch.__file__).parent
 
-# Two cells of two seeds; a model of 7,408 parameters trains some hundred steps a second.
-SMALL = '''\
+# Two cells of two seeds. Whatever may differ between tests is no part of the compiled programs, so
+# that each is compiled once a session.
+STEPS, SAVE, LOG = 80, 10, 10
+SMALL = f'''\
 """Which comes first."""
 
 from arch import config, variants
 from arch.experiment import Cell
 
-ARGUMENTS = {{"scale": ("tiny", "small"), "corpus": "file:{corpus}", "steps": {steps}}}
+ARGUMENTS = {{"scale": ("tiny", "small"), "corpus": "file:CORPUS"}}
 
 
 def get_config(arg):
@@ -40,10 +42,10 @@ def get_config(arg):
         seeds=(0, 1),
         model=variants.vanilla(1, width=16, heads=2, dropout=0.1),
         task={{"corpus": arg.corpus, "length": 16}},
-        train={{"steps": arg.steps, "batch": 4}},
+        train={{"steps": {STEPS}, "batch": 4}},
         evaluate={{"every": 20, "tokens": 256}},
-        save={{"every": {save}}},
-        log={{"every": 10}},
+        save={{"every": {SAVE}}},
+        log={{"every": {LOG}}},
     )
 
 
@@ -63,14 +65,16 @@ class Outcome(NamedTuple):
     err: str
 
 
-def write_small(folder: Path, steps: int = 20, save: int = 10) -> Path:
-    """Write small.py, its corpus and a link to launch.py into the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write_small(folder: Path, *changes: tuple[str, str]) -> Path:
+    """Write small.py with texts replaced, its corpus and a link to launch.py into the folder."""
     corpus = folder / "corpus.txt"
     corpus.write_text(text())
-    (folder / "small.py").write_text(SMALL.format(corpus=corpus, steps=steps, save=save))
-    if not (folder / "launch.py").exists():
-        (folder / "launch.py").symlink_to(REPOSITORY / "launch.py")
+    code = SMALL.replace("CORPUS", str(corpus))
+    for old, new in changes:
+        assert old in code
+        code = code.replace(old, new)
+    (folder / "small.py").write_text(code)
+    (folder / "launch.py").symlink_to(REPOSITORY / "launch.py")
     return folder
 
 
@@ -102,7 +106,7 @@ def run(*argv: str, cwd: Path | None = None) -> Outcome:
 
 @contextlib.contextmanager
 def forgetful() -> Iterator[None]:
-    """As in a process of its own: no corpus is in memory, and what plugins register is forgotten."""
+    """As a process of its own: no corpus in memory, and what plugins register is forgotten."""
     corpora.load.cache_clear()
     registries = (registry.sublayers, registry.stacks, registry.tasks)
     with contextlib.ExitStack() as stack:
@@ -179,7 +183,7 @@ def until(condition: Callable[[], bool], process: subprocess.Popen, seconds: flo
         if time.monotonic() > end:
             process.kill()
             raise AssertionError("timed out")
-        time.sleep(0.005)
+        time.sleep(0.01)
 
 
 def progress(runs: Path) -> int:
@@ -187,7 +191,7 @@ def progress(runs: Path) -> int:
     total = 0
     for file in runs.glob("*/seed*/metrics.jsonl"):
         lines = file.read_text().splitlines()
-        total += 10 * sum('"accuracy"' in line for line in lines)  # log.every
+        total += LOG * sum('"accuracy"' in line for line in lines)
     return total
 
 

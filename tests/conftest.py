@@ -32,7 +32,7 @@ def _cache_of_the_session(tmp_path_factory):
         os.environ["ARCH_CACHE_DIR"] = before
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def quick_compile():
     """Compile without most of XLA's optimisations: for tests of values within a tolerance, most of
     whose time is the compiler's. Tests of bits do without it."""

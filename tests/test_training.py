@@ -13,14 +13,29 @@ from arch import training
 from arch.data import permutation
 from arch.data.dataset import load
 
-SGD = {"name": "sgd", "learning_rate": 0.3, "schedule": "constant", "warmup": 0.0}
 SEEDS = (0, 1, 7)
+RATE, MOMENTUM, CLIP = 0.3, 0.9, 0.25
 
 
 @pytest.fixture(scope="module")
-def base(tiny_config):
-    """A configuration with dropout, so that every kind of randomness is in play."""
-    return tiny_config(model={"order": "sf", "dropout": 0.1})
+def make(tiny_config):
+    """A function: a configuration with dropout, so that every kind of randomness is in play, and
+    with momentum. (Adam turns the rounding of a gradient that is 0 into whole steps.)"""
+
+    def configuration(dropout=0.1, task=None, model=None, **optimizer):
+        nesterov = {"name": "nag", "momentum": MOMENTUM, "learning_rate": RATE, **optimizer}
+        return tiny_config(
+            model={"order": "sf", "dropout": dropout, **(model or {})},
+            task=task or {},
+            train={"steps": 40, "batch": 4, "clip": CLIP, "optimizer": nesterov},
+        )
+
+    return configuration
+
+
+@pytest.fixture(scope="module")
+def base(make):
+    return make()
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +67,6 @@ def go(program, initial, train):
     return run
 
 
-def fresh(program, state):
-    """The state with the optimiser of another program at its start."""
-    optimizer = program.optimizer(0.0, 0.0)
-    parameters = jax.tree.map(jnp.asarray, state.parameters)
-    return state._replace(optimizer=jax.vmap(optimizer.init)(parameters))
-
-
 def program_of(configuration, mode="map"):
     return training.Program(configuration, *training.build(configuration), mode)
 
@@ -78,50 +86,34 @@ def test_replicas_in_one_program_are_the_solo_runs_bit_for_bit(base, go, row, sa
 
 
 def test_replicas_of_other_rates_are_their_solo_runs_bit_for_bit(
-    base, tiny_config, program, go, row, same_bytes
+    base, make, program, go, row, same_bytes
 ):
-    def member(rate, decay, dropout):
-        optimizer = {"learning_rate": rate, "weight_decay": decay}
-        train = {"steps": 40, "batch": 4, "optimizer": optimizer}
-        return tiny_config(model={"order": "sf", "dropout": dropout}, train=train)
-
-    members = [(member(1e-2, 0.0, 0.1), 0), (member(3e-3, 0.1, 0.1), 0), (member(1e-2, 0.0, 0.4), 0)]
+    slow, greedy = make(learning_rate=0.1, weight_decay=0.1), make(dropout=0.4)
+    members = [(base, 0), (slow, 0), (greedy, 0)]
+    assert len({training.signature(c, program.model, "") for c, _ in members}) == 1
     together = go(members, (6,))
-    signatures = {training.signature(c, program.model, "") for c, _ in [*members, (base, 0)]}
-    assert len(signatures) == 1
     for index, one in enumerate(members):
         alone = go([one], (6,))
         assert same_bytes(row(alone.state, 0), row(together.state, index))
     assert len({line.tobytes() for line in together.metrics["loss"]}) == 3
-    np.testing.assert_allclose(
-        together.metrics["learning_rate"][1] / together.metrics["learning_rate"][0], 0.3, rtol=1e-6
-    )
+    rates = together.metrics["learning_rate"]
+    np.testing.assert_allclose(rates[1] / rates[0], 1 / 3, rtol=1e-6)
 
 
-def test_whether_there_is_dropout_is_part_of_the_program(tiny_config, program):
-    signatures = {
-        training.signature(tiny_config(model={"order": "sf", "dropout": rate}), program.model, "")
-        for rate in (0.0, 0.1, 0.2)
-    }
-    assert len(signatures) == 2
+def test_whether_there_is_dropout_is_part_of_the_program(make, program):
+    found = {training.signature(make(rate), program.model, "") for rate in (0.0, 0.1, 0.2)}
+    assert len(found) == 2
 
 
-def test_vmapped_replicas_are_near_the_mapped_ones(tiny_config, train, initial, assert_close):
-    configuration = tiny_config(
-        model={"order": "sf", "dropout": 0.1},
-        train={"steps": 40, "batch": 4, "optimizer": SGD},
-    )
-    members = [(configuration, seed) for seed in SEEDS]
-    runs = []
-    for mode in ("map", "vmap"):
-        program = program_of(configuration, mode)
-        state = fresh(program, initial(SEEDS))
-        runs.append(train(members, (1,), state=state, program=program))
-    assert_close(runs[1].state.parameters, runs[0].state.parameters)
-    assert_close(runs[1].metrics, runs[0].metrics)
-    start = initial(SEEDS).parameters["embedding"]["tokens"]["table"]
-    moved = runs[0].state.parameters["embedding"]["tokens"]["table"] - start
-    assert np.abs(moved).max() > 1e-3
+def test_vmapped_replicas_are_near_the_mapped_ones(base, go, train, initial, assert_close):
+    members = [(base, seed) for seed in SEEDS]
+    side_by_side = program_of(base, "vmap")
+    vmapped = train(members, (1,), state=initial(SEEDS), program=side_by_side)
+    mapped = go(members, (1,))
+    assert_close(vmapped.state.parameters, mapped.state.parameters)
+    assert_close(vmapped.metrics, mapped.metrics)
+    moved = jax.tree.map(np.subtract, mapped.state.parameters, initial(SEEDS).parameters)
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(moved))
 
 
 def test_how_steps_are_cut_into_dispatches_changes_no_bit(base, go, same_bytes):
@@ -142,47 +134,40 @@ def test_a_run_goes_on_from_a_saved_state(base, go, same_bytes):
 # The step
 
 
-def test_the_gradient_norm_is_reported_before_clipping(tiny_config, train, initial):
-    settings_ = {"steps": 40, "batch": 4, "optimizer": SGD, "clip": 0.25}
-    configuration = tiny_config(model={"order": "sf", "dropout": 0.1}, train=settings_)
-    program = program_of(configuration)
-    state = fresh(program, initial((0,)))
-    run = train([(configuration, 0)], (1,), state=state, program=program)
-    moved = jax.tree.map(lambda a, b: a - b, run.state.parameters, state.parameters)
-    assert run.metrics["gradient_norm"][0, 0] > 0.5
-    assert optax.tree.norm(moved) == pytest.approx(0.3 * 0.25, rel=1e-4)
+def test_the_gradient_norm_is_reported_before_clipping(base, go, initial):
+    run = go([(base, 0)], (1,))
+    moved = jax.tree.map(np.subtract, run.state.parameters, initial((0,)).parameters)
+    assert run.metrics["gradient_norm"][0, 0] > 4 * CLIP
+    # a first Nesterov step is (1 + momentum) times the gradient; the warm-up has two steps
+    expected = RATE / 2 * (1 + MOMENTUM) * CLIP
+    assert optax.tree.norm(moved) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_accumulating_four_microbatches_is_one_batch(
-    tiny_config, initial, row, assert_close, monkeypatch, weighted
-):
-    gradients = []
+@pytest.mark.usefixtures("quick_compile")
+def test_accumulating_four_microbatches_is_one_batch(tiny_config, initial, row, assert_close):
+    even = np.ones((8, 8), np.float32)
+    uneven = np.random.default_rng(0).random((8, 8)).astype(np.float32)
+    uneven[2:4] *= 0.01  # a microbatch that hardly counts
+    found = {}
     for accumulate in (1, 4):
-        configuration = tiny_config(
-            model={"order": "sf"}, train={"batch": 8, "accumulate": accumulate}
+        sizes = {"batch": 8, "accumulate": accumulate}
+        program = program_of(tiny_config(model={"order": "sf"}, train=sizes))
+        assemble = program.task.assemble
+        program.task.assemble = lambda given, plain=assemble: plain(given[0])._replace(
+            weights=given[1]
         )
-        program = program_of(configuration)
-        if weighted:  # microbatches of different weight, one of them nearly empty
-            weights = np.random.default_rng(0).random((8, 8)).astype(np.float32)
-            weights[2:4] *= 0.01
-            plain = program.task.assemble
-            monkeypatch.setattr(
-                program.task,
-                "assemble",
-                lambda gathered, plain=plain, weights=weights: plain(gathered)._replace(
-                    weights=jnp.asarray(weights)
-                ),
-            )
-        ids = program.task.dataset.splits["train"].ids
-        gathered = jnp.asarray(program.task.gather(ids, np.arange(8)))
+        ids = program.task.gather(program.task.dataset.splits["train"].ids, np.arange(8))
         parameters = row(initial((0,)), 0).parameters
-        gradients.append(
-            jax.jit(program.gradients)(parameters, gathered, jax.random.key(0), 0.0, None)
-        )
-    (once, sums), (parts, other_sums) = gradients
-    assert_close(parts, once, 1e-6)
-    assert_close(other_sums, sums, 1e-6)
+        gradients = jax.jit(program.gradients)
+        for name, weights in (("even", even), ("uneven", uneven)):
+            weighted = jnp.asarray(ids), jnp.asarray(weights)
+            found[name, accumulate] = gradients(
+                parameters, weighted, jax.random.key(0), jnp.float32(0), None
+            )
+    assert_close(found["even", 4], found["even", 1], 1e-6)
+    assert_close(found["uneven", 4], found["uneven", 1], 1e-5)
+    with pytest.raises(AssertionError):
+        assert_close(found["uneven", 4], found["even", 4], 1e-2)
 
 
 def test_the_best_parameters_are_those_of_the_lowest_loss_yet(program, initial, row, same_bytes):
@@ -202,12 +187,8 @@ def test_the_best_parameters_are_those_of_the_lowest_loss_yet(program, initial, 
 # A replica that is lost
 
 
-def test_a_rate_that_explodes_stops_its_replica_alone(base, tiny_config, go, row, same_bytes):
-    optimizer = {"learning_rate": 1e30}
-    wild = tiny_config(
-        model={"order": "sf", "dropout": 0.1},
-        train={"steps": 40, "batch": 4, "optimizer": optimizer},
-    )
+def test_a_rate_that_explodes_stops_its_replica_alone(base, make, go, row, same_bytes):
+    wild = make(learning_rate=1e30)
     members = [(base, 0), (wild, 1), (base, 7)]
     run = go(members, (4, 6))
     assert run.state.alive.tolist() == [True, False, True]
@@ -293,15 +274,14 @@ def test_batches_go_through_the_corpus_once_an_epoch(base, program):
     np.testing.assert_array_equal(np.sort(drawn), np.arange(blocks))
 
 
-def test_arms_of_one_seed_see_the_same_batches_whatever_their_order(tiny_config):
-    def batches(order, seed, first=3):
-        program = program_of(tiny_config(model={"order": order}))
-        return program.host_indices(np.array([seed]), jnp.int32(first), 5)
-
-    first = batches("s2 f2", 0)
-    np.testing.assert_array_equal(batches("(sf)2", 0), first)
-    np.testing.assert_array_equal(batches("(sf)2", 0, first=4)[:, :4], first[:, 1:])
-    assert np.any(batches("(sf)2", 1) != first)
+def test_arms_of_one_seed_see_the_same_batches_whatever_their_order(make, program):
+    other = program_of(make(0.0, model={"order": "f2 s2"}, learning_rate=1.0))
+    seeds = np.array([0, 1])
+    batches = program.host_indices(seeds, jnp.int32(3), 5)
+    assert batches.shape == (2, 5, 4) and np.any(batches[0] != batches[1])
+    np.testing.assert_array_equal(other.host_indices(seeds, jnp.int32(3), 5), batches)
+    later = other.host_indices(seeds[::-1], jnp.int32(4), 4)
+    np.testing.assert_array_equal(later[::-1], batches[:, 1:])
 
 
 def test_a_batch_is_the_tokens_of_its_blocks_and_their_successors(tiny_config):
@@ -326,11 +306,9 @@ def test_uniform_sampling_takes_any_offset_that_has_a_whole_sequence(tiny_config
 
 
 def test_streamed_training_is_resident_training_bit_for_bit(
-    base, tiny_config, go, train, initial, same_bytes
+    base, make, go, train, initial, same_bytes
 ):
-    streamed = tiny_config(
-        model={"order": "sf", "dropout": 0.1}, task={"resident_bytes": 0}
-    )
+    streamed = make(task={"resident_bytes": 0})
     resident = go([(base, seed) for seed in SEEDS], (3, 4))
     run = train([(streamed, seed) for seed in SEEDS], (3, 4), state=initial(SEEDS))
     assert run.task.streamed and not resident.task.streamed
@@ -341,44 +319,57 @@ def test_streamed_training_is_resident_training_bit_for_bit(
 # The order as data
 
 
-def test_sixteen_sandwiches_train_in_one_program_as_they_would_unrolled(
-    tiny_config, row, assert_close
-):
+def started(program, parameters) -> training.TrainState:
+    """A group of one replica with these parameters, at its start."""
+    parameters = jax.tree.map(lambda a: a[None], parameters)
+    return training.TrainState(
+        parameters=parameters,
+        optimizer=jax.vmap(program.optimizer(0.0, 0.0).init)(parameters),
+        step=jnp.zeros(1, jnp.int32),
+        alive=jnp.ones(1, bool),
+        stopped_step=-jnp.ones(1, jnp.int32),
+        best_parameters=parameters,
+        best_loss=jnp.full(1, jnp.inf),
+    )
+
+
+def drawn(model):
+    source = np.random.default_rng(0)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(0.1 * source.standard_normal(leaf.shape), jnp.float32), shapes
+    )
+
+
+@pytest.mark.usefixtures("quick_compile")
+def test_sixteen_sandwiches_train_in_one_program_as_they_would_unrolled(make, row, assert_close):
     def configuration(coefficient, apply):
         order = orders.compress(orders.sandwich(16, coefficient))
-        return tiny_config(
-            model={"order": order, "stack": {"apply": apply}},
-            train={"steps": 40, "batch": 4, "optimizer": SGD},
-        )
+        return make(0.0, model={"order": order, "stack": {"apply": apply}})
 
-    def swept(config):
-        return jax.tree.map(jnp.asarray, training.stack_swept([(config, 0)]))
-
-    programs, start, ends = training.Programs("map"), None, {}
+    programs, ends = training.Programs("map"), {}
+    swept = jax.tree.map(jnp.asarray, training.stack_swept([(configuration(0, "switch"), 0)]))
     for k in range(16):
         config = configuration(k, "switch")
         task, model = training.build(config)
         program = programs.get(config, task, model)
-        start = start or jax.device_get(program.init(np.array([0], np.int32)))
         source = jnp.asarray(task.dataset.splits["train"].ids)
         schedule = jnp.asarray(model.stack.schedule.as_data())
-        state = jax.tree.map(jnp.array, start)
-        state, metrics = program.train(state, swept(config), source, schedule, 3)
-        ends[k] = jax.device_get((state, metrics))
+        state = jax.tree.map(jnp.array, started(program, drawn(model)))
+        ends[k] = jax.device_get(program.train(state, swept, source, schedule, 2))
     (program,) = programs.known.values()
     assert sum(name.startswith("train") for name in program._compiled) == 1
     assert len({metrics["loss"].tobytes() for _, metrics in ends.values()}) == 16
 
     for k in (0, 6):
-        config = configuration(k, "unrolled")
-        unrolled = program_of(config)
-        scalars = row(swept(config), 0)
-        state = row(start, 0)
+        unrolled = program_of(configuration(k, "unrolled"))
+        state = row(started(unrolled, drawn(unrolled.model)), 0)
         key = training.named(jax.random.key(0), "data")
-        for step in range(3):  # operation by operation, to compile no program of 32 sublayers
+        for step in range(2):  # operation by operation, to compile no program of 32 sublayers
             indices = unrolled.task.indices(key, jnp.int32(step), 4)
-            state, _ = unrolled.step(state, scalars, unrolled.task.gather(source, indices), None)
-        assert int(state.step) == 3
+            batch = unrolled.task.gather(source, indices)
+            state, _ = unrolled.step(state, row(swept, 0), batch, None)
+        assert int(state.step) == 2
         assert_close(row(ends[k][0].parameters, 0), jax.device_get(state.parameters))
 
 

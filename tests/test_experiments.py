@@ -1,0 +1,138 @@
+"""Every experiment that is shipped: full size in shapes, tiny size in steps."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import launch
+from arch import describe, results
+from arch.experiment import Experiment, Results
+from experiments import attention_distance, press2020
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = sorted(
+    path.name
+    for path in (ROOT / "experiments").glob("*.py")
+    if "def get_config" in path.read_text()
+)
+
+
+def described(reference: str) -> list[dict]:
+    experiment = Experiment(str(ROOT / "experiments" / reference))
+    cells = experiment.cells(Results([], *experiment.metric))
+    return [describe.describe(c.name, c.variant, experiment.config(c)) for c in cells]
+
+
+@pytest.mark.parametrize("coefficients", [range(16)])
+def test_the_papers_sandwich_has_the_papers_parameters_at_every_coefficient(coefficients):
+    rows = described("sandwich.py:scale=paper")
+    assert [row["cell"] for row in rows] == [f"k{k}" for k in coefficients]
+    for row in rows:
+        assert sum(row["parameters"]["by_letter"].values()) == 201_539_584
+        assert row["parameters"]["unique"] == row["parameters"]["applied"] == 246_933_504
+    assert len({row["flops_per_token"] for row in rows}) == 1
+    assert len({row["order"] for row in rows}) == 16
+
+
+def test_the_papers_random_permutations_have_the_baselines_parameters():
+    rows = {row["cell"]: row for row in described("random_orders.py:scale=paper")}
+    assert len(rows) == 1 + 39  # one of the printed strings is a letter short and is left out
+    assert rows["p00"]["order"] == press2020.PERMUTATIONS[0][0]
+    for name, row in rows.items():
+        if name.startswith("p"):
+            assert row["parameters"]["unique"] == 246_933_504
+        # Table 2 matches 4d² and 8d² without norms and biases: a few sublayers' of those differ
+        assert row["parameters"]["unique"] == pytest.approx(246_933_504, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("reference", "unique"),
+    [
+        # layers (4d² + 4d + 2d) + (8d² + 5d + 2d) and the tied table, no final norm: n (12d² + 13d)
+        # + 256 d; the others by the same sums
+        ("sandwich.py", 6 * (12 * 64**2 + 13 * 64) + 256 * 64),
+        ("sandwich.py:scale=small", 12 * (12 * 384**2 + 13 * 384) + 256 * 384),
+        ("random_orders.py", 6 * (12 * 64**2 + 13 * 64) + 256 * 64),
+        ("attention_distance.py", 6 * (12 * 64**2 + 13 * 64) + 256 * 64),
+        ("orders.py", 6 * (12 * 64**2 + 13 * 64) + 256 * 64 + 2 * 64),
+    ],
+)
+def test_tiny_and_small_scales_have_the_parameters_of_the_closed_form(reference, unique):
+    assert described(reference)[0]["parameters"]["unique"] == unique
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f not in ("ptb.py", "shakespeare.py")])
+def test_every_experiment_trains_two_steps_and_makes_its_table(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    corpus = tmp_path / "text.txt"
+    words = np.random.default_rng(0).integers(97, 123, 6000).astype(np.uint8).tobytes().decode()
+    corpus.write_text("\n\n".join(words[i : i + 60] for i in range(0, 6000, 60)))
+    small = ["train.steps=2", "train.batch=2", "model.width=16", "task.length=8"]
+    if file == "orders.py":
+        small.remove("model.width=16")
+        width = ",width=16"
+    else:
+        width = ""
+    reference = f"{ROOT}/experiments/{file}:corpus=file:{corpus}{width}"
+    options = [f"--config.{field}" for field in small]
+    cell = {"orders.py": "(sf)6", "random_orders.py": "b00"}.get(file, "k0")
+    command = ["sweep", f"--config={reference}", "--name=x", f"--cells={cell}", *options]
+    assert launch.main(command) == 0
+    lines = results.read(tmp_path / "results" / "x")
+    assert lines and all(line["status"] == "finished" for line in lines)
+    assert (tmp_path / "results/x/table.md").read_text().startswith("# ")
+
+
+def test_orders_are_matched_in_parameters_by_solving_for_the_width():
+    rows = described("orders.py:orders=(sf)6;s9f3;s3f9,match=parameters")
+    counts = [row["parameters"]["unique"] for row in rows]
+    assert counts[1] == pytest.approx(counts[0], rel=0.07)
+    assert counts[2] == pytest.approx(counts[0], rel=0.07)
+    unmatched = [row["parameters"]["unique"] for row in described("orders.py:orders=(sf)6;s9f3;s3f9")]
+    assert abs(counts[1] - counts[0]) < abs(unmatched[1] - unmatched[0])
+
+
+def test_orders_are_matched_in_flops_by_solving_for_the_width():
+    rows = described("orders.py:orders=(sf)6;s3f9,match=flops")
+    flops = [row["flops_per_token"] for row in rows]
+    assert flops[1] == pytest.approx(flops[0], rel=0.07)
+
+
+def test_the_earth_movers_distance_is_scipys():
+    rng = np.random.default_rng(0)
+    a, b = rng.dirichlet(np.ones(12), 5), rng.dirichlet(np.ones(12), 5)
+    assert attention_distance.earth_mover(a, b) == pytest.approx(
+        attention_distance.earth_mover_by_scipy(a, b)
+    )
+
+
+def test_heads_are_matched_whatever_their_order():
+    heads = np.random.default_rng(0).dirichlet(np.ones(12), (4, 5))
+    assert attention_distance.matched(heads, heads[::-1]) == pytest.approx(0)
+    assert attention_distance.matched(heads, np.roll(heads, 1, axis=-1)) > 0
+
+
+def test_committed_tables_are_what_report_makes_of_the_committed_lines(tmp_path):
+    """A table is generated, never typed."""
+    from arch import report
+
+    folders = [p.parent for p in (ROOT / "results").glob("*/runs.jsonl") if p.parent.name != "demo"]
+    assert folders
+    for folder in folders:
+        copy = tmp_path / folder.name
+        copy.mkdir()
+        for name in ("runs.jsonl", "experiment.json"):
+            (copy / name).write_bytes((folder / name).read_bytes())
+        report.build(copy, ("md", "csv", "svg"))
+        for made in copy.glob("table.*"):
+            assert made.read_text() == (folder / made.name).read_text(), f"{folder / made.name}"
+
+
+def test_describe_prints_one_object_a_cell(capsys):
+    assert launch.main(["describe", f"--config={ROOT}/experiments/sandwich.py", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["cell"] for row in rows] == [f"k{k}" for k in range(6)]
+    assert set(rows[0]) >= {"cell", "variant", "order", "parameters", "flops_per_token"}
+    assert set(rows[0]["parameters"]) == {"unique", "applied", "embedding", "by_letter"}

@@ -1,0 +1,168 @@
+"""Registries: a constructor's signature is the schema of its options."""
+
+import importlib.util
+import re
+import sys
+
+import pytest
+
+from arch.registry import ConfigurationError, Registry, suggestion, typed
+
+
+@pytest.fixture
+def registry() -> Registry:
+    made = Registry("instrument")
+
+    @made.register("flute")
+    class Flute:
+        def __init__(self, width, *, keys=16, length=0.67, open_holes=False, maker, rngs):
+            pass
+
+    @made.register("drum")
+    class Drum:
+        def __init__(self, width, *, heads=2, skin="calf", tuning=(1, 2), rngs):
+            pass
+
+    return made
+
+
+def test_kinds_are_found_by_name_and_know_their_own(registry):
+    assert registry.names() == ("drum", "flute")
+    assert registry.get("drum").kind == "drum"
+    assert registry.get("drum").__name__ == "Drum"
+
+
+def test_options_are_the_keyword_arguments_that_a_user_types(registry):
+    assert registry.options("drum") == {"heads": 2, "skin": "calf", "tuning": (1, 2)}
+    assert list(registry.options("flute")) == ["keys", "length", "open_holes", "maker"]
+    own = Registry("instrument", given=("maker",))
+    own.register("flute")(registry.get("flute"))
+    assert "rngs" in own.options("flute") and "maker" not in own.options("flute")
+
+
+def test_given_options_go_over_the_defaults(registry):
+    filled = registry.fill("drum", {"skin": "goat"}, "band.d")
+    assert filled == {"heads": 2, "skin": "goat", "tuning": (1, 2)}
+
+
+@pytest.mark.parametrize(
+    "kind, options, message",
+    [
+        (
+            "drum",
+            {"head": 3},
+            "band.d.head: unknown option of instrument 'drum'; it takes heads, skin, tuning; "
+            "did you mean 'heads'?",
+        ),
+        (
+            "drum",
+            {"zzz": 3},
+            "band.d.zzz: unknown option of instrument 'drum'; it takes heads, skin, tuning",
+        ),
+        (
+            "flute",
+            {"keys": 3},
+            "band.d.maker: instrument 'flute' needs this option and has no default",
+        ),
+        (
+            "drum",
+            {"heads": "two"},
+            "band.d.heads='two': wanted is a whole number, like 2",
+        ),
+        ("lute", {}, "band.d.kind='lute': unknown instrument kind; known are drum, flute; did you "
+         "mean 'flute'?"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_with_what_would(registry, kind, options, message):
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}$"):
+        registry.fill(kind, options, "band.d")
+
+
+def test_an_option_without_a_default_takes_any_type(registry):
+    assert registry.fill("flute", {"maker": 3}, "f")["maker"] == 3
+    assert registry.fill("flute", {"maker": "Boehm"}, "f")["maker"] == "Boehm"
+
+
+def test_given_arguments_are_no_options(registry):
+    with pytest.raises(ConfigurationError, match="d.rngs: unknown option"):
+        registry.fill("drum", {"rngs": 1}, "d")
+
+
+@pytest.mark.parametrize(
+    "value, like, expected",
+    [
+        (2e4, 100, 20000),
+        (3, 100, 3),
+        (1, 0.5, 1.0),
+        (True, False, True),
+        ("a", "", "a"),
+        ([1, 2], (), (1, 2)),
+        ((1, 2), (3,), (1, 2)),
+        ({"a": 1}, {}, {"a": 1}),
+    ],
+)
+def test_values_become_the_type_of_the_default(value, like, expected):
+    made = typed(value, like, "x")
+    assert made == expected and type(made) is type(expected)
+
+
+@pytest.mark.parametrize(
+    "value, like, words",
+    [
+        (1.5, 100, "a whole number, like 100"),
+        ("3", 100, "a whole number, like 100"),
+        (True, 100, "a whole number, like 100"),
+        (True, 0.5, "a number, like 0.5"),
+        (1, False, "true or false, like False"),
+        ("true", False, "true or false, like False"),
+        (3, "a", "a text, like 'a'"),
+        ("abc", (1, 2), "a list, like (1, 2)"),
+        (3, (1, 2), "a list, like (1, 2)"),
+        (None, 1, "a whole number, like 1"),
+        (None, "a", "a text, like 'a'"),
+        (float("inf"), 1, "a whole number, like 1"),
+        (float("nan"), 1, "a whole number, like 1"),
+        ([("a", 1)], {"a": 1, "b": 2}, "a section with the fields a, b"),
+    ],
+)
+def test_other_values_are_refused_and_the_message_names_field_value_and_type(value, like, words):
+    wanted = f"train.x={value!r}: wanted is {words}"
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(wanted)}$"):
+        typed(value, like, "train.x")
+
+
+def test_the_elements_of_a_list_have_the_type_of_the_defaults():
+    assert typed([2e4, 3], (1, 2), "x") == (20000, 3)
+    with pytest.raises(ConfigurationError, match="x='b': wanted is a whole number"):
+        typed([1, "b"], (1, 2), "x")
+
+
+def test_a_second_class_of_a_kind_is_refused_unless_it_is_loaded_from_the_same_file(
+    registry, tmp_path
+):
+    source = "class Harp:\n    def __init__(self, *, strings=47): pass\n"
+
+    def load(name):
+        path = tmp_path / name
+        path.write_text(source)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module  # where inspect looks a class's file up
+        spec.loader.exec_module(module)
+        return module.Harp
+
+    try:
+        registry.register("harp")(load("one_harp.py"))
+        again = registry.register("harp")(load("one_harp.py"))
+        assert registry.get("harp") is again
+        with pytest.raises(ConfigurationError, match="'harp' is registered already, by .*one_harp"):
+            registry.register("harp")(load("another_harp.py"))
+        assert registry.get("harp") is again
+    finally:
+        for name in ("one_harp", "another_harp"):
+            sys.modules.pop(name, None)
+
+
+def test_a_near_name_is_suggested_and_a_far_one_is_not():
+    assert suggestion("widht", ["width", "order"]) == "; did you mean 'width'?"
+    assert suggestion("zzz", ["width", "order"]) == ""
