@@ -22,7 +22,7 @@ def line(cell="k0", seed=0, value=4.5, window=128, **fields):
         "device_name": "a processor",
         "cores": 2,
         "status": "finished",
-        "order": "sfsf",
+        "order": "(sf)2",
         "parameters": {"unique": 1234567, "applied": 7},
         "steps": 600,
         "tokens": 1228800,
@@ -233,7 +233,7 @@ def test_extra_columns_and_another_metric(folder):
     )
     assert columns(table)["a"] == {
         "cell": "a",
-        "order": "sfsf",
+        "order": "(sf)2",
         "n": "2",
         "accuracy": "0.5000 ± 0.3536",
         "parameters: unique": "1,234,567",
