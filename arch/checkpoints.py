@@ -14,7 +14,8 @@ import orbax.checkpoint as ocp
 
 from arch.registry import ConfigurationError
 
-logging.getLogger("absl").setLevel(logging.ERROR)
+for logger in ("absl", "asyncio"):  # where orbax prints what it raises as well
+    logging.getLogger(logger).setLevel(logging.CRITICAL)
 
 
 class Checkpoints:
@@ -44,8 +45,7 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def restore(self, step: int, shapes: Any = None) -> tuple[Any, dict]:
-        """(state, meta) of one step, as numpy arrays: the state in the form of `shapes`, else as the
-        plain dictionaries that lie there."""
+        """(state, meta) of one step; the state in the form of `shapes`, else in plain dictionaries."""
         like = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), shapes)
         restored = self._manager.restore(
             step,
@@ -68,7 +68,8 @@ class Checkpoints:
             except ConfigurationError:
                 raise
             except Exception as error:
-                logging.warning("checkpoint %s/%d is not whole: %s", self.folder, step, error)
+                reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+                logging.warning("checkpoint %s/%d is not whole: %s", self.folder, step, reason)
                 continue
             return step, state, meta
         return None
@@ -97,6 +98,7 @@ class Checkpoints:
         self._manager.wait_until_finished()
 
     def close(self) -> None:
+        """Wait for what is being written, and end."""
         self._manager.close()
 
 

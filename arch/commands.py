@@ -1,8 +1,6 @@
 """The commands of launch.py: each takes the parsed arguments and returns an exit code."""
 
 import json
-import os
-import socket
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +11,17 @@ from rich.console import Console
 from rich.table import Table
 
 from arch import config as configuration
-from arch import describe, evaluation, notebook, renderers, report, results, sweeps, training
+from arch import (
+    describe,
+    evaluation,
+    notebook,
+    provenance,
+    renderers,
+    report,
+    results,
+    sweeps,
+    training,
+)
 from arch.data import corpora
 from arch.embeddings import embeddings
 from arch.experiment import Experiment, Results, matching
@@ -103,9 +111,13 @@ def _run(sweep: sweeps.Sweep, arguments) -> int:
         return _plan(sweep)
     try:
         code = sweep.run()
-    except (Interrupted, KeyboardInterrupt):
-        print(f"interrupted; everything is saved. To go on: {sweep.command}", file=sys.stderr)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        kept = "everything is saved" if isinstance(stop, Interrupted) else "checkpoints are whole"
+        print(f"interrupted; {kept}. To go on: {sweep.command}", file=sys.stderr)
         return 130
+    except OSError as error:
+        print(f"stopped: {error}. To go on: {sweep.command}", file=sys.stderr)
+        return 1
     folder = sweeps.RESULTS / sweep.name
     html = sweeps.RUNS / sweep.name / "report.html"
     table = report.build(folder, FORMATS, html_path=html)
@@ -181,28 +193,9 @@ def _known(name: str, there: Iterable[str], where: str, flag: str = "--name") ->
 def _verdict(state: dict) -> tuple[str, str]:
     """(state, cause) as it is now: what says it runs may have been killed since."""
     name = state.get("state", "not started")
-    if name in ("running", "starting") and state.get("host") == socket.gethostname():
-        if not _alive(state["pid"]):
-            return (
-                "killed",
-                f"process {state['pid']} is gone without a word (kill -9, out of memory)",
-            )
+    if name in ("running", "starting") and provenance.gone(state):
+        return "killed", f"process {state['pid']} is gone without a word (kill -9, out of memory)"
     return name, state.get("error", "")
-
-
-def _alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return True
 
 
 def show_report(arguments) -> int:

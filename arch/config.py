@@ -321,7 +321,10 @@ def blamed(file: Path, field: str) -> Iterator[None]:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [f.lineno for f in frames if Path(f.filename).resolve() == file.resolve()]
         where = f", line {lines[-1]}" if lines else ""
-        raise ConfigurationError(f"{field}{where}: {type(error).__name__}: {error}") from error
+        text = str(error)
+        if len(text) > 240:  # ml_collections prints all that is there, then what was meant
+            text = f"{text[:120]} … {text[-120:]}"
+        raise ConfigurationError(f"{field}{where}: {type(error).__name__}: {text}") from error
 
 
 def digest(file: Path) -> str:

@@ -1,6 +1,8 @@
 """Training a group from wherever it stands to its end: log, evaluate, save, stop, summarise."""
 
+import contextlib
 import dataclasses
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -62,6 +64,7 @@ class Stop:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        os.write(2, b"\nstopping at the next step that is logged; again to stop at once\n")
 
 
 class Group:
@@ -86,8 +89,10 @@ class Group:
         for member in self.members:
             member.own.cut(self.step)
             member.folder.update_state(state="running", step=self.step, steps=self.steps, error="")
-        state = self._start()
-        try:
+        with contextlib.ExitStack() as stack:
+            for checkpoints in self.checkpoints:
+                stack.callback(checkpoints.close)  # all, whatever becomes of one
+            state = self._start()
             while self.step < self.steps and bool(np.any(jax.device_get(state.alive))):
                 state = self._to_next_stop(state)
                 if stop.asked and self.step < self.steps:
@@ -95,10 +100,6 @@ class Group:
                     raise Interrupted
             self._save(state)
             self._finish(state)
-        finally:
-            for checkpoints in self.checkpoints:
-                checkpoints.wait()
-                checkpoints.close()
 
     def _start(self) -> TrainState:
         if self.members[0].state is None:

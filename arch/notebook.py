@@ -62,17 +62,18 @@ class Run:
         if len(ids) == 0:
             raise ConfigurationError("capture: the text has no tokens")
 
-        @jax.jit
-        def run(parameters, inputs):
-            context = Context(record=frozenset(names))
+        def run(parameters, inputs, record):
+            context = Context(record=record)
             return self.model.hidden(parameters, inputs, context)[1].record
 
-        record = jax.device_get(run(self.parameters, jnp.asarray(ids, jnp.int32)[None]))
-        for name in names:
-            if name not in record:
-                raise ConfigurationError(
-                    f"capture: nothing records {name!r}; recorded are {sorted(record)}"
-                )
+        inputs = jnp.asarray(ids, jnp.int32)[None]
+        record = jax.jit(run, static_argnums=2)(self.parameters, inputs, frozenset(names))
+        if missing := set(names) - set(record):
+            known = jax.eval_shape(lambda *a: run(*a, Everything("*")), self.parameters, inputs)
+            raise ConfigurationError(
+                f"capture: nothing records {min(missing)!r}; recorded are {', '.join(sorted(known))}"
+            )
+        record = jax.device_get(record)
         return {k: {at: array[0] for at, array in sorted(v.items())} for k, v in record.items()}
 
     def replay(self) -> tuple[int, int, float]:
@@ -108,6 +109,13 @@ class Run:
             for checkpoints in group.checkpoints:
                 checkpoints.close()
         return jax.tree.map(lambda a: a[0], jax.device_get(rows))
+
+
+class Everything(frozenset):
+    """A set of names that has them all."""
+
+    def __contains__(self, name) -> bool:
+        return True
 
 
 def _difference(a, b) -> float:

@@ -48,11 +48,12 @@ class Progress:
         if done or (self._live is None and now - self._last >= SECONDS_BETWEEN_LINES):
             self._last = now
             losses = " ".join(f"{value:.4f}" for value in group.losses)
-            best = " ".join(f"{value:.4f}" for value in group.validation)
+            best = " ".join(f"{v:.4f}" if math.isfinite(v) else "–" for v in group.validation)
             self.console.print(
                 f"  step {group.step}/{group.steps}  loss {losses}  valid {best}  "
                 f"{group.tokens_per_second:,.0f} tokens/s  {self._left(group)} left",
                 highlight=False,
+                soft_wrap=True,
             )
 
     def _table(self, group) -> Table:

@@ -6,6 +6,7 @@ import os
 import platform
 import socket
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -57,7 +58,32 @@ def _processor() -> str:
 
 
 def host() -> dict[str, object]:
-    return {"host": socket.gethostname(), "pid": os.getpid()}
+    """This process: its machine, number and time of start, since numbers are given again."""
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "pid": pid, "started": _started(pid)}
+
+
+def gone(process: Mapping) -> bool:
+    """Whether a process that `host` described has ended; False where another machine's is meant."""
+    if process.get("host") != socket.gethostname():
+        return False
+    return _started(process["pid"]) != process.get("started")
+
+
+def _started(pid: int) -> int:
+    """When a process began, in ticks since the machine did; 0 where there is none, or it is dead."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return 0 if state in "ZX" else int(fields[18])
+    except OSError:
+        pass
+    try:
+        os.kill(pid, 0)  # where there is no /proc
+    except ProcessLookupError:
+        return 0
+    except PermissionError:
+        pass
+    return 1
 
 
 def cores() -> int:

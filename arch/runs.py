@@ -7,6 +7,7 @@ What is written is replaced whole or appended a line at a time, so that a kill a
 something to go on from.
 """
 
+import contextlib
 import datetime
 import json
 import os
@@ -22,12 +23,16 @@ from arch.registry import ConfigurationError
 def write_json(path: Path, value: object) -> None:
     """Replace a file by JSON, atomically."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(partial, "w") as file:
-        json.dump(value, file, indent=1, allow_nan=True)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "w") as file:
+            json.dump(value, file, indent=1, allow_nan=True)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path) -> dict | None:
@@ -121,6 +126,17 @@ class RunFolder:
         except OSError as error:
             raise ConfigurationError(f"{self.path}: cannot be written: {error.strerror}") from None
 
+    def check_free(self) -> None:
+        """ConfigurationError where another process of this machine trains in the folder."""
+        state = self.state
+        if state.get("state") not in ("starting", "running") or provenance.gone(state):
+            return
+        if state.get("host") == provenance.host()["host"] and state["pid"] != os.getpid():
+            raise ConfigurationError(
+                f"{self.path}: process {state['pid']} is at work on it; wait for it, or stop it with "
+                f"`kill {state['pid']}`"
+            )
+
     def seed(self, seed: int) -> SeedFolder:
         return SeedFolder(self.path / f"seed{seed}")
 
@@ -146,6 +162,14 @@ class RunFolder:
         """Change fields of state.json and renew its sign of life."""
         state = {**self.state, **changes, **provenance.host(), "heartbeat": now()}
         write_json(self.path / "state.json", state)
+
+    def fail(self, error: str) -> None:
+        """Record what ended the run, in the room that its half-written checkpoints give back."""
+        for partial in self.path.glob("seed*/checkpoints/*tmp*"):
+            shutil.rmtree(partial, ignore_errors=True)
+        with contextlib.suppress(OSError):  # the disk is full: the next start tries again
+            self.update_state(state="failed", error=error)
+            self.log(error)
 
     def log(self, text: str) -> None:
         with open(self.path / "log.txt", "a") as file:

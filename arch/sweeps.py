@@ -124,6 +124,7 @@ class Sweep:
         """Folders written, disk space there; before anything compiles."""
         need = 0
         for job in jobs:
+            job.folder.check_free()
             left = job.unfinished(self.rerun)
             if left:
                 job.folder.create(job.config, job.identity, job.cell.name)
@@ -182,8 +183,7 @@ class Sweep:
         except Exception as error:
             text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             for folder in cells.values():
-                folder.update_state(state="failed", error=text)
-                folder.log(text)
+                folder.fail(text)
             print(f"cell {', '.join(cells)} failed: {text}", file=sys.stderr)
             return set(cells)
         for folder in cells.values():

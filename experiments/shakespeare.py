@@ -48,5 +48,5 @@ TABLE = {
     "paper": {"gpt": 1.886},
     "paper_label": "nanoGPT, PyTorch 2.13: sampled windows of 64",
     "paper_unit": "character",
-    "columns": ["perplexity", "parameters.unique", "tokens_per_second"],
+    "columns": ["bits_per_byte", "parameters.unique", "tokens_per_second"],
 }

@@ -14,12 +14,6 @@ from arch import config, training
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
-def pytest_configure(config):
-    # arch/training.py calls it by the name that optax 0.2.8 warns of
-    known = "ignore:optax.global_norm is deprecated:DeprecationWarning"
-    config.addinivalue_line("filterwarnings", known)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_the_session(tmp_path_factory):
     """Tokens that tests make are kept in a folder of the session, never in the user's cache."""

@@ -6,12 +6,16 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
+import numpy as np
 import pytest
 
-from arch import training
-from arch.config import flat
+from arch import sweeps, training
+from arch.checkpoints import Checkpoints
+from arch.config import flat, identity
 from arch.data import downloads
-from arch.experiment import Experiment
+from arch.experiment import Experiment, Results
+from arch.runs import RunFolder
 from tests import cli
 
 
@@ -31,6 +35,9 @@ def ground(tmp_path_factory) -> Path:
         "syntax.py": "def get_config(arg)\n    return 1\n",
         "without.py": "ARGUMENTS = {}\n",
         "fails.py": small.replace("return config.make(", "arg.widht\n    return config.make("),
+        "locked.py": small.replace("return config.make(", "made = config.make(").replace(
+            "def cells", "    made.train.stpes = 3\n    return made\n\n\ndef cells"
+        ),
         "returns.py": "def get_config(arg):\n    return {}\n",
         "field.py": small.replace('"steps": 80', '"stpes": 80'),
         "section.py": small.replace("train=", "trian="),
@@ -121,6 +128,8 @@ BAD = [
     sweep("no get_config", "--config=without.py", "--config=without.py: it has no get_config(arg)"),
     sweep("get_config fails", "--config=fails.py", "fails.py: get_config, line 10", "'widht'"),
     sweep("get_config returns something else", "--config=returns.py", "returns no ConfigDict; use config.make"),
+    sweep("unknown field set in the file", "--config=locked.py", "locked.py: get_config, line",
+          'Did you mean "steps" instead of "stpes"?'),
     sweep("unknown field in the file", "--config=field.py", "field.py: get_config: train.stpes",
           "unknown option", "did you mean 'steps'?"),
     sweep("unknown section in the file", "--config=section.py", "trian", "did you mean 'train'?"),
@@ -278,9 +287,26 @@ def test_a_disk_that_is_full_is_told_before_anything_is_trained(ground, idle, mo
         assert text in line
 
 
-def test_positions_that_were_not_learned_are_not_evaluated(ground, idle, monkeypatch):
+def test_windows_and_strides_that_are_none_are_refused(ground, idle):
     run = cli.folder_of(ground / "runs/small", "sf").path
     line = refused(ground, "evaluate", f"--run={run}", "--stride=17")
     assert "evaluate.stride=17: allowed is 1 to the window, 16" in line
     line = refused(ground, "evaluate", f"--run={run}", "--window=-4")
     assert "evaluate.window=-4: allowed is 0 or more" in line
+
+
+def test_positions_that_were_not_learned_are_not_evaluated(ground, idle, tmp_path, monkeypatch):
+    monkeypatch.chdir(ground)
+    experiment = Experiment("small.py", {"model.embedding.positions": "learned"})
+    (sf, _) = experiment.cells(Results([], "perplexity", "valid"))
+    made = experiment.config(sf)
+    task, model = training.build(made)
+    folder = RunFolder(tmp_path)
+    folder.create(made, identity(made, task.dataset.sha256), "sf")
+    checkpoints = Checkpoints(folder.seed(0).checkpoints)
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), sweeps.state_shapes(made, model))
+    checkpoints.save(1, state, {})
+    checkpoints.wait()
+    checkpoints.close()
+    line = refused(ground, "evaluate", f"--run={tmp_path}", "--window=32")
+    assert "evaluate.window=32: learned positions end at task.length=16" in line

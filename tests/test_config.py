@@ -160,7 +160,7 @@ def test_every_field_has_a_value_and_the_whole_is_locked(base):
     assert values["model.sublayers.s.heads"] == 2
     assert values["model.sublayers.f.kind"] == "feed_forward"
     assert values["train.optimizer.name"] == "adamw"
-    with pytest.raises(KeyError):
+    with pytest.raises(AttributeError, match='Did you mean "width"'):
         base.model.widht = 3
 
 

@@ -90,7 +90,9 @@ def test_orders_are_matched_in_parameters_by_solving_for_the_width():
     counts = [row["parameters"]["unique"] for row in rows]
     assert counts[1] == pytest.approx(counts[0], rel=0.07)
     assert counts[2] == pytest.approx(counts[0], rel=0.07)
-    unmatched = [row["parameters"]["unique"] for row in described("orders.py:orders=(sf)6;s9f3;s3f9")]
+    unmatched = [
+        row["parameters"]["unique"] for row in described("orders.py:orders=(sf)6;s9f3;s3f9")
+    ]
     assert abs(counts[1] - counts[0]) < abs(unmatched[1] - unmatched[0])
 
 

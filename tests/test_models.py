@@ -287,13 +287,18 @@ HEADS = {
 def test_scores_are_read_off_the_log_probabilities(name, assert_close):
     model = tiny(**HEADS[name])
     parameters = drawn(model)
+    if name == "adaptive":  # so that the most probable tokens lie in every band
+        parameters["head"]["classes"]["kernel"] *= 10
     ids, targets = tokens(5, 10), jnp.arange(VOCABULARY).reshape(5, 10)  # every token a target
     log_p = log_softmax(np.asarray(model.logits(parameters, ids, Context()), np.float64))
     found, _ = model.score(parameters, ids, targets, Context())
     picked = np.take_along_axis(log_p, np.asarray(targets)[..., None], -1)[..., 0]
     assert_close(found.target, picked)
     assert_close(found.mean, log_p.mean(-1))
-    np.testing.assert_array_equal(found.best, log_p.argmax(-1))
+    best = log_p.argmax(-1)
+    np.testing.assert_array_equal(found.best, best)
+    bands = ((0, 10), (10, 30), (30, 50)) if name == "adaptive" else ((0, 50),)
+    assert all(((best >= low) & (best < high)).any() for low, high in bands)
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -45,8 +45,8 @@ def tree(owners=3, width=4, seed=0) -> dict:
     }
 
 
-def run(chain, parameters, gradient, steps):
-    """The parameters after so many steps, each of the gradient at (parameters, step)."""
+def runner(chain, gradient, steps):
+    """parameters → those after so many steps, each of the gradient at (parameters, step)."""
 
     def step(index, carry):
         parameters, state = carry
@@ -56,7 +56,11 @@ def run(chain, parameters, gradient, steps):
     def all_steps(parameters):
         return jax.lax.fori_loop(0, steps, step, (parameters, chain.init(parameters)))[0]
 
-    return jax.jit(all_steps)(parameters)
+    return jax.jit(all_steps)
+
+
+def run(chain, parameters, gradient, steps):
+    return runner(chain, gradient, steps)(parameters)
 
 
 def first_update(chain, gradient, parameters):
@@ -213,10 +217,10 @@ def test_an_owner_moves_as_if_it_were_alone(name, assert_close):
             start["stack"][letter],
         )
     chain = optimizers.build(settings(name), clip=0.0)(0.02, 0.1)
-    together = run(chain, start, wavering, 3)
+    trained = runner(chain, wavering, 3)
+    together = trained(start)
     for owner in range(3):
-        alone = run(chain, rows(start, owner), wavering, 3)
-        assert_close(rows(together, owner), alone)
+        assert_close(rows(together, owner), trained(rows(start, owner)))
 
 
 @pytest.mark.parametrize("name", PER_TENSOR)

@@ -157,7 +157,10 @@ def test_more_seeds_train_only_the_new_ones(tmp_path):
     lines = (tmp_path / "results/small/runs.jsonl").read_text().splitlines()
     more = cli.run(*sweep, "--seeds=5", cwd=tmp_path)
     assert more.code == 0
-    assert re.findall("^sf seeds .*", more.out, re.M) == ["sf seeds 3: 80 steps", "sf seeds 4: 80 steps"]
+    assert re.findall("^sf seeds .*", more.out, re.M) == [
+        "sf seeds 3: 80 steps",
+        "sf seeds 4: 80 steps",
+    ]
     assert cli.files(*first) == before
     assert folder.seeds() == [0, 1, 2, 3, 4]
     assert all(folder.seed(k).summary["status"] == "finished" for k in (3, 4))

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arch.context import Context
-from arch.layers import dropout
+from arch.layers import dropout, norm
 from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import count, schedule
 from arch.stacks.residual import SURROUNDINGS
@@ -109,7 +110,8 @@ def test_switch_given_a_schedule_as_data_is_the_stack_of_that_order(assert_close
 
 
 @pytest.mark.parametrize(
-    "apply, remat", [("unrolled", "full"), ("unrolled", "dots"), ("scan", "full"), ("switch", "dots")]
+    "apply, remat",
+    [("unrolled", "full"), ("unrolled", "dots"), ("scan", "full"), ("switch", "dots")],
 )
 def test_rematerialising_changes_no_gradient(apply, remat, assert_close):
     plain = build("(sf)2", apply="unrolled")
@@ -316,6 +318,16 @@ def test_a_layer_is_its_transcription_in_numpy(norm, kind):
     x = numpy_layer(x, second, numpy_feed_forward, norm, kind, 0.5)
     expected = normalised(x, p["final_norm"], kind)
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", ["layer", "rms"])
+def test_a_norm_is_exact_far_from_zero(kind):
+    """Where E[x²] - E[x]² would have lost the variance in float32."""
+    x = inputs() + 300
+    module = norm(kind, WIDTH, 1e-5, nnx.Rngs(0))
+    p = {"scale": np.ones(WIDTH), "bias": np.zeros(WIDTH)}
+    expected = normalised(np.asarray(x, np.float64), p, kind)
+    np.testing.assert_allclose(module(x), expected, atol=5e-4)
 
 
 def test_a_letters_own_placement_goes_before_the_stacks():

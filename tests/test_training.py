@@ -1,4 +1,4 @@
-"""Training: replicas, dispatches, accumulation, what happens at a NaN, and which batch comes when."""
+"""Training: replicas, dispatches, accumulation, a NaN, and which batch comes when."""
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +69,14 @@ def go(program, initial, train):
 
 def program_of(configuration, mode="map"):
     return training.Program(configuration, *training.build(configuration), mode)
+
+
+def drawn(model):
+    source = np.random.default_rng(0)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(0.1 * source.standard_normal(leaf.shape), jnp.float32), shapes
+    )
 
 
 # Replicas and dispatches
@@ -220,10 +228,62 @@ def test_a_parameter_that_is_not_finite_stops_its_replica_where_it_stands(
     assert run.state.step.tolist() == [10, 3, 10]
     for part in ("parameters", "optimizer", "best_parameters"):
         assert same_bytes(row(getattr(run.state, part), 1), row(getattr(state, part), 1))
-    assert np.all(np.isnan(run.metrics["gradient_norm"][1, 1:]))
+    for values in run.metrics.values():  # of the step that failed, then of none
+        assert np.all(np.isnan(values[1, 1:])) and np.all(np.isfinite(values[[0, 2]]))
     undisturbed = go(members, (10,))
     for index in (0, 2):
         assert same_bytes(row(run.state, index), row(undisturbed.state, index))
+
+
+def test_a_replica_that_has_stopped_stays_as_it_is(base, go, row, same_bytes):
+    members = [(base, seed) for seed in SEEDS]
+    state = go(members, (3,)).state
+    alive = np.array([True, False, True])
+    run = go(members, (4,), state=state._replace(alive=alive))
+    assert same_bytes(row(run.state, 1), row(state._replace(alive=alive), 1))
+    assert run.state.step.tolist() == [7, 3, 7]
+    assert all(np.all(np.isnan(values[1])) for values in run.metrics.values())
+
+
+# Dropout
+
+
+@pytest.mark.usefixtures("quick_compile")
+def test_every_step_and_seed_drops_elements_of_its_own(make, row, initial):
+    config = make(0.4)
+    program = program_of(config)
+    ids = program.task.dataset.splits["train"].ids
+    batch = jnp.asarray(program.task.gather(ids, np.arange(4)))
+    state = row(initial((0,)), 0)
+
+    @jax.jit
+    def loss(step, seed, rate):
+        swept = training.Swept(seed, jnp.float32(0.1), jnp.float32(0), rate)
+        return program.step(state._replace(step=step), swept, batch, None)[1]["loss"]
+
+    def losses(rate):
+        return [
+            float(loss(*x, jnp.float32(rate))) for x in ((0, 0), (1, 0), (2, 0), (0, 1), (0, 0))
+        ]
+
+    *different, again = losses(0.4)
+    assert len(set(different)) == 4 and again == different[0]
+    assert len(set(losses(0.0))) == 1
+
+
+@pytest.mark.usefixtures("quick_compile")
+def test_every_microbatch_drops_elements_of_its_own(tiny_config):
+    totals = {}
+    for accumulate in (1, 2):
+        sizes = {"batch": accumulate, "accumulate": accumulate}
+        program = program_of(tiny_config(model={"order": "f", "dropout": 0.5}, train=sizes))
+        ids = jnp.asarray(program.task.dataset.splits["train"].ids[:9])
+        twins = jnp.stack([ids] * accumulate)
+        gradients = jax.jit(program.gradients)
+        _, sums = gradients(drawn(program.model), twins, jax.random.key(0), jnp.float32(0.5), None)
+        totals[accumulate] = [float(part) for part in sums["loss"]]
+    assert totals[2][1] == 2 * totals[1][1] == 16  # targets
+    assert abs(totals[2][0] - 2 * totals[1][0]) > 1e-3 * totals[1][0]
 
 
 # Which batch comes when
@@ -333,14 +393,6 @@ def started(program, parameters) -> training.TrainState:
     )
 
 
-def drawn(model):
-    source = np.random.default_rng(0)
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(0.1 * source.standard_normal(leaf.shape), jnp.float32), shapes
-    )
-
-
 @pytest.mark.usefixtures("quick_compile")
 def test_sixteen_sandwiches_train_in_one_program_as_they_would_unrolled(make, row, assert_close):
     def configuration(coefficient, apply):
@@ -356,21 +408,19 @@ def test_sixteen_sandwiches_train_in_one_program_as_they_would_unrolled(make, ro
         source = jnp.asarray(task.dataset.splits["train"].ids)
         schedule = jnp.asarray(model.stack.schedule.as_data())
         state = jax.tree.map(jnp.array, started(program, drawn(model)))
-        ends[k] = jax.device_get(program.train(state, swept, source, schedule, 2))
+        ends[k] = jax.device_get(program.train(state, swept, source, schedule, 1))
     (program,) = programs.known.values()
     assert sum(name.startswith("train") for name in program._compiled) == 1
     assert len({metrics["loss"].tobytes() for _, metrics in ends.values()}) == 16
 
-    for k in (0, 6):
+    for k in (0, 6):  # operation by operation, to compile no program of 32 sublayers
         unrolled = program_of(configuration(k, "unrolled"))
         state = row(started(unrolled, drawn(unrolled.model)), 0)
         key = training.named(jax.random.key(0), "data")
-        for step in range(2):  # operation by operation, to compile no program of 32 sublayers
-            indices = unrolled.task.indices(key, jnp.int32(step), 4)
-            batch = unrolled.task.gather(source, indices)
-            state, _ = unrolled.step(state, row(swept, 0), batch, None)
-        assert int(state.step) == 2
+        batch = task.gather(source, task.indices(key, jnp.int32(0), 4))
+        state, metrics = unrolled.step(state, row(swept, 0), batch, None)
         assert_close(row(ends[k][0].parameters, 0), jax.device_get(state.parameters))
+        assert float(metrics["loss"]) == pytest.approx(ends[k][1]["loss"][0, 0], rel=1e-5)
 
 
 def test_orders_of_other_counts_or_sharing_have_programs_of_their_own(tiny_config):

@@ -51,7 +51,9 @@ class Attention(nnx.Module):
         rngs: nnx.Rngs,
     ):
         if head_width < 0:
-            raise ConfigurationError(f"head_width={head_width}: allowed is 0 (width / heads) or more")
+            raise ConfigurationError(
+                f"head_width={head_width}: allowed is 0 (width / heads) or more"
+            )
         self.heads = heads
         self.head_width = head_width or divide(width, heads, "heads", "width")
         self.kv_heads = kv_heads or heads

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, Key
 from arch.context import Context
 from arch.data import permutation, tokenizers
 from arch.data.dataset import Dataset, load
+from arch.data.files import encode
 from arch.registry import ConfigurationError, tasks
 
 SAMPLING = ("permutation", "uniform")
@@ -114,7 +115,9 @@ class LanguageModel:
 
     # Training: indices are pure in (key, step), gathering is the same on device and host.
 
-    def indices(self, key: Key[Array, ""], step: Int[Array, ""], batch: int) -> Int[Array, " batch"]:
+    def indices(
+        self, key: Key[Array, ""], step: Int[Array, ""], batch: int
+    ) -> Int[Array, " batch"]:
         """Which blocks (or offsets, where uniform) the step trains on."""
         size = len(self.dataset.splits["train"].ids)
         if self.sampling == "uniform":
@@ -196,7 +199,7 @@ class LanguageModel:
         }
         # over the whole split every token but the first is a target
         if tokenizer.lossless and tokens == len(part.ids) - 1:
-            first = len(tokenizer.decode(part.ids[:1]).encode())
+            first = len(encode(tokenizer.decode(part.ids[:1])))
             result["bits_per_byte"] = loss * tokens / math.log(2) / (part.bytes - first)
             if tokenizer.unit != "word":
                 result["word_perplexity"] = math.exp(min(loss * tokens / part.words, 700.0))

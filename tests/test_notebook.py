@@ -1,0 +1,125 @@
+"""A trained run in a notebook."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import arch
+from arch.config import identity
+from arch.registry import ConfigurationError
+from tests import cli
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """The folder of the runs of the small experiment."""
+    folder = cli.write_small(tmp_path_factory.mktemp("trained"))
+    done = cli.run("sweep", "--config=small.py", cwd=folder)
+    assert done.code == 0, done.err
+    return folder / "runs/small"
+
+
+@pytest.fixture(scope="module")
+def trained(runs) -> Path:
+    return cli.folder_of(runs, "sf").path
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return arch.load(trained, seed=1)
+
+
+def test_it_has_the_configuration_it_was_trained_with(run, trained):
+    held = json.loads((trained / "config.json").read_text())
+    assert run.config.model.order == "sf"
+    assert identity(run.config, run.task.dataset.sha256) == held["hash"]
+    assert (run.seed, run.step) == (1, cli.STEPS)
+
+
+def test_its_metrics_are_the_files_lines(run, trained):
+    texts = (trained / "seed1/metrics.jsonl").read_text().splitlines()
+    assert run.metrics == [json.loads(text) for text in texts]
+    assert run.metrics[-1]["step"] == cli.STEPS
+
+
+def test_its_parameters_are_the_best_ones(run):
+    assert run.parameters is run.state.best_parameters
+    losses = [line["loss"] for line in run.metrics if "split" in line]
+    assert float(run.state.best_loss) == np.float32(min(losses))
+
+
+def test_seeds_are_runs_of_their_own(run, trained):
+    tables = [arch.load(trained, seed=k).parameters["embedding"]["tokens"]["table"] for k in (0, 1)]
+    assert not np.array_equal(*tables)
+
+
+def test_its_tokenizer_reads_and_writes(run):
+    ids = run.tokenizer.encode("abc")
+    assert ids.tolist() == [97, 98, 99]
+    assert run.tokenizer.decode(ids) == "abc"
+
+
+def test_attention_is_captured_by_its_place_in_the_order(run, runs):
+    text = "abcde fghij"
+    other = arch.load(cli.folder_of(runs, "fs").path, seed=1)
+    for loaded, place in ((run, 0), (other, 1)):
+        found = loaded.capture(text, ["attention.weights"])
+        assert list(found) == ["attention.weights"]
+        assert list(found["attention.weights"]) == [place]
+        weights = found["attention.weights"][place]
+        assert weights.shape == (2, len(text), len(text))
+        np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
+        assert (weights >= 0).all()
+        assert (np.triu(weights, 1) == 0).all()
+
+
+def test_what_is_captured_is_what_the_model_computes(run):
+    """The first attention, from its parameters, in NumPy."""
+    text = "abcd"
+    found = run.capture(text, ["attention.weights"])["attention.weights"][0]
+    tree = jax.tree.map(np.asarray, run.parameters)
+    letter = jax.tree.map(lambda a: a[0], tree["stack"]["s"])
+    half = np.exp(-np.arange(8) * np.log(10000) / 7)
+    angle = np.arange(4)[:, None] * half
+    x = tree["embedding"]["tokens"]["table"][[97, 98, 99, 100]] * 4
+    x = x + np.concatenate([np.sin(angle), np.cos(angle)], 1)
+    x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
+    x = x * letter["norm_before"]["scale"] + letter["norm_before"]["bias"]
+    q, k = (
+        (x @ letter["sublayer"][name]["kernel"] + letter["sublayer"][name]["bias"]).reshape(4, 2, 8)
+        for name in ("query", "key")
+    )
+    scores = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(8)
+    scores[:, np.triu_indices(4, 1)[0], np.triu_indices(4, 1)[1]] = -np.inf
+    scores = np.exp(scores - scores.max(-1, keepdims=True))
+    np.testing.assert_allclose(found, scores / scores.sum(-1, keepdims=True), atol=1e-5)
+
+
+def test_a_long_text_is_cut_at_the_tasks_length(run):
+    weights = run.capture("a" * 100, ["attention.weights"])["attention.weights"]
+    assert weights[0].shape == (2, 16, 16)
+
+
+def test_a_name_that_nothing_records_is_refused(run):
+    says = "nothing records 'attention.wieghts'; recorded are attention.weights$"
+    with pytest.raises(ConfigurationError, match=says):
+        run.capture("abc", ["attention.wieghts"])
+    with pytest.raises(ConfigurationError, match="the text has no tokens"):
+        run.capture("", ["attention.weights"])
+
+
+def test_what_cannot_be_loaded_says_why(trained, tmp_path, monkeypatch):
+    with pytest.raises(ConfigurationError, match="seed 5 has no checkpoint; there are .*0, 1"):
+        arch.load(trained, seed=5)
+    with pytest.raises(ConfigurationError, match=f"{tmp_path}: no run is here"):
+        arch.load(tmp_path)
+    copied = cli.copy(trained, tmp_path / "copied")
+    held = json.loads((copied / "config.json").read_text())
+    (tmp_path / "other.txt").write_text(cli.text(4000))
+    held["config"]["task"]["corpus"] = f"file:{tmp_path}/other.txt"
+    (copied / "config.json").write_text(json.dumps(held))
+    with pytest.raises(ConfigurationError, match="other.txt.* changed since this run"):
+        arch.load(copied)
