@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
+from arch import compilation_cache
 from arch.registry import ConfigurationError, suggestion
 
 
@@ -51,6 +52,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
             ("--against", {"default": "", "metavar": "NAME"}))  # fmt: skip
     command("evaluate", "perplexity of a run", run,
             ("--stride", {"type": int, "default": 0}), ("--window", {"type": int, "default": 0}))  # fmt: skip
+    command("bench", "tokens/s, utilisation, compile seconds, peak memory", cells, config=True)
     command("verify", "replay a run between its two kept checkpoints", run)
 
     check_names(parser, commands.choices, argv)
@@ -100,10 +102,7 @@ def command_line(argv: list[str]) -> str:
 
 def main(argv: list[str]) -> int:
     arguments = parse(argv)
-    if arguments.overrides.get("train.deterministic", "").lower() == "true":
-        os.environ["XLA_FLAGS"] = (
-            os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
-        )
+    compilation_cache.enable()
     try:
         from arch import commands  # here, since jax reads the environment when it is imported
 
@@ -112,6 +111,7 @@ def main(argv: list[str]) -> int:
             "describe": commands.describe_cells,
             "run": commands.run,
             "sweep": commands.sweep,
+            "bench": commands.benchmark,
             "prepare": commands.prepare,
             "status": commands.status,
             "report": commands.show_report,

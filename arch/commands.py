@@ -1,6 +1,7 @@
 """The commands of launch.py: each takes the parsed arguments and returns an exit code."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,8 +11,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from arch import config as configuration
 from arch import (
+    bench,
     describe,
     evaluation,
     notebook,
@@ -22,6 +23,7 @@ from arch import (
     sweeps,
     training,
 )
+from arch import config as configuration
 from arch.data import corpora
 from arch.embeddings import embeddings
 from arch.experiment import Experiment, Results, matching
@@ -220,6 +222,28 @@ def show_report(arguments) -> int:
     return 0
 
 
+def benchmark(arguments) -> int:
+    """`bench`: how fast each cell trains here."""
+    experiment = _experiment(arguments)
+    cells = matching(experiment.cells(Results([], *experiment.metric)), arguments.cells, "--cells")
+    table = _table(
+        f"{experiment.reference} on {jax.devices()[0].device_kind}",
+        "cell", "tokens/s", "utilisation", "compile seconds", "peak memory",
+    )  # fmt: skip
+    for cell in cells:
+        config = experiment.config(cell)
+        row = bench.bench(config, *training.build(config))
+        table.add_row(
+            cell.name, f"{row['tokens_per_second']:,.0f}", f"{row['utilisation']:.0%}",
+            f"{row['compile_seconds']:.1f}", f"{row['peak_memory_bytes'] / 2**20:,.0f} MiB",
+        )  # fmt: skip
+    console = _console()
+    console.print(table)
+    rate = row["machine_flops"] / 1e9
+    console.print(f"utilisation is of a {bench.PRODUCT}-square product's {rate:,.0f} GFLOP/s here")
+    return 0
+
+
 def evaluate(arguments) -> int:
     """`evaluate`: a finished or stopped run, by another window or stride if asked."""
     table = _table(
@@ -261,7 +285,11 @@ def verify(arguments) -> int:
 
 
 def _experiment(arguments) -> Experiment:
-    return Experiment(arguments.config, arguments.overrides)
+    experiment = Experiment(arguments.config, arguments.overrides)
+    if experiment.config().train.deterministic:  # XLA reads it when the first device is asked for
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    return experiment
 
 
 def _sweep(arguments, experiment: Experiment) -> sweeps.Sweep:
@@ -272,6 +300,7 @@ def _sweep(arguments, experiment: Experiment) -> sweeps.Sweep:
         seeds=_seeds(arguments.seeds),
         rerun=getattr(arguments, "rerun", ""),
         replicas=_replicas(arguments.replicas),
+        executor=getattr(arguments, "executor", "local"),
         command=arguments.command_line,
     )
 

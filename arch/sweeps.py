@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 
 from arch import config as configuration
-from arch import describe, evaluation, provenance, results, training
+from arch import describe, evaluation, executors, provenance, results, training
 from arch.checkpoints import Checkpoints
 from arch.experiment import Cell, Experiment, Results, matching
 from arch.group import Group, Interrupted, Member, Stop
@@ -63,6 +63,8 @@ class Sweep:
         seeds: instead of the configuration's; empty for those. A cell with seeds of its own keeps them.
         rerun: glob over cells to start over; their old files are kept beside.
         replicas: most replicas a group; 0 for as many as fit.
+        executor: local | processes, see `executors`.
+        gathers: writes results/, which a worker process leaves to the sweep that started it.
         command: how to come back here, for messages and state.json.
     """
 
@@ -72,6 +74,8 @@ class Sweep:
     seeds: tuple[int, ...] = ()
     rerun: str = ""
     replicas: int = 0
+    executor: str = "local"
+    gathers: bool = True
     command: str = ""
 
     def jobs(self) -> list[Job]:
@@ -113,6 +117,9 @@ class Sweep:
                 seen |= {(job.cell.name, job.seeds) for job in jobs}
                 self._prepare(jobs)
                 self._gather(jobs)
+                if self.executor == "processes":
+                    failed |= self._in_workers(jobs, stop)
+                    continue
                 for members, job in self._groups(jobs):
                     mode = training.replica_mode(job.config.train.replicas)
                     program = programs.setdefault(mode, training.Programs(mode))
@@ -137,6 +144,26 @@ class Sweep:
                     f"{RUNS / self.name}: checkpoints need up to {need / 2**20:,.1f} MiB and "
                     f"{free / 2**20:,.1f} MiB are free; --config.save.keep or --seeds can be lower"
                 )
+
+    def _in_workers(self, jobs: list[Job], stop: Stop) -> set[str]:
+        """Every cell in a process of its own; names of those that did not finish."""
+        told = {
+            "experiment": self.experiment.reference,
+            "overrides": self.experiment.overrides,
+            "name": self.name,
+            "replicas": self.replicas,
+            "command": self.command,
+        }
+        waiting = [
+            ({**told, "cells": job.cell.name, "seeds": job.seeds}, job.folder.path / "worker.log")
+            for job in jobs
+            if job.unfinished()
+        ]
+        executors.run(waiting, lambda: stop.asked)
+        self._gather(jobs)
+        if stop.asked:
+            raise Interrupted
+        return {job.cell.name for job in jobs if job.unfinished()}
 
     def _groups(self, jobs: list[Job]) -> Iterable[tuple[list[Member], Job]]:
         """Unfinished replicas by (program, schedule, step), in the order of the cells."""
@@ -193,6 +220,8 @@ class Sweep:
 
     def _gather(self, jobs: list[Job]) -> None:
         """runs/ → results/: the lines of finished and failed replicas, and what the table is."""
+        if not self.gathers:
+            return
         lines = []
         for job in jobs:
             state = job.folder.state

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -148,7 +147,8 @@ def test_the_gradient_norm_is_reported_before_clipping(base, go, initial):
     assert run.metrics["gradient_norm"][0, 0] > 4 * CLIP
     # a first Nesterov step is (1 + momentum) times the gradient; the warm-up has two steps
     expected = RATE / 2 * (1 + MOMENTUM) * CLIP
-    assert optax.tree.norm(moved) == pytest.approx(expected, rel=1e-4)
+    length = np.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(moved)))
+    assert length == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.usefixtures("quick_compile")
