@@ -1,4 +1,4 @@
-"""Command line: parse and dispatch. `python launch.py COMMAND --help` for each command's options."""
+"""Command line: parse and dispatch. `python launch.py COMMAND --help` for a command's options."""
 
 import argparse
 import os
@@ -50,8 +50,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     command("report", "tables and figures from results/", required_name,
             ("--format", {"default": "md,csv,svg", "metavar": "md,csv,svg,html,latex"}),
             ("--against", {"default": "", "metavar": "NAME"}))  # fmt: skip
-    command("evaluate", "perplexity of a run", run,
-            ("--stride", {"type": int, "default": 0}), ("--window", {"type": int, "default": 0}))  # fmt: skip
+    command("evaluate", "perplexity of a run", run, ("--stride", {"type": int, "default": 0}),
+            ("--window", {"type": int, "default": 0}))  # fmt: skip
     command("bench", "tokens/s, utilisation, compile seconds, peak memory", cells, config=True)
     command("verify", "replay a run between its two kept checkpoints", run)
 
@@ -85,7 +85,8 @@ def check_names(parser: Parser, commands: Mapping[str, Parser], argv: list[str])
             if not equals:
                 commands[name].error(f"{flag}: a value is wanted, {flag}=value")
         elif flag.startswith("--") and flag not in flags:
-            commands[name].error(f"{flag}: no such flag; there are {known}{suggestion(flag, flags)}")
+            hint = suggestion(flag, flags)
+            commands[name].error(f"{flag}: no such flag; there are {known}{hint}")
 
 
 def command_line(argv: list[str]) -> str:

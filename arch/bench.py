@@ -23,7 +23,7 @@ def bench(config, task, model) -> dict[str, float]:
     program = training.Program(config, task, model, training.replica_mode(config.train.replicas))
     state = program.init(np.zeros(1, np.int32))
     started = program.compile_seconds
-    swept = jax.tree.map(jnp.asarray, training.stack_swept([(config, 0)]))
+    swept = training.stack_swept([(config, 0)])
     schedule = jnp.asarray(model.stack.schedule.as_data())
     source = jnp.asarray(task.dataset.splits["train"].ids)
     seconds, products = [], []

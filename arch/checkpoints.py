@@ -1,4 +1,5 @@
-"""Checkpoints of one replica: {state, meta} as one unit, saved in the background, whole or not there.
+"""Checkpoints of one replica: {state, meta} as one unit, saved in the background, whole or not at
+all.
 
 The only file that imports orbax.
 """
@@ -45,7 +46,7 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def restore(self, step: int, shapes: Any = None) -> tuple[Any, dict]:
-        """(state, meta) of one step; the state in the form of `shapes`, else in plain dictionaries."""
+        """(state, meta) of one step; the state in the form of `shapes`, else plain dictionaries."""
         like = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), shapes)
         restored = self._manager.restore(
             step,
@@ -53,7 +54,7 @@ class Checkpoints:
                 state=ocp.args.StandardRestore(like), meta=ocp.args.JsonRestore()
             ),
         )
-        return restored.state, restored.meta
+        return restored["state"], restored["meta"]
 
     def newest(self, shapes: Any) -> tuple[int, Any, dict] | None:
         """(step, state, meta) of the newest whole checkpoint; one that cannot be read, half a save

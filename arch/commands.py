@@ -328,7 +328,8 @@ def _seeds(text: str) -> tuple[int, ...]:
         seeds = []
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigurationError(
-            f"--seeds={text}: wanted is a count (5), a range (100-104) or a list (1,3), each seed once"
+            f"--seeds={text}: wanted is a count (5), a range (100-104) or a list (1,3), "
+            "each seed once"
         )
     return tuple(seeds)
 

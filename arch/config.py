@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -23,6 +24,7 @@ import arch.sublayers
 import arch.tasks  # noqa: F401  the built-in kinds register themselves
 from arch import embeddings, heads, optimizers
 from arch.registry import (
+    Config,
     ConfigurationError,
     Registry,
     fill,
@@ -89,14 +91,17 @@ def selector(section: str) -> str:
     return "name" if section == "train.optimizer" else "kind"
 
 
-def kind_of(section: str) -> tuple[Registry, str, Mapping] | None:
-    """The kinds that may stand in a section, if its options depend on one."""
-    if section.startswith("model.sublayers."):
-        return sublayers, "", residual.SURROUNDINGS
-    return KINDS.get(section)
+def has_kind(section: str) -> bool:
+    """Whether a section's options depend on a kind."""
+    return section in KINDS or section.startswith("model.sublayers.")
 
 
-def make(**parts) -> ConfigDict:
+def kind_of(section: str) -> tuple[Registry, str, Mapping]:
+    """The kinds that may stand in a section whose options depend on one, as in KINDS."""
+    return KINDS[section] if section in KINDS else (sublayers, "", residual.SURROUNDINGS)
+
+
+def make(**parts) -> Config:
     """A filled, checked and locked configuration from the parts given, over the defaults.
 
     Raises ConfigurationError, naming the field, for an unknown name or a value of a wrong type.
@@ -121,7 +126,7 @@ def complete(parts: Mapping) -> dict:
 def _complete(section: str, defaults: Mapping, given: Mapping) -> dict:
     if section == "model.sublayers":
         return {k: _complete_kind(f"{section}.{k}", v) for k, v in given.items()}
-    if kind_of(section):
+    if has_kind(section):
         return _complete_kind(section, given)
     result = fill(defaults, given, section, "the configuration")
     for name, inner in defaults.items():
@@ -147,7 +152,7 @@ def _complete_kind(section: str, given: Mapping) -> dict:
     return {chooses: kind, **filled}
 
 
-def override(config: ConfigDict, changes: Mapping[str, object]) -> ConfigDict:
+def override(config: Config, changes: Mapping[str, object]) -> Config:
     """A copy with dotted fields changed; strings are read as the field's type.
 
     The order is changed first, then kinds, which drops the options of the old kind.
@@ -159,7 +164,7 @@ def override(config: ConfigDict, changes: Mapping[str, object]) -> ConfigDict:
     return _finished(tree)
 
 
-def bind(config: ConfigDict, letter: str, kind: str) -> ConfigDict:
+def bind(config: Config, letter: str, kind: str) -> Config:
     """A copy with the letter bound to a kind; the options of its old kind are dropped."""
     tree = config.to_dict()
     field = f"model.sublayers.{letter}"
@@ -168,14 +173,14 @@ def bind(config: ConfigDict, letter: str, kind: str) -> ConfigDict:
     return _finished(tree)
 
 
-def _finished(tree: Mapping) -> ConfigDict:
+def _finished(tree: Mapping) -> Config:
     config = ConfigDict(complete(tree), convert_dict=True)
     config.lock()
     check(config)
     return config
 
 
-def _set(tree: dict, path: str, value: object) -> None:
+def _set(tree: dict, path: str, value: Any) -> None:
     *sections, name = path.split(".")
     node = tree
     for depth, part in enumerate(sections):
@@ -197,7 +202,7 @@ def _set(tree: dict, path: str, value: object) -> None:
     if isinstance(node[name], Mapping):
         raise ConfigurationError(f"{path}: a section, not a field; it has {', '.join(node[name])}")
     value = read(value, node[name], path)
-    if kind_of(section) and name == selector(section) and value != node[name]:
+    if has_kind(section) and name == selector(section) and value != node[name]:
         kept = {k: node[k] for k in kind_of(section)[2]}
         node.clear()
         node.update(_complete_kind(section, {name: value, **kept}))
@@ -209,7 +214,7 @@ def _set(tree: dict, path: str, value: object) -> None:
                 tree["model"]["sublayers"].setdefault(letter, _complete_kind(field, binding))
 
 
-def read(value: object, like: object, field: str) -> object:
+def read(value: object, like: object, field: str) -> Any:
     """A command line's text as a value of the type of `like`; other values are checked alone."""
     if isinstance(value, str) and isinstance(like, tuple):
         value = _literal(value, tuple(_literal(part, part) for part in value.split(",") if part))
@@ -237,13 +242,13 @@ ONE_OF = {
 }
 
 
-def get(config: Mapping, path: str) -> object:
+def get(config: Config, path: str) -> Any:
     for part in path.split("."):
         config = config[part]
     return config
 
 
-def check(config: ConfigDict) -> None:
+def check(config: Config) -> None:
     """Ranges that the constructors of kinds do not see."""
     for paths, least in ((AT_LEAST_ONE, 1), (AT_LEAST_ZERO, 0)):
         for path in paths:
@@ -254,9 +259,14 @@ def check(config: ConfigDict) -> None:
             raise ConfigurationError(
                 f"{path}={get(config, path)!r}: allowed are {', '.join(allowed)}"
             )
+    if config.evaluate.tokens == 1:
+        raise ConfigurationError(
+            "evaluate.tokens=1: allowed is 0, the whole split, or 2 and more: one predicts nothing"
+        )
     if config.train.batch % config.train.accumulate:
         raise ConfigurationError(
-            f"train.accumulate={config.train.accumulate} does not divide train.batch={config.train.batch}"
+            f"train.accumulate={config.train.accumulate} does not divide "
+            f"train.batch={config.train.batch}"
         )
     if not config.seeds or any(type(s) is not int or s < 0 for s in config.seeds):
         raise ConfigurationError(
@@ -340,7 +350,7 @@ def flat(config: Mapping, prefix: str = "") -> dict[str, object]:
     return result
 
 
-def identity(config: ConfigDict, corpus_sha256: str) -> str:
+def identity(config: Config, corpus_sha256: str) -> str:
     """sha256 of what a result depends on: the fields that differ from their defaults, so that an
     option added later does not orphan finished runs, the corpus and the plugins."""
     tree = config.to_dict()

@@ -52,6 +52,7 @@ class Context:
 
     def key_for(self, use: str) -> Key[Array, ""]:
         """A key for one named use inside a sublayer."""
+        assert self.key is not None, f"{use}: the context has no key"
         return named(self.key, use)
 
 

@@ -1,15 +1,17 @@
 """What a configuration is before anything is trained: order, parameters, FLOPs, memory."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
 
 from arch import optimizers, training
 from arch import order as orders
+from arch.registry import Config
 
 
-def describe(cell: str, variant: str, config: Mapping) -> dict[str, object]:
+def describe(cell: str, variant: str, config: Config) -> dict[str, Any]:
     """One object a cell, the one `describe --json` prints. FLOPs are forward ones, a multiply-add
     counted as two; memory is that of parameters, optimiser state, gradients and best parameters."""
     task, model = training.build(config)
@@ -20,7 +22,7 @@ def describe(cell: str, variant: str, config: Mapping) -> dict[str, object]:
     }
 
 
-def details(variant: str, task, model) -> dict[str, object]:
+def details(variant: str, task, model) -> dict[str, Any]:
     """What every result says of its architecture."""
     letters = "".join(letter for letter, _ in model.stack.schedule.positions)
     return {
@@ -31,7 +33,7 @@ def details(variant: str, task, model) -> dict[str, object]:
     }
 
 
-def state_bytes(config: Mapping, model) -> int:
+def state_bytes(config: Config, model) -> int:
     """Bytes of what one replica keeps between steps, and of its gradients."""
     parameters = jax.eval_shape(model.init, jax.random.key(0))
     transform = optimizers.build(config["train"]["optimizer"], config["train"]["clip"])(0.0, 0.0)

@@ -75,12 +75,14 @@ class Adaptive(nnx.Module):
         edges = (0, *cutoffs, vocabulary)
         if any(low >= high for low, high in itertools.pairwise(edges)):
             raise ConfigurationError(
-                f"embedding.cutoffs={cutoffs}: they must rise between 0 and the vocabulary, {vocabulary}"
+                f"embedding.cutoffs={cutoffs}: they must rise between 0 and the vocabulary, "
+                f"{vocabulary}"
             )
         if width % factor ** len(cutoffs):
             raise ConfigurationError(
                 f"embedding.factor={factor}: width {width} is not a multiple of "
-                f"factor^{len(cutoffs)} = {factor ** len(cutoffs)}, which the last band is divided by"
+                f"factor^{len(cutoffs)} = {factor ** len(cutoffs)}, "
+                "which the last band is divided by"
             )
         self.edges = edges
         widths = [width // factor**band for band in range(len(edges) - 1)]
@@ -159,7 +161,7 @@ class Embedding(nnx.Module):
         """What is added at these positions, (batch, length, width); None for nothing."""
         if self.positions == "sinusoidal":
             return sinusoid(positions, self.width)
-        if self.positions == "learned":
+        if self.learned is not None:
             if positions.shape[1] > self.max_length:
                 raise ConfigurationError(
                     f"length {positions.shape[1]} exceeds the {self.max_length} learned positions"

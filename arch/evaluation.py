@@ -1,13 +1,12 @@
 """Evaluation of a group: sums over batches on the device, means on the host."""
 
 import itertools
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arch.registry import ConfigurationError
+from arch.registry import Config, ConfigurationError
 from arch.training import Program
 
 BATCHES_A_DISPATCH = 16
@@ -60,7 +59,7 @@ def _batches(a: np.ndarray, together: int, batch: int) -> jax.Array:
     return jnp.asarray(a.reshape(together, batch, *a.shape[1:]))
 
 
-def check(config: Mapping, task) -> None:
+def check(config: Config, task) -> None:
     """Splits and windows that this task and model can evaluate."""
     evaluate = config["evaluate"]
     known = tuple(task.dataset.splits)

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from ml_collections import ConfigDict
 
 from arch import config as configuration
-from arch.registry import ConfigurationError, suggestion
+from arch.registry import Config, ConfigurationError, suggestion
 from arch.results import Spec
 
 CELL_NAME = re.compile(r"[A-Za-z0-9(][A-Za-z0-9._=+()-]*")
@@ -28,7 +28,7 @@ CELL_NAME = re.compile(r"[A-Za-z0-9(][A-Za-z0-9._=+()-]*")
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A name and overrides on `get_config`; own seeds where it has more or other ones than the rest."""
+    """A name and overrides on `get_config`; seeds of its own where it has others than the rest."""
 
     name: str
     overrides: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -51,7 +51,7 @@ class Results:
         }
 
     def mean(self, cell: str, seeds: tuple[int, ...] = ()) -> float | None:
-        """The mean over these seeds (none named: over all that finished); None if one is missing."""
+        """The mean over these seeds (none named: all that finished); None if one is missing."""
         values = self.values(cell)
         wanted = seeds or tuple(values)
         if not wanted or any(seed not in values for seed in wanted):
@@ -94,7 +94,7 @@ class Experiment:
             name = f"{name[:111]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         return name
 
-    def base(self) -> ConfigDict:
+    def base(self) -> Config:
         """What `get_config` gives for the arguments."""
         with self._blamed("get_config"):
             base = self.module.get_config(self.arguments)
@@ -104,7 +104,7 @@ class Experiment:
             )
         return base
 
-    def config(self, cell: Cell | None = None) -> ConfigDict:
+    def config(self, cell: Cell | None = None) -> Config:
         """The filled configuration of a cell, or of `get_config` alone."""
         base = self.base()
         for letter, kind in self.letters.items():
@@ -113,7 +113,8 @@ class Experiment:
             clash = sorted(set(self.overrides) & set(cell.overrides))
             if clash:
                 raise ConfigurationError(
-                    f"--config.{clash[0]}={self.overrides[clash[0]]}: the cells of {self.file} vary this field"
+                    f"--config.{clash[0]}={self.overrides[clash[0]]}: "
+                    f"the cells of {self.file} vary this field"
                 )
             with self._blamed(f"cell {cell.name}"):
                 base = configuration.override(base, cell.overrides)
@@ -123,7 +124,7 @@ class Experiment:
             raise ConfigurationError(f"--config.{error}") from None
 
     def cells(self, results: Results) -> list[Cell]:
-        """The cells that the results so far call for; one named after the file where it has none."""
+        """The cells that the results so far call for; one named after a file that has none."""
         if not hasattr(self.module, "cells"):
             return self._checked([Cell(Path(self.file).stem)])
         with self._blamed("cells"):
@@ -131,7 +132,8 @@ class Experiment:
         for cell in cells:
             if not CELL_NAME.fullmatch(cell.name):
                 raise ConfigurationError(
-                    f"{self.file}: cell {cell.name!r}: letters, digits and . _ = + ( ) - are allowed"
+                    f"{self.file}: cell {cell.name!r}: "
+                    "letters, digits and . _ = + ( ) - are allowed"
                 )
         names = [cell.name for cell in cells]
         if len(set(names)) < len(names):
@@ -145,8 +147,8 @@ class Experiment:
             for letter, kind in self.letters.items():
                 if not any(letter in order for order in orders):
                     raise ConfigurationError(
-                        f"--config={self.file}:{letter}={kind}: no cell has {letter!r} in its order; "
-                        f"there are {', '.join(sorted(orders))}"
+                        f"--config={self.file}:{letter}={kind}: no cell has {letter!r} "
+                        f"in its order; there are {', '.join(sorted(orders))}"
                     )
         return cells
 

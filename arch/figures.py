@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from arch import statistics
 from arch.results import Row, Spec, replace
@@ -18,7 +19,7 @@ OURS, PAPER, LOST = "#0072B2", "#A6461F", "#C4161C"
 LOG_RATIO = 10  # a metric that spans more than this gets a logarithmic axis
 MOST_TICKS = 20
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.titlesize": 8,
@@ -326,7 +327,7 @@ def interactive(figure_plan: Plan):
     value, place = ("y", "x") if curve else ("x", "y")
     ticks = figure_plan.ticks
     for column, panel in enumerate(figure_plan.panels, 1):
-        where = {"row": 1, "col": column}
+        where: dict[str, Any] = {"row": 1, "col": column}
         for trace in _traces(panel, figure_plan):
             figure.add_trace(trace, **where)
         if panel.band:

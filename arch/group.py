@@ -14,6 +14,7 @@ import numpy as np
 
 from arch import evaluation, provenance
 from arch.checkpoints import Checkpoints
+from arch.registry import Config
 from arch.runs import RunFolder, SeedFolder, now
 from arch.training import STEPS_A_DISPATCH, Program, TrainState, stack_swept
 
@@ -28,7 +29,7 @@ class Member:
 
     cell: str
     seed: int
-    config: Any
+    config: Config
     identity: str
     folder: RunFolder
     details: dict  # variant, order, parameters, flops_per_token: the same for all seeds
@@ -74,7 +75,7 @@ class Group:
         self.members, self.program, self.report = members, program, report
         self.config = members[0].config
         self.schedule = jnp.asarray(schedule)
-        self.swept = jax.tree.map(jnp.asarray, stack_swept([(m.config, m.seed) for m in members]))
+        self.swept = stack_swept([(m.config, m.seed) for m in members])
         self.steps = self.config.train.steps
         self.step = members[0].step
         self.losses = self.validation = [float("nan")] * len(members)
@@ -136,9 +137,9 @@ class Group:
 
     def _source(self, count: int):
         """The tokens, or the coming batches where they are streamed."""
-        task = self.program.task
-        if not task.streamed:
+        if self.source is not None:
             return self.source
+        task = self.program.task
         seeds = [m.seed for m in self.members]
         indices = self.program.host_indices(seeds, jnp.int32(self.step), count)
         gathered = task.gather(task.dataset.splits["train"].ids, indices)

@@ -1,17 +1,16 @@
 """Models: embedding → stack → head, as pure functions of a tree of parameters."""
 
 import functools
-from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from arch.context import Context, Extras, named
 from arch.embeddings import Embedding
 from arch.heads import Score, heads, score
-from arch.registry import ConfigurationError, stacks
+from arch.registry import Config, ConfigurationError, stacks
 from arch.stacks.parameters import Definition, Parameters, count
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -30,7 +29,7 @@ class Decoder:
 
     causal = True
 
-    def __init__(self, model: Mapping, vocabulary: int, max_length: int):
+    def __init__(self, model: Config, vocabulary: int, max_length: int):
         if model["dtype"] not in DTYPES:
             raise ConfigurationError(
                 f"model.dtype={model['dtype']!r}: allowed are {', '.join(DTYPES)}"
@@ -50,8 +49,8 @@ class Decoder:
             sublayer = self.stack.sublayer(letter)
             if self.causal and not getattr(sublayer, "causal", False):
                 raise ConfigurationError(
-                    f"model.sublayers.{letter}.kind={sublayer.kind!r} is not causal: a decoder would "
-                    "see the tokens it is to predict"
+                    f"model.sublayers.{letter}.kind={sublayer.kind!r} is not causal: a decoder "
+                    "would see the tokens it is to predict"
                 )
         self.embedding = Definition(
             functools.partial(Embedding, vocabulary, width, max_length, **model["embedding"])
@@ -97,7 +96,7 @@ class Decoder:
         head, tokens = self._head(parameters)
         return head.logits(tokens, x.reshape(-1, x.shape[-1])).reshape(*inputs.shape, -1)
 
-    def _head(self, parameters: Parameters) -> tuple[nnx.Module, nnx.Module]:
+    def _head(self, parameters: Parameters) -> tuple[Any, Any]:
         embedding = self.embedding.bind(parameters["embedding"])
         return self.head.bind(parameters["head"]), embedding.tokens
 
@@ -134,7 +133,7 @@ class Decoder:
 FAMILIES = {"decoder": Decoder}
 
 
-def build(model: Mapping, vocabulary: int, max_length: int) -> Decoder:
+def build(model: Config, vocabulary: int, max_length: int) -> Decoder:
     """The model of a filled configuration; ConfigurationError where it cannot be built."""
     if model["family"] not in FAMILIES:
         raise ConfigurationError(

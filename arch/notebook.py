@@ -1,6 +1,7 @@
 """A run in a notebook: `run = arch.load('runs/…', seed=0)`, then `run.capture(text, names)`."""
 
 import dataclasses
+import functools
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,17 @@ from arch import training
 from arch.checkpoints import Checkpoints
 from arch.context import Context
 from arch.data.tokenizers import Tokenizer
-from arch.registry import ConfigurationError
+from arch.registry import Config, ConfigurationError
 from arch.runs import RunFolder
 
 
 @dataclasses.dataclass
 class Run:
-    """A trained replica: its configuration, model, best (or last) parameters, tokenizer, metrics."""
+    """A trained replica: configuration, model, best (or last) parameters, tokenizer, metrics."""
 
     folder: RunFolder
     seed: int
-    config: Any
+    config: Config
     task: Any
     model: Any
     state: training.TrainState
@@ -69,9 +70,11 @@ class Run:
         inputs = jnp.asarray(ids, jnp.int32)[None]
         record = jax.jit(run, static_argnums=2)(self.parameters, inputs, frozenset(names))
         if missing := set(names) - set(record):
-            known = jax.eval_shape(lambda *a: run(*a, Everything("*")), self.parameters, inputs)
+            every = functools.partial(run, record=Everything("*"))
+            known = jax.eval_shape(every, self.parameters, inputs)
             raise ConfigurationError(
-                f"capture: nothing records {min(missing)!r}; recorded are {', '.join(sorted(known))}"
+                f"capture: nothing records {min(missing)!r}; "
+                f"recorded are {', '.join(sorted(known))}"
             )
         record = jax.device_get(record)
         return {k: {at: array[0] for at, array in sorted(v.items())} for k, v in record.items()}
@@ -94,7 +97,7 @@ class Run:
         return steps[-2], steps[-1], max(_difference(a, b) for a, b in pairs)
 
     def _train_on(self, state: training.TrainState, last: int) -> training.TrainState:
-        """The state as a group takes it to step `last`; what it writes on the way is thrown away."""
+        """The state as a group takes it to step `last`; what it writes on the way is discarded."""
         from arch.group import Group, Member
 
         held = self.folder.config

@@ -5,14 +5,16 @@ them share one. Optimisers with a norm per tensor are mapped over the owner axis
 weights are a tensor of their own, however they are stored.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from arch.registry import ConfigurationError, Registry
+from arch.registry import Config, ConfigurationError, Registry
 
 SCHEDULES = ("constant", "cosine", "linear", "rsqrt")
 # Options every optimiser has. warmup and final are fractions, of the steps and of the peak rate;
@@ -138,16 +140,16 @@ class Muon(Optimizer):
         )
 
 
-def check(config: Mapping, steps: int) -> None:
+def check(config: Config, steps: int) -> None:
     """Ranges of what every optimiser has."""
     field = "train.optimizer"
     if config["schedule"] not in SCHEDULES:
         raise ConfigurationError(
             f"{field}.schedule={config['schedule']!r}: allowed are {', '.join(SCHEDULES)}"
         )
-    if not config["learning_rate"] > 0:
+    if not 0 < config["learning_rate"] < math.inf:
         raise ConfigurationError(
-            f"{field}.learning_rate={config['learning_rate']}: allowed is above 0"
+            f"{field}.learning_rate={config['learning_rate']}: allowed is above 0, and finite"
         )
     for name in ("warmup", "final"):
         if not 0 <= config[name] <= 1:
@@ -165,7 +167,7 @@ def check(config: Mapping, steps: int) -> None:
 
 
 def learning_rate(
-    config: Mapping, steps: int
+    config: Config, steps: int
 ) -> Callable[[Array, Int[Array, ""]], Float[Array, ""]]:
     """(peak, step from 0) → the learning rate; the peak may be traced.
 
@@ -190,7 +192,7 @@ def learning_rate(
     return rate
 
 
-def build(config: Mapping, clip: float) -> Callable:
+def build(config: Config, clip: float) -> Callable:
     """(learning rate, weight decay) → an optax transformation; both may be traced.
 
     clip: largest global norm of the gradient; 0 for no clipping.
@@ -226,7 +228,8 @@ def _matrices(tree, owners: bool):
 
 
 def per_owner(transform: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The transformation applied to each owner's weights of each letter as to tensors of their own."""
+    """The transformation, applied to each owner's weights of each letter as to tensors of their
+    own."""
 
     def parts(tree):
         stack = tree["stack"]
@@ -235,14 +238,15 @@ def per_owner(transform: optax.GradientTransformation) -> optax.GradientTransfor
         rest["stack"] = {k: v for k, v in stack.items() if len(k) > 1}
         return letters, rest
 
-    def init(parameters):
-        letters, rest = parts(parameters)
+    def init(params: Any):
+        letters, rest = parts(params)
         return {k: jax.vmap(transform.init)(v) for k, v in letters.items()}, transform.init(rest)
 
-    def update(updates, state, parameters):
+    def update(updates: Any, state: Any, params: Any = None):
         letters, rest = parts(updates)
-        own, others = parts(parameters)
+        own, others = parts(params)
         moved = {k: jax.vmap(transform.update)(letters[k], state[0][k], own[k]) for k in letters}
+        new_rest: Any
         new_rest, rest_state = transform.update(rest, state[1], others)
         new = {**new_rest, "stack": {**{k: v[0] for k, v in moved.items()}, **new_rest["stack"]}}
         return new, ({k: v[1] for k, v in moved.items()}, rest_state)

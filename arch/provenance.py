@@ -71,7 +71,7 @@ def gone(process: Mapping) -> bool:
 
 
 def _started(pid: int) -> int:
-    """When a process began, in ticks since the machine did; 0 where there is none, or it is dead."""
+    """When a process began, in ticks since the machine did; 0 where there is none alive."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return 0 if state in "ZX" else int(fields[18])

@@ -8,10 +8,13 @@ before anything compiles, and the message lists those that are.
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
+from typing import Any
+
+Config = Any  # a filled ml_collections.ConfigDict, or its plain form; its own types are unions
 
 
 class ConfigurationError(ValueError):
-    """A configuration that cannot be run: the message names the field, the value, what is allowed."""
+    """A configuration that cannot be run: the message names field, value and what is allowed."""
 
 
 def suggestion(name: str, allowed) -> str:
@@ -26,7 +29,7 @@ def join(section: str, name: str) -> str:
 
 
 class Registry:
-    """Names of kinds → their classes. `given` are the constructor's arguments that no user types."""
+    """Names of kinds → their classes. `given`: arguments of the constructor that no user types."""
 
     def __init__(self, noun: str, given: tuple[str, ...] = ("rngs",)):
         self.noun = noun
@@ -34,8 +37,8 @@ class Registry:
         self._kinds: dict[str, type] = {}
 
     def register(self, kind: str) -> Callable[[type], type]:
-        """Class decorator. A second class of the same kind is refused, unless it comes from the same
-        file: a plugin that was edited."""
+        """Class decorator. A second class of the same kind is refused, unless it comes from the
+        same file: a plugin that was edited."""
 
         def decorate(cls: type) -> type:
             known = self._kinds.get(kind)
@@ -115,7 +118,7 @@ WANTED = {
 }
 
 
-def typed(value: object, like: object, field: str) -> object:
+def typed(value: object, like: object, field: str) -> Any:
     """`value` as the type of `like`: 2e4 is a good int, 1 a good float, 'true' no bool."""
     if isinstance(like, bool) or isinstance(value, bool):
         if isinstance(value, bool) and isinstance(like, bool):

@@ -31,7 +31,7 @@ def build(
     for path in (folder, *([Path(against)] if against else [])):
         if not path.is_dir():
             raise ValueError(f"{path}: no such results folder")
-    table = tabulate(folder, against and Path(against))
+    table = tabulate(folder, Path(against) if against else None)
     figure = re.sub(r"[^\w.-]", "_", table.spec.metric)
     if {"svg", "html"} & set(formats):
         from arch import figures  # here, since matplotlib takes longer than the rest together

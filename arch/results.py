@@ -246,7 +246,9 @@ def rows(lines: Iterable[Line], cells: Sequence[str], split: str, metric: str) -
     return found
 
 
-def _split_by_setting(identity: tuple, lines: list[Line], split: str, metric: str) -> list[Row]:
+def _split_by_setting(
+    identity: tuple[str, str, str], lines: list[Line], split: str, metric: str
+) -> list[Row]:
     values = {id(line): measured(line, split, metric) for line in lines}
     settings = list(dict.fromkeys(v[0] for v in values.values() if v)) or [None]
     found = []
@@ -270,7 +272,8 @@ def _split_by_setting(identity: tuple, lines: list[Line], split: str, metric: st
 def _loss(line: Line, value: tuple[Setting, float] | None, wanted: str) -> str:
     if value is not None:
         return "NaN" if math.isnan(value[1]) else "infinite"
-    return {"nan": "NaN", "finished": f"without {wanted}"}.get(line["status"], line["status"])
+    status = str(line["status"])
+    return {"nan": "NaN", "finished": f"without {wanted}"}.get(status, status)
 
 
 def revision(line: Mapping[str, Any]) -> str:

@@ -133,8 +133,8 @@ class RunFolder:
             return
         if state.get("host") == provenance.host()["host"] and state["pid"] != os.getpid():
             raise ConfigurationError(
-                f"{self.path}: process {state['pid']} is at work on it; wait for it, or stop it with "
-                f"`kill {state['pid']}`"
+                f"{self.path}: process {state['pid']} is at work on it; wait for it, or stop it "
+                f"with `kill {state['pid']}`"
             )
 
     def seed(self, seed: int) -> SeedFolder:

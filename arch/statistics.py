@@ -8,7 +8,7 @@ NaN is a result, to be counted by the caller.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import special, stats
@@ -96,14 +96,14 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Welch:
 def pearson(x: Sequence[float], y: Sequence[float]) -> Correlation:
     """Pearson's r. Raises ValueError for fewer than three pairs or a side that does not vary."""
     a, b = _pairs(x, y, "pearson")
-    result = stats.pearsonr(a, b)
+    result: Any = stats.pearsonr(a, b)
     return Correlation(float(result.statistic), float(result.pvalue), len(a))
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> Correlation:
     """Spearman's rho: Pearson's r of the ranks, ties sharing their mean rank. Raises as pearson."""
     a, b = _pairs(x, y, "rank_correlation")
-    result = stats.spearmanr(a, b)
+    result: Any = stats.spearmanr(a, b)
     return Correlation(float(result.statistic), float(result.pvalue), len(a))
 
 

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -19,7 +20,7 @@ from arch.checkpoints import Checkpoints
 from arch.experiment import Cell, Experiment, Results, matching
 from arch.group import Group, Interrupted, Member, Stop
 from arch.progress import Progress
-from arch.registry import ConfigurationError
+from arch.registry import Config, ConfigurationError
 from arch.runs import RunFolder
 
 RUNS, RESULTS = Path("runs"), Path("results")
@@ -30,16 +31,16 @@ class Job:
     """A cell with everything worked out: nothing that is wrong with it is left to be found."""
 
     cell: Cell
-    config: object
+    config: Config
     seeds: tuple[int, ...]
-    task: object
-    model: object
+    task: Any
+    model: Any
     identity: str
     folder: RunFolder
     details: dict
 
     def unfinished(self, rerun: str = "") -> list[int]:
-        """Seeds without a summary of this hash; those of cells named by `rerun` are started over."""
+        """Seeds without a summary of this hash; cells named by `rerun` are started over."""
         left = []
         for seed in self.seeds:
             summary = self.folder.seed(seed).summary
@@ -60,7 +61,7 @@ class Sweep:
         experiment: the loaded file.
         name: of runs/<name>/ and results/<name>/.
         cells: glob over cell names.
-        seeds: instead of the configuration's; empty for those. A cell with seeds of its own keeps them.
+        seeds: instead of the configuration's; empty for those. A cell with its own keeps them.
         rerun: glob over cells to start over; their old files are kept beside.
         replicas: most replicas a group; 0 for as many as fit.
         executor: local | processes, see `executors`.
@@ -193,8 +194,8 @@ class Sweep:
         cells = {m.cell: m.folder for m in members}
         for folder in cells.values():
             folder.update_state(
-                state="starting", command=self.command, attempts=folder.state.get("attempts", 0) + 1,
-                step=members[0].step, steps=job.config.train.steps,
+                state="starting", command=self.command, step=members[0].step,
+                steps=job.config.train.steps, attempts=folder.state.get("attempts", 0) + 1,
             )  # fmt: skip
         try:
             program = programs.get(job.config, job.task, job.model)

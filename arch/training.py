@@ -8,7 +8,6 @@ them side by side, which fills an accelerator.
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from arch import models, optimizers
 from arch.context import Context, add_sums, named
-from arch.registry import tasks
+from arch.registry import Config, tasks
 from arch.stacks.parameters import Parameters
 
 STEPS_A_DISPATCH = 100  # at most; a dispatch also ends where something is logged or saved
@@ -47,7 +46,7 @@ class Swept(NamedTuple):
     dropout: Float[Array, ""]
 
 
-def build(config: Mapping) -> tuple[Any, Any]:
+def build(config: Config) -> tuple[Any, Any]:
     """(task, model) of a filled configuration; ConfigurationError where either cannot be built.
 
     The abstract shapes are worked out, so that nothing wrong is left for the compiler.
@@ -58,7 +57,7 @@ def build(config: Mapping) -> tuple[Any, Any]:
     return task, model
 
 
-def stack_swept(members: list[tuple[Mapping, int]]) -> Swept:
+def stack_swept(members: list[tuple[Config, int]]) -> Swept:
     """The swept scalars of (configuration, seed) pairs, along the replica axis."""
     rows = [
         (
@@ -70,7 +69,7 @@ def stack_swept(members: list[tuple[Mapping, int]]) -> Swept:
         for config, seed in members
     ]
     seeds, *scalars = zip(*rows, strict=True)
-    return Swept(np.array(seeds, np.int32), *(np.array(s, np.float32) for s in scalars))
+    return Swept(jnp.array(seeds, jnp.int32), *(jnp.array(s, jnp.float32) for s in scalars))
 
 
 class Program:
@@ -82,7 +81,7 @@ class Program:
         mode: map | vmap.
     """
 
-    def __init__(self, config: Mapping, task: Any, model: Any, mode: str):
+    def __init__(self, config: Config, task: Any, model: Any, mode: str):
         self.config, self.task, self.model, self.mode = config, task, model, mode
         train = config["train"]
         self.batch, self.accumulate = train["batch"], train["accumulate"]
@@ -294,14 +293,14 @@ class Programs:
     mode: str
     known: dict[str, Program] = dataclasses.field(default_factory=dict)
 
-    def get(self, config: Mapping, task: Any, model: Any) -> Program:
+    def get(self, config: Config, task: Any, model: Any) -> Program:
         key = signature(config, model, task.dataset.sha256)
         if key not in self.known:
             self.known[key] = Program(config, task, model, self.mode)
         return self.known[key]
 
 
-def signature(config: Mapping, model: Any, corpus_sha256: str) -> str:
+def signature(config: Config, model: Any, corpus_sha256: str) -> str:
     """What the compiled program depends on. Swept scalars are its arguments; so is the order under
     `switch`, up to the number of owners and uses of each letter."""
     tree = json.loads(json.dumps(config.to_dict()))

@@ -1,6 +1,8 @@
 """Attention distance between models: do sandwiches attend as baselines do?
 
-    python launch.py sweep --config=experiments/attention_distance.py     about 4 minutes on two cores
+    python launch.py sweep --config=experiments/attention_distance.py
+
+About 4 minutes on two cores.
 
 Press, Smith and Levy 2020, Table 7: the mean earth mover's distance between the attention of paired
 heads, of two baselines, two sandwiches, and one of each. Heads of equal attention depth are matched
@@ -41,7 +43,7 @@ def cells(arg, results):
 
 
 def TABLE(arg, cells, results):
-    table = {
+    table: dict = {
         "title": "Attention of baselines and sandwiches",
         "metric": "perplexity",
         "split": "valid",
@@ -59,8 +61,9 @@ def attention(run) -> list[np.ndarray]:
     queries = np.linspace(length // 2, length - 1, QUERIES).astype(int)
     layers = []
     for window in range(WINDOWS):
-        weights = run.capture_ids(ids[window * length : (window + 1) * length], ["attention.weights"])
-        layers.append([w[:, queries] for w in weights["attention.weights"].values()])
+        part = ids[window * length : (window + 1) * length]
+        weights = run.capture_ids(part, ["attention.weights"])["attention.weights"]
+        layers.append([w[:, queries] for w in weights.values()])
     return [np.concatenate(parts, axis=1) for parts in zip(*layers, strict=True)]
 
 
@@ -108,7 +111,8 @@ def distances(arg, cells, results, seeds):
     rows = []
     for (name, pairs), paper in zip(kinds.items(), press2020.TABLE7.values(), strict=True):
         summary = statistics.summary([1e3 * distance(a, b) for a, b in pairs])
-        rows.append([name, str(summary.n), statistics.mean_and_sd(summary, 2), f"{1e3 * paper:.3f}"])
+        ours = statistics.mean_and_sd(summary, 2)
+        rows.append([name, str(summary.n), ours, f"{1e3 * paper:.3f}"])
     return {
         "title": "Earth mover's distance of matched heads, ×10⁻³ (Table 7)",
         "columns": ["pair", "pairs", "ours ± SD", "paper"],

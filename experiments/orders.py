@@ -45,7 +45,7 @@ def named(arg):
 def cells(arg, results):
     chosen, base = [], get_config(arg)
     for order in named(arg):
-        overrides = {"model.order": order}
+        overrides: dict = {"model.order": order}
         if arg.match != "none" and order != named(arg)[0]:
             overrides["model.width"] = matching_width(arg, base, order)
         chosen.append(Cell(order.replace(" ", ""), overrides))
@@ -53,7 +53,8 @@ def cells(arg, results):
 
 
 def matching_width(arg, base, order):
-    """The width, a multiple of the heads, at which the order costs most nearly what the first does."""
+    """The width, a multiple of the heads, at which the order costs most nearly what the first
+    does."""
 
     def cost(order, width):
         task, model = build(config.override(base, {"model.order": order, "model.width": width}))
@@ -73,9 +74,9 @@ def matching_width(arg, base, order):
 
 
 def TABLE(arg, cells, results):
-    matched = {"none": "at one width", "parameters": "at equal parameters", "flops": "at equal FLOPs"}
+    matched = {"none": "one width", "parameters": "equal parameters", "flops": "equal FLOPs"}
     return {
-        "title": f"Orders {matched[arg.match]}",
+        "title": f"Orders at {matched[arg.match]}",
         "baseline": cells[0].name,
         "columns": ["order", "parameters.unique", "flops_per_token"],
     }

@@ -1,7 +1,10 @@
 """Word-level Penn Treebank: a small Transformer beside the published figures.
 
-    python launch.py sweep --config=experiments/ptb.py                  one seed, about 30 minutes on two cores
-    python launch.py sweep --config=experiments/ptb.py:scale=small      five seeds, minutes on one GPU
+    python launch.py sweep --config=experiments/ptb.py
+    python launch.py sweep --config=experiments/ptb.py:scale=small
+
+tiny   one seed, about 30 minutes on two cores
+small  five seeds, minutes on one GPU
 
 The corpus is read from ARCH_DATA_DIR/ptb or downloaded once. Expect a test perplexity near 110 at
 tiny, well below the Kneser-Ney 5-gram's 141.2 and above the LSTMs that train for far longer.

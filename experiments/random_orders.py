@@ -1,8 +1,11 @@
 """Random orders: does interleaving matter, and where do the good ones keep their attention?
 
-    python launch.py sweep --config=experiments/random_orders.py               n = 6, about 20 minutes on two cores
-    python launch.py sweep --config=experiments/random_orders.py:scale=small   n = 12, about two hours on one GPU
-    python launch.py sweep --config=experiments/random_orders.py:scale=paper   the paper's printed orders, WikiText-103
+    python launch.py sweep --config=experiments/random_orders.py
+    python launch.py sweep --config=experiments/random_orders.py:scale=small
+
+tiny   n = 6, about 20 minutes on two cores
+small  n = 12, about two hours on one GPU
+paper  the paper's printed orders, WikiText-103
 
 Press, Smith and Levy 2020, Tables 1 and 2 and Figure 4: 20 permutations of the baseline's sublayers
 and 20 orders drawn within its parameters, one run each, beside a baseline of five seeds. At tiny
@@ -104,9 +107,11 @@ def counted(arg, results, baseline):
             )
     return {
         "title": "Random orders at least as good as the average baseline",
-        "columns": ["orders", "whose", "as good", "baseline", "mean ± SD", "best", "r(bottom s - top s)"],
+        "columns": ["orders", "whose", "as good", "baseline", "mean ± SD", "best"]
+        + ["r(bottom s - top s)"],
         "rows": rows,
-        "note": "Paper: WikiText-103 dev, word perplexity, recomputed from its printed Tables 1 and 2.",
+        "note": "Paper: WikiText-103 dev, word perplexity, recomputed from its printed Tables 1 "
+        "and 2.",
     }
 
 
@@ -138,5 +143,6 @@ def half_table(arg, results, baseline):
         "title": "Mean sublayers in each half of the parameters (Figure 4)",
         "columns": ["whose", "orders", "n", "bottom s", "bottom f", "top s", "top f"],
         "rows": rows,
-        "note": "A sublayer that straddles the middle counts in each half by the share that lies there.",
+        "note": "A sublayer that straddles the middle counts in each half by the share that lies "
+        "there.",
     }

@@ -1,8 +1,11 @@
 """Sandwich coefficients: s^k (sf)^(n-k) f^k at equal parameters, perplexity over k.
 
-    python launch.py sweep --config=experiments/sandwich.py               n = 6, about 10 minutes on two cores
-    python launch.py sweep --config=experiments/sandwich.py:scale=small   n = 12, about half an hour on one GPU
-    python launch.py sweep --config=experiments/sandwich.py:scale=paper   n = 16 on WikiText-103, days on 8 GPUs
+    python launch.py sweep --config=experiments/sandwich.py
+    python launch.py sweep --config=experiments/sandwich.py:scale=small
+
+tiny   n = 6, about 10 minutes on two cores
+small  n = 12, about half an hour on one GPU
+paper  n = 16 on WikiText-103, days on 8 GPUs
 
 Press, Smith and Levy 2020, Figures 5 and 6. Every coefficient is trained from the same initial
 weights on the same batches, so differences are paired by seed. Once all coefficients are there, the
@@ -99,7 +102,7 @@ def best(arg, results):
     means = {k: results.mean(f"k{k}") for k in range(layers(arg))}
     if None in means.values():
         return 0
-    return min((k for k in means if k > 0), key=means.get)
+    return min((k for k in means if k > 0), key=lambda k: means[k])
 
 
 def cells(arg, results):
@@ -150,5 +153,6 @@ def fresh_seeds(arg, chosen, results):
         "title": f"Fresh seeds: k = {chosen}, chosen on seeds 0 to 2, against the baseline",
         "columns": ["cell", "n", "perplexity", "each seed", "paper, Figure 6"],
         "rows": rows,
-        "note": f"Paired difference {statistics.mean_and_interval(difference, 3)}, n = {difference.n}.",
+        "note": f"Paired difference {statistics.mean_and_interval(difference, 3)}, "
+        f"n = {difference.n}.",
     }

@@ -1,6 +1,8 @@
 """nanoGPT's tinyshakespeare character model: 4 layers, width 128, 0.8M parameters.
 
-    python launch.py sweep --config=experiments/shakespeare.py          three seeds, about 4 minutes on two cores
+    python launch.py sweep --config=experiments/shakespeare.py
+
+Three seeds, about 4 minutes on two cores.
 
 nanoGPT (PyTorch 2.13, two cores) reached 1.886 nats a character on sampled windows after the same
 2000 steps of AdamW; ours is the mean over the whole validation split in non-overlapping windows of

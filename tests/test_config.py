@@ -258,6 +258,11 @@ def test_a_configuration_comes_back_from_json_as_it_was(base):
         ({"model": {"order": "q"}}, "letter 'q' has no binding; bind it with FILE:q=kind"),
         ({"train": {"steps": True}}, "train.steps=True: wanted is a whole number"),
         ({"train": {"steps": None}}, "train.steps=None: wanted is a whole number"),
+        ({"evaluate": {"tokens": 1}}, "evaluate.tokens=1: allowed is 0, the whole split, or 2"),
+        (
+            {"train": {"optimizer": {"learning_rate": float("inf")}}},
+            "train.optimizer.learning_rate=inf: allowed is above 0, and finite",
+        ),
         ({"seeds": (0, 0)}, "seeds=(0, 0): a seed stands twice"),
         ({"seeds": ()}, "seeds=(): .* one at least"),
         ({"plugins": "gla.py"}, "plugins='gla.py': a list of Python files is wanted"),

@@ -1,5 +1,5 @@
 """Stacks run an order of sublayers in depth. parameters.py says whose weights are used where,
-residual.py what surrounds a sublayer, depth.py how the positions are walked; then one file a kind."""
+residual.py what surrounds a sublayer, depth.py how the positions are walked; then a file a kind."""
 
 from arch.stacks import sequential
 

@@ -32,7 +32,7 @@ class Schedule:
         """Sorted, so that every order of the same letters numbers them alike."""
         return tuple(sorted(self.owners))
 
-    def as_data(self) -> Int[Array, "2 depth"]:
+    def as_data(self) -> Int[np.ndarray, "2 depth"]:
         """The schedule as numbers, for a program that serves all orders with these counts."""
         index = {letter: i for i, letter in enumerate(self.letters)}
         pairs = [(index[letter], owner) for letter, owner in self.positions]
@@ -52,11 +52,13 @@ def schedule(order: str, share: str = "", groups: int = 1) -> Schedule:
     for letter in share:
         if letter not in counts:
             raise ConfigurationError(
-                f"stack.share={share!r}: letter {letter!r} is not in the order, which has {''.join(counts)!r}"
+                f"stack.share={share!r}: letter {letter!r} is not in the order, "
+                f"which has {''.join(counts)!r}"
             )
     if groups < 1 or any(groups > counts[letter] for letter in share):
         raise ConfigurationError(
-            f"stack.groups={groups}: allowed is 1 to the occurrences of each shared letter, {counts}"
+            f"stack.groups={groups}: allowed is 1 to the occurrences of each shared letter, "
+            f"{counts}"
         )
     owners = {letter: groups if letter in share else n for letter, n in counts.items()}
     seen = dict.fromkeys(counts, 0)
@@ -76,7 +78,7 @@ class Definition:
 
     def __init__(self, create: Callable[..., nnx.Module]):
         self._create = create
-        self.module = nnx.eval_shape(lambda: create(rngs=nnx.Rngs(0)))
+        self.module: Any = nnx.eval_shape(lambda: create(rngs=nnx.Rngs(0)))
         self._graph, state = nnx.split(self.module)
         for path, variable in nnx.to_flat_state(state):
             if not isinstance(variable, nnx.Param):

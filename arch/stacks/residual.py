@@ -7,6 +7,7 @@ none   x + F(x)
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from flax import nnx
 from jaxtyping import Array, Float
@@ -52,7 +53,7 @@ class Branch(nnx.Module):
         self.scale, self.rate = binding["scale"], binding["dropout"]
         before, after = self.placement in ("pre", "peri"), self.placement in ("post", "peri")
         self.norm_before = norm(norm_kind, width, epsilon, rngs) if before else None
-        self.norm_after = norm(norm_kind, width, epsilon, rngs) if after else None
+        self.norm_after: Any = norm(norm_kind, width, epsilon, rngs) if after else None
 
     def branch(
         self, x: Float[Array, "batch length width"], context: Context

@@ -76,11 +76,13 @@ class Attention(nnx.Module):
     def __call__(
         self, x: Float[Array, "batch length width"], context: Context
     ) -> tuple[Float[Array, "batch length width"], Extras]:
-        if self.cross and context.memory is None:
-            raise ConfigurationError(
-                "attention with cross=True needs a memory: a decoder alone has none"
-            )
-        source = context.memory.astype(x.dtype) if self.cross else x
+        source = x
+        if self.cross:
+            if context.memory is None:
+                raise ConfigurationError(
+                    "attention with cross=True needs a memory: a decoder alone has none"
+                )
+            source = context.memory.astype(x.dtype)
         q = self._split(self.query(x), self.heads)
         k = self._split(self.key(source), self.kv_heads)
         v = self._split(self.value(source), self.kv_heads)

@@ -37,7 +37,8 @@ def check(path: str, head_width: int, dropout: float) -> None:
             )
         if head_width % 8 or head_width > 128:
             raise ConfigurationError(
-                f"path='cudnn' takes head widths that are multiples of 8 up to 128, not {head_width}"
+                "path='cudnn' takes head widths that are multiples of 8 up to 128, "
+                f"not {head_width}"
             )
 
 
@@ -59,14 +60,12 @@ def attend(
     """
     chosen = choose(path, q, k, causal, window, mask, dropout is not None or want_weights)
     if chosen == "cudnn":
-        sides = {"local_window_size": (window - 1, 0 if causal else window - 1)} if window else {}
+        sides = (window - 1, 0 if causal else window - 1) if window else None
         keys = None if mask is None else mask[:, None, None, :]
-        return (
-            jax.nn.dot_product_attention(
-                q, k, v, mask=keys, is_causal=causal, implementation="cudnn", **sides
-            ),
-            None,
+        y = jax.nn.dot_product_attention(
+            q, k, v, mask=keys, is_causal=causal, local_window_size=sides, implementation="cudnn"
         )
+        return y, None
     if chosen == "blocks":
         return blocks(q, k, v, window), None
     return plain(q, k, v, causal, window, mask, dropout, want_weights)
@@ -156,6 +155,7 @@ def _block_scores(q, k, span, window):
     rows = q[:, :, start:end]
     scores = jnp.einsum("bgqd,bkd->bgqk", rows, k[:, first:end], preferred_element_type=jnp.float32)
     allowed = visible(jnp.arange(start, end), jnp.arange(first, end), True, window)
+    assert allowed is not None  # since causal
     return jnp.where(allowed[None, None], scores * (1 / math.sqrt(q.shape[-1])), MASKED)
 
 

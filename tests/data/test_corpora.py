@@ -49,7 +49,7 @@ def test_stdlib_is_several_megabytes_split_by_file():
     assert sum(map(len, corpus.splits["train"])) > 3e6
     assert not set(corpus.splits["train"]) & {d for d in corpus.splits["valid"] if len(d) > 1000}
     train, valid, test = shares(corpus)
-    assert train > 0.8 and valid > 0.02 and test > 0.02
+    assert train > 0.9 and valid > 0.01 and test > 0.01
 
 
 def test_stdlib_holds_no_tests_and_nothing_of_this_machines_build():
