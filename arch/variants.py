@@ -72,11 +72,13 @@ def gpt2(size: str = "small", **model) -> dict[str, object]:
     return gpt2_like(layers, width, heads, **model)
 
 
-def gpt2_like(layers: int, width: int, heads: int, bias: bool = True, **model) -> dict[str, object]:
+def gpt2_like(
+    layers: int, width: int, heads: int, bias=True, activation="gelu_tanh", **model
+) -> dict[str, object]:
     """GPT-2's choices at another size."""
     letters = {
         "s": {"kind": "attention", "heads": heads, "init_std": 0.02, "bias": bias},
-        "f": {"kind": "feed_forward", "activation": "gelu_tanh", "init_std": 0.02, "bias": bias},
+        "f": {"kind": "feed_forward", "activation": activation, "init_std": 0.02, "bias": bias},
     }
     embedding = {"positions": "learned", "scale": False, "init_std": 0.02}
     return {

@@ -25,7 +25,8 @@ def get_config(arg):
         "final": 0.1,
     }
     return config.make(
-        model=variants.gpt2_like(layers=4, width=128, heads=4, bias=False),
+        # nanoGPT's GELU is the exact one, unlike GPT-2's
+        model=variants.gpt2_like(layers=4, width=128, heads=4, bias=False, activation="gelu"),
         task={
             "corpus": arg.corpus,
             "tokenizer": "characters",
