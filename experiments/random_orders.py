@@ -4,7 +4,7 @@
     python launch.py sweep --config=experiments/random_orders.py:scale=small
 
 tiny   n = 6, about 20 minutes on two cores
-small  n = 12, about two hours on one GPU
+small  n = 12, two hours on one GPU (estimated)
 paper  the paper's printed orders, WikiText-103
 
 Press, Smith and Levy 2020, Tables 1 and 2 and Figure 4: 20 permutations of the baseline's sublayers
