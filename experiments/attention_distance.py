@@ -9,8 +9,8 @@ heads, of two baselines, two sandwiches, and one of each. Heads of equal attenti
 one to one so that the sum of distances is least (Hungarian method); a distance is over positions in
 the sequence, divided by its length. Trained here are the sandwich experiment's baseline and a
 middle coefficient, three seeds each; each figure is a mean over pairs of models, with its spread.
-Expect the mixed pairs to lie farther apart than pairs of a kind. It is also the first example of
-`arch.load` and `run.capture`.
+The paper's mixed pairs lie farther apart than pairs of a kind; at tiny scale, after 400 steps, they
+do not (0.075 for all three). It is also the first example of `arch.load` and `run.capture`.
 """
 
 import itertools

@@ -123,8 +123,8 @@ def counted(arg, results):
         ],
         "rows": rows,
         "note": "In brackets the baseline's perplexity: of five seeds, and of the seed that the "
-        "orders were trained with, which has the same batches. Paper: WikiText-103 dev, word perplexity, "
-        "recomputed from its printed Tables 1 and 2. r: Pearson's, with perplexity.",
+        "orders were trained with, which has the same batches. Paper: WikiText-103 dev, word "
+        "perplexity, recomputed from its printed Tables 1 and 2. r: Pearson's, with perplexity.",
     }
 
 
