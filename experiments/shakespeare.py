@@ -4,10 +4,11 @@
 
 Three seeds, about 4 minutes on two cores.
 
-nanoGPT (PyTorch 2.13, two cores) is quoted with 1.886 nats a character on sampled windows after the
-same 2000 steps of AdamW. Ours is the mean over the whole validation split in non-overlapping windows
-of 64: expect 1.900. Measured so, nanoGPT has 1.905 and 1.904 (two seeds). Reading every block once
-an epoch instead of drawing offsets (`--config.task.sampling=permutation`) gave 1.902 ± 0.002.
+nanoGPT (PyTorch 2.13, two cores) is quoted with 1.886 nats a character on sampled windows after
+the same 2000 steps of AdamW. Ours is the mean over the whole validation split in non-overlapping
+windows of 64: expect 1.900. Measured so, nanoGPT has 1.905 and 1.904 (two seeds). Reading every
+block once an epoch instead of drawing offsets (`--config.task.sampling=permutation`) gave
+1.902 ± 0.002.
 """
 
 from arch import config, variants
