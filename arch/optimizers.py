@@ -160,6 +160,9 @@ def check(config: Config, steps: int) -> None:
         raise ConfigurationError(
             f"{field}.warmup_steps={config['warmup_steps']}: allowed is 0 to train.steps={steps}"
         )
+    for name in ("beta1", "beta2", "momentum", "decay_rate"):
+        if name in config and not 0 <= config[name] < 1:
+            raise ConfigurationError(f"{field}.{name}={config[name]}: allowed is 0 to below 1")
     if config["weight_decay"] < 0:
         raise ConfigurationError(
             f"{field}.weight_decay={config['weight_decay']}: allowed is 0 or more"

@@ -39,18 +39,10 @@ class Job:
     folder: RunFolder
     details: dict
 
-    def unfinished(self, rerun: str = "") -> list[int]:
-        """Seeds without a summary of this hash; cells named by `rerun` are started over."""
-        left = []
-        for seed in self.seeds:
-            summary = self.folder.seed(seed).summary
-            done = summary is not None and summary["hash"] == self.identity
-            if rerun and fnmatch.fnmatchcase(self.cell.name, rerun):
-                self.folder.seed(seed).forget()
-                done = False
-            if not done:
-                left.append(seed)
-        return left
+    def unfinished(self) -> list[int]:
+        """Seeds without a summary of this hash."""
+        summaries = {seed: self.folder.seed(seed).summary for seed in self.seeds}
+        return [s for s, x in summaries.items() if x is None or x["hash"] != self.identity]
 
 
 @dataclasses.dataclass
@@ -111,29 +103,44 @@ class Sweep:
     def run(self) -> int:
         """Train what is not finished, write results after every group; the exit code."""
         failed: set[str] = set()
+        started_over: set[tuple[str, int]] = set()
         seen: set[tuple[str, tuple[int, ...]]] = set()
         with Stop() as stop:
             programs: dict[str, training.Programs] = {}
             while jobs := [job for job in self.jobs() if (job.cell.name, job.seeds) not in seen]:
                 seen |= {(job.cell.name, job.seeds) for job in jobs}
+                self._start_over(jobs, started_over)
                 self._prepare(jobs)
                 self._gather(jobs)
+                errors: dict[str, str] = {}
                 if self.executor == "processes":
-                    failed |= self._in_workers(jobs, stop)
-                    continue
-                for members, job in self._groups(jobs):
-                    mode = training.replica_mode(job.config.train.replicas)
-                    program = programs.setdefault(mode, training.Programs(mode))
-                    failed |= self._run_group(members, job, program, stop)
-                    self._gather(jobs)
+                    self._in_workers(jobs, stop)
+                else:
+                    for members, job in self._groups(jobs):
+                        mode = training.replica_mode(job.config.train.replicas)
+                        program = programs.setdefault(mode, training.Programs(mode))
+                        errors |= self._run_group(members, job, program, stop)
+                        self._mark_finished(jobs)
+                        self._gather(jobs)
+                failed |= self._settle(jobs, errors)
         return 1 if failed else 0
+
+    def _start_over(self, jobs: list[Job], done: set[tuple[str, int]]) -> None:
+        """Put aside what the cells named by `rerun` have, each seed once a sweep."""
+        for job in jobs:
+            if self.rerun and fnmatch.fnmatchcase(job.cell.name, self.rerun):
+                job.folder.check_free()
+                for seed in job.seeds:
+                    if (job.cell.name, seed) not in done:
+                        job.folder.seed(seed).forget()
+                        done.add((job.cell.name, seed))
 
     def _prepare(self, jobs: list[Job]) -> None:
         """Folders written, disk space there; before anything compiles."""
         need = 0
         for job in jobs:
             job.folder.check_free()
-            left = job.unfinished(self.rerun)
+            left = job.unfinished()
             if left:
                 job.folder.create(job.config, job.identity, job.cell.name)
                 size = describe.state_bytes(job.config, job.model)
@@ -146,8 +153,27 @@ class Sweep:
                     f"{free / 2**20:,.1f} MiB are free; --config.save.keep or --seeds can be lower"
                 )
 
-    def _in_workers(self, jobs: list[Job], stop: Stop) -> set[str]:
-        """Every cell in a process of its own; names of those that did not finish."""
+    def _mark_finished(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            state = job.folder.state.get("state")
+            if state not in ("finished", None) and not job.unfinished():
+                job.folder.update_state(state="finished", error="")
+
+    def _settle(self, jobs: list[Job], errors: dict[str, str]) -> set[str]:
+        """Say in each cell's state.json what became of it; names of those that did not finish."""
+        self._mark_finished(jobs)
+        failed = [job for job in jobs if job.unfinished()]
+        for job in failed:  # a later group of a failed cell may have gone well
+            job.folder.fail(
+                errors.get(job.cell.name)
+                or job.folder.state.get("error")
+                or "its process ended without a word; see worker.log"
+            )
+        self._gather(jobs)
+        return {job.cell.name for job in failed}
+
+    def _in_workers(self, jobs: list[Job], stop: Stop) -> None:
+        """Every cell in a process of its own."""
         told = {
             "experiment": self.experiment.reference,
             "overrides": self.experiment.overrides,
@@ -164,7 +190,6 @@ class Sweep:
         self._gather(jobs)
         if stop.asked:
             raise Interrupted
-        return {job.cell.name for job in jobs if job.unfinished()}
 
     def _groups(self, jobs: list[Job]) -> Iterable[tuple[list[Member], Job]]:
         """Unfinished replicas by (program, schedule, step), in the order of the cells."""
@@ -189,8 +214,10 @@ class Sweep:
             for start in range(0, len(members), width):
                 yield members[start : start + width], job
 
-    def _run_group(self, members, job: Job, programs: training.Programs, stop: Stop) -> set[str]:
-        """Names of the cells that failed; an error of one group does not stop the others."""
+    def _run_group(
+        self, members, job: Job, programs: training.Programs, stop: Stop
+    ) -> dict[str, str]:
+        """Cell → error of those that failed; an error of one group does not stop the others."""
         cells = {m.cell: m.folder for m in members}
         for folder in cells.values():
             folder.update_state(
@@ -213,11 +240,8 @@ class Sweep:
             for folder in cells.values():
                 folder.fail(text)
             print(f"cell {', '.join(cells)} failed: {text}", file=sys.stderr)
-            return set(cells)
-        for folder in cells.values():
-            done = all(folder.seed(seed).summary for seed in folder.seeds())
-            folder.update_state(state="finished" if done else "running")
-        return set()
+            return dict.fromkeys(cells, text)
+        return {}
 
     def _gather(self, jobs: list[Job]) -> None:
         """runs/ → results/: the lines of finished and failed replicas, and what the table is."""

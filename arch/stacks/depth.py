@@ -25,7 +25,7 @@ SHALLOW = 32  # sublayers up to which `auto` unrolls on CPU
 def choose(apply: str, depth: int) -> str:
     """What `apply` stands for on this backend; raises ConfigurationError for an unknown name."""
     if apply not in APPLY:
-        raise ConfigurationError(f"stack.apply={apply!r}: allowed are {', '.join(APPLY)}")
+        raise ConfigurationError(f"model.stack.apply={apply!r}: allowed are {', '.join(APPLY)}")
     if apply != "auto":
         return apply
     return "unrolled" if jax.default_backend() == "cpu" and depth <= SHALLOW else "scan"
@@ -34,7 +34,7 @@ def choose(apply: str, depth: int) -> str:
 def rematerialise(body: Callable, remat: str) -> Callable:
     """`body` with its intermediates recomputed in the backward pass: all, or all but products."""
     if remat not in REMAT:
-        raise ConfigurationError(f"stack.remat={remat!r}: allowed are {', '.join(REMAT)}")
+        raise ConfigurationError(f"model.stack.remat={remat!r}: allowed are {', '.join(REMAT)}")
     if remat == "none":
         return body
     policy = None if remat == "full" else jax.checkpoint_policies.dots_with_no_batch_dims_saveable

@@ -52,12 +52,12 @@ def schedule(order: str, share: str = "", groups: int = 1) -> Schedule:
     for letter in share:
         if letter not in counts:
             raise ConfigurationError(
-                f"stack.share={share!r}: letter {letter!r} is not in the order, "
+                f"model.stack.share={share!r}: letter {letter!r} is not in the order, "
                 f"which has {''.join(counts)!r}"
             )
     if groups < 1 or any(groups > counts[letter] for letter in share):
         raise ConfigurationError(
-            f"stack.groups={groups}: allowed is 1 to the occurrences of each shared letter, "
+            f"model.stack.groups={groups}: allowed is 1 to the occurrences of each shared letter, "
             f"{counts}"
         )
     owners = {letter: groups if letter in share else n for letter, n in counts.items()}

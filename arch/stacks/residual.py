@@ -51,6 +51,10 @@ class Branch(nnx.Module):
         self.placement = check_placement(binding["norm"] or placement, "norm")
         self.own_residual = getattr(self.sublayer, "own_residual", False)
         self.scale, self.rate = binding["scale"], binding["dropout"]
+        if self.rate >= 1:
+            raise ConfigurationError(
+                f"dropout={self.rate}: allowed is below 1 (negative: the model's)"
+            )
         before, after = self.placement in ("pre", "peri"), self.placement in ("post", "peri")
         self.norm_before = norm(norm_kind, width, epsilon, rngs) if before else None
         self.norm_after: Any = norm(norm_kind, width, epsilon, rngs) if after else None

@@ -44,7 +44,9 @@ class Sequential:
         remat="none",
         scale_output_init=False,
     ):
-        check_placement(norm, "stack.norm")
+        check_placement(norm, "model.stack.norm")
+        if not epsilon > 0:
+            raise ConfigurationError(f"model.stack.epsilon={epsilon}: allowed is above 0")
         self.schedule = schedule(order, share, groups)
         self.depth = len(self.schedule.positions)
         self.apply = depth.choose(apply, self.depth)
