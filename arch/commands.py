@@ -34,7 +34,6 @@ from arch.registry import ConfigurationError, stacks, sublayers, suggestion, tas
 from arch.runs import RunFolder
 from arch.variants import VARIANTS
 
-FORMATS = ("md", "csv", "svg")
 MOST_SEEDS = 10_000
 
 
@@ -121,8 +120,7 @@ def _run(sweep: sweeps.Sweep, arguments) -> int:
         print(f"stopped: {error}. To go on: {sweep.command}", file=sys.stderr)
         return 1
     folder = sweeps.RESULTS / sweep.name
-    html = sweeps.RUNS / sweep.name / "report.html"
-    table = report.build(folder, FORMATS, html_path=html)
+    table = report.build(folder)
     renderers.console(table)
     print(f"written: {folder}/table.md, table.csv, runs.jsonl and the figures")
     return code

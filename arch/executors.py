@@ -18,8 +18,6 @@ import jax
 
 from arch import provenance
 
-NAMES = ("local", "processes")
-
 
 def slots() -> list[dict[str, str]]:
     """The environment of each worker that may run at a time."""

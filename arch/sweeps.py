@@ -195,6 +195,8 @@ class Sweep:
         """Unfinished replicas by (program, schedule, step), in the order of the cells."""
         groups: dict[tuple, tuple[list[Member], Job]] = {}
         for job in jobs:
+            signature = training.signature(job.config, job.model, job.task.dataset.sha256)
+            schedule = job.model.stack.schedule.positions
             for seed in job.unfinished():
                 member = Member(
                     job.cell.name, seed, job.config, job.identity, job.folder, job.details
@@ -205,8 +207,6 @@ class Sweep:
                     raise ConfigurationError(
                         f"{error}; --rerun={job.cell.name} starts over"
                     ) from None
-                signature = training.signature(job.config, job.model, job.task.dataset.sha256)
-                schedule = job.model.stack.schedule.positions
                 key = (signature, schedule, member.step)
                 groups.setdefault(key, ([], job))[0].append(member)
         for members, job in groups.values():

@@ -277,4 +277,8 @@ def test_what_cannot_be_evaluated_is_refused_before_training(tiny_config, parts,
 
 def test_a_longer_window_is_fine_for_positions_that_are_computed(tiny_config):
     configuration = tiny_config(evaluate={"window": 64, "stride": 8})
-    evaluation.check(configuration, training.build(configuration)[0])
+    task = training.build(configuration)[0]
+    evaluation.check(configuration, task)
+    windows = task.windows("valid", 0, 64, 8)
+    assert task.length < 64
+    assert (windows.end - windows.first).sum() == len(task.dataset.splits["valid"].ids) - 1
