@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from arch.context import Context
-from arch.layers import Projection, dropout
+from arch.layers import Projection, dropout, sinusoid
 from arch.registry import ConfigurationError, Registry
 
 POSITIONS = ("sinusoidal", "learned", "rotary", "none")
@@ -143,13 +143,14 @@ class Embedding(nnx.Module):
         )
 
     def __call__(
-        self, ids: Int[Array, "batch length"], context: Context, dtype: jnp.dtype
+        self,
+        ids: Int[Array, "batch length"],
+        signal: Float[Array, "batch length width"] | None,
+        context: Context,
+        dtype: jnp.dtype,
     ) -> Float[Array, "batch length width"]:
+        """Tokens plus the signal, where it is to be added here."""
         x = self.tokens(ids) * self.factor
-        where = context.positions
-        if where is None:
-            where = jnp.arange(ids.shape[1])[None]
-        signal = self.signal(where)
         if signal is not None:
             x = x + signal
         x = x.astype(dtype)
@@ -168,15 +169,3 @@ class Embedding(nnx.Module):
                 )
             return self.learned[...][positions]
         return None
-
-
-def sinusoid(
-    positions: Int[Array, "batch length"], width: int
-) -> Float[Array, "batch length width"]:
-    """Sines in the first half of the channels, cosines in the second, of wavelengths 2π to
-    10000 · 2π (Vaswani et al. 2017, §3.5, in the arrangement of the reference codes)."""
-    half = width // 2
-    frequency = jnp.exp(-jnp.arange(half) * (math.log(10000.0) / max(half - 1, 1)))
-    angle = positions[..., None].astype(jnp.float32) * frequency[None, None]
-    signal = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
-    return jnp.pad(signal, ((0, 0), (0, 0), (0, width - 2 * half)))
