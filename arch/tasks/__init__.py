@@ -1,5 +1,5 @@
 """Tasks: data, objective and metrics, one file a kind, registered like sublayers."""
 
-from arch.tasks import language_model
+from arch.tasks import babi, language_model
 
-__all__ = ["language_model"]
+__all__ = ["babi", "language_model"]
