@@ -4,7 +4,7 @@
     python launch.py sweep --config=experiments/universal_babi.py:scale=small
     python launch.py sweep --config=experiments/universal_babi.py:scale=paper,training=joint
 
-tiny   tasks 1, 2, 3, 15 and 20 at width 64, hours on two cores (estimated)
+tiny   tasks 1, 2, 3, 15 and 20 at width 64, about four hours on two cores (estimated)
 small  the same tasks at width 128, an hour on one GPU (estimated)
 paper  all twenty tasks with ten seeds, a day on one GPU (estimated)
 
