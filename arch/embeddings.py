@@ -64,6 +64,45 @@ class Factorised(nnx.Module):
         return 2 * math.prod(self.project.kernel.shape)
 
 
+@embeddings.register("sentence")
+class Sentence(nnx.Module):
+    """A vector a sentence: Σⱼ E[wⱼ] ⊙ mⱼ over its words, where mⱼ, a learned mask for the j-th
+    word, starts at 1 (Henaff et al. 2017, eq. 1; Dehghani et al. 2018, §3.1). Word 0 is padding
+    and adds nothing.
+
+    Args:
+        words: the most words a sentence may have, 12 serve bAbI; fewer use the first masks.
+        init_std: of the table; 0 stands for 1/√width.
+    """
+
+    def __init__(self, vocabulary: int, width: int, *, words=12, init_std=0.0, rngs: nnx.Rngs):
+        if words < 1:
+            raise ConfigurationError(f"embedding.words={words}: allowed is 1 or more")
+        self.table = table(vocabulary, width, init_std, rngs)
+        self.mask = nnx.Param(jnp.ones((words, width)))
+
+    def __call__(self, ids: Int[Array, "batch length words"]) -> Float[Array, "batch length width"]:
+        if ids.ndim != 3:
+            raise ConfigurationError(
+                f"embedding.kind='sentence' reads ids of (batch, length, words), not {ids.shape}: "
+                "the task has no sentences"
+            )
+        masks, words = self.mask[...], ids.shape[-1]
+        if words > len(masks):
+            raise ConfigurationError(
+                f"embedding.words={len(masks)}: the task has sentences of {words} words"
+            )
+        embedded = jnp.where((ids != 0)[..., None], self.table[...][ids], 0.0)
+        return jnp.einsum("blwd,wd->bld", embedded, masks[:words])
+
+    def logits(self, x: Float[Array, "rows width"]) -> Float[Array, "rows vocabulary"]:
+        return x @ self.table[...].astype(x.dtype).T
+
+    def flops(self) -> int:
+        """Forward FLOPs a sentence."""
+        return 2 * math.prod(self.mask.shape)
+
+
 @embeddings.register("adaptive")
 class Adaptive(nnx.Module):
     """Adaptive input (Baevski and Auli 2019): band i of the vocabulary, between two cutoffs, has
