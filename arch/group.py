@@ -131,7 +131,7 @@ class Group:
         self.report(self)
         return state
 
-    def _per_step(self) -> int:
+    def _per_step(self) -> float:
         """Tokens a step, of all replicas."""
         return self.config.train.batch * self.program.task.tokens_per_sequence * len(self.members)
 
@@ -236,7 +236,7 @@ class Group:
             "stopped_step": max(stopped, 0),
             **member.details,
             "steps": steps,
-            "tokens": steps * self._per_step() // len(self.members),
+            "tokens": round(steps * self._per_step() / len(self.members)),
             "evaluations": evaluations,
             "tokens_per_second": rate,
             "compile_seconds": self.program.compile_seconds,

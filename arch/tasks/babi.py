@@ -10,12 +10,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch.context import Context
-from arch.data import babi, permutation
+from arch.data import babi
+from arch.data import buckets as buckets_of
 from arch.data.babi import Examples, Question
 from arch.data.files import CorpusError
 from arch.registry import ConfigurationError, tasks
 
 FACTS, FACTS_OF_TASK_3 = 70, 130
+SHORTEST_BUCKET = 16  # sentences: below that a step costs the same
 FAILED = 5.0  # percent of wrong answers above which a task counts as failed (Weston et al. 2015)
 
 
@@ -50,7 +52,6 @@ class Babi:
     metric = "error_percent"
     splits = ("valid", "test")
     streamed = False
-    shapes = 1
     decodes = False
 
     def __init__(self, *, tasks=(1,), size="1k", facts=0, held_out=0.1, label_smoothing=0.0):
@@ -121,6 +122,12 @@ class Babi:
         }
 
     @property
+    def about(self) -> str:
+        """What there is to train and evaluate on, for `launch.py prepare`."""
+        sizes = ", ".join(f"{split} {len(part):,}" for split, part in self.questions.items())
+        return f"{sizes} questions of up to {self.length} sentences"
+
+    @property
     def vocabulary(self) -> int:
         return len(self.words) + 1
 
@@ -138,21 +145,51 @@ class Babi:
         """Sentences of a training question on the average; a token is a sentence here."""
         return float(self.arrays["train"].length.mean())
 
-    # Training
+    # Training. A batch is of stories of about one length: rows of task 3 have 131 sentences at
+    # most and 50 on the average.
 
-    def source(self) -> Examples:
-        return jax.tree.map(jnp.asarray, self.arrays["train"])
+    @functools.cached_property
+    def buckets(self) -> tuple[tuple[int, Int[np.ndarray, " n"]], ...]:
+        """(sentences, training questions of at most so many that the bucket before cannot hold)."""
+        found, lengths, longest = [], self.arrays["train"].length, self.length
+        while longest:
+            shorter = longest // 2 if longest // 2 >= SHORTEST_BUCKET else 0
+            rows = np.flatnonzero((lengths <= longest) & (lengths > shorter))
+            found += [(longest, rows)] if len(rows) else []
+            longest = shorter
+        return tuple(reversed(found))
+
+    @property
+    def shapes(self) -> int:
+        return len(self.buckets)
+
+    @functools.cached_property
+    def schedule(self) -> buckets_of.Schedule:
+        sizes = tuple(len(rows) for _, rows in self.buckets)
+        return buckets_of.schedule(sizes, (1,) * len(sizes))
+
+    def shape(self, step: Int[Array, ""]) -> Int[Array, ""]:
+        """The bucket of a step."""
+        return self.schedule.bucket(step)
+
+    def source(self) -> tuple[Examples, ...]:
+        """By bucket, its questions with no more sentences than it needs."""
+        train = self.arrays["train"]
+        parts = []
+        for longest, rows in self.buckets:
+            part = jax.tree.map(lambda a, rows=rows: jnp.asarray(a[rows]), train)
+            parts.append(part._replace(sentences=part.sentences[:, :longest]))
+        return tuple(parts)
 
     def indices(
         self, key: Key[Array, ""], step: Int[Array, ""], batch: int, shape: int = 0
     ) -> Int[Array, " batch"]:
-        """Which questions the step trains on; every epoch asks each of them once."""
-        n = len(self.arrays["train"].answer)
-        return permutation.shuffled(key, step * batch + jnp.arange(batch), n)
+        """Which of the bucket's questions the step trains on; none comes again before all have."""
+        return self.schedule.indices(key, step, shape, batch, len(self.buckets[shape][1]))
 
     def gather(self, source: Any, indices: Int[Array, "*n"], shape: int = 0) -> Any:
-        """The questions at the indices."""
-        return jax.tree.map(lambda a: a[indices], source)
+        """The bucket's questions at the indices."""
+        return jax.tree.map(lambda a: a[indices], source[shape])
 
     def assemble(self, gathered: Any) -> Batch:
         places = jnp.arange(gathered.sentences.shape[1])

@@ -15,7 +15,7 @@ from arch.data import parallel, tokenizers
 from arch.data.dataset import Tokens, smallest
 from arch.data.files import encode
 from arch.data.tokenizers import Tokenizer
-from arch.generation import PAD, Prompt
+from arch.generation import PAD, Prompt, Search
 from arch.registry import ConfigurationError, tasks
 from arch.tasks import sequence_to_sequence
 from arch.tasks.sequence_to_sequence import END, Pairs
@@ -100,7 +100,7 @@ class Translation:
             raise ConfigurationError(f"task.tokenizer={tokenizer!r}: {error}") from None
         self.corpus, self.languages, self.tokenizer_name = corpus, (source, target), tokenizer
         self.length, self.buckets = length, _rising(tuple(buckets) or (length,), length)
-        self.label_smoothing, self.beam, self.length_penalty = label_smoothing, beam, length_penalty
+        self.label_smoothing, self.search = label_smoothing, Search(beam, length_penalty)
 
     @functools.cached_property
     def data(self) -> Data:
@@ -145,6 +145,14 @@ class Translation:
     @property
     def details(self) -> dict[str, object]:
         return self.data.details
+
+    @property
+    def about(self) -> str:
+        """What there is to train and evaluate on, for `launch.py prepare`."""
+        first = self.languages[0]
+        sizes = {k: len(sides[first].documents) for k, sides in self.data.splits.items()}
+        told = ", ".join(f"{split} {n:,}" for split, n in sizes.items())
+        return f"{told} pairs in {self.tokenizer_name}"
 
     @property
     def splits(self) -> tuple[str, ...]:
