@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch.registry import ConfigurationError
 
@@ -69,6 +69,16 @@ def sinusoid(
     angle = positions[..., None].astype(jnp.float32) * frequency[None, None]
     signal = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
     return jnp.pad(signal, ((0, 0), (0, 0), (0, width - 2 * half)))
+
+
+def column(
+    mask: Bool[Array, "batch length"] | None, time: Int[Array, ""] | None
+) -> Bool[Array, "batch 1"] | None:
+    """The mask at the time of a decoding step; None where all are tokens."""
+    if mask is None:
+        return None
+    assert time is not None, "a mask over the cache needs context.time"
+    return jax.lax.dynamic_slice_in_dim(mask, time, 1, axis=1)
 
 
 def product_flops(rows: int, inputs: int, outputs: int) -> int:
