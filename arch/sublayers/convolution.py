@@ -1,0 +1,146 @@
+"""Separable convolutions as a transition (Dehghani et al. 2018, §2.1)."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from arch.context import Context
+from arch.layers import Projection, column, dropout, product_flops
+from arch.registry import ConfigurationError, sublayers
+from arch.sublayers.feed_forward import ACTIVATIONS
+
+Cache = dict[str, Float[Array, "batch before channels"]]
+
+
+class Depthwise(nnx.Module):
+    """yₜ = Σᵢ kᵢ xₜ₊ᵢ, i < size, every channel with a kernel of its own, only where all of it fits.
+
+    A sum of shifted products: XLA makes one loop of it, where its grouped convolution is slow on
+    CPU. The kernel starts at Glorot's uniform of one channel's fans: variance 1 / size.
+    """
+
+    def __init__(self, size: int, channels: int, *, rngs: nnx.Rngs):
+        limit = math.sqrt(3 / size)
+        draw = jax.random.uniform(rngs.params(), (size, channels), minval=-limit, maxval=limit)
+        self.size, self.channels = size, channels
+        self.kernel = nnx.Param(draw)
+
+    def __call__(self, x: Float[Array, "batch longer channels"]) -> Array:
+        """(batch, longer - size + 1, channels)"""
+        kernel, length = self.kernel[...].astype(x.dtype), x.shape[1] - self.size + 1
+        y = kernel[0][None, None] * x[:, :length]
+        for i in range(1, self.size):
+            y = y + kernel[i][None, None] * x[:, i : i + length]
+        return y
+
+    def pad(self, x: Float[Array, "batch length channels"], causal: bool) -> Array:
+        """Zeros so that the length is kept: before the first position alone, or around, as many
+        after the last as before the first (one more of an even size)."""
+        before = self.size - 1 if causal else (self.size - 1) // 2
+        return jnp.pad(x, ((0, 0), (before, self.size - 1 - before), (0, 0)))
+
+    def flops(self, length: int) -> int:
+        return product_flops(length, self.size, self.channels)
+
+
+@sublayers.register("separable_convolution")
+class SeparableConvolution(nnx.Module):
+    """y = W₂ (D₂ ∗ φ(W₁ (D₁ ∗ x) + b₁)) + b₂, with D₁, D₂ depthwise, W₁, W₂ pointwise.
+
+    The Universal Transformer's other transition, as tensor2tensor writes it
+    (`sepconv_relu_sepconv`): depthwise of size 3, pointwise to the inner width, ReLU, depthwise of
+    size 5, pointwise back. Where `context.causal`, a position sees those before it alone, else as
+    many on both sides. Positions where `context.mask` is False are zeros to both convolutions, as
+    those outside of the sequence are. It differs in the depthwise kernels' start, see `Depthwise`:
+    TensorFlow's counts the channels into the fan, which shrinks the signal by their root.
+
+    Args:
+        width: of the input and the output.
+        expand: the inner width in multiples of width, rounded.
+        inner_width: the inner width itself; 0 stands for expand · width.
+        activation: relu | gelu (exact) | gelu_tanh | silu.
+        first_kernel_size: positions that the first convolution sees.
+        second_kernel_size: positions that the second one sees.
+        bias: biases on the pointwise products; the depthwise have none.
+        activation_dropout: rate on the inner activations.
+        init_std: of the pointwise kernels; 0 is Glorot's uniform.
+    """
+
+    causal = True
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        expand=4.0,
+        inner_width=0,
+        activation="relu",
+        first_kernel_size=3,
+        second_kernel_size=5,
+        bias=True,
+        activation_dropout=0.0,
+        init_std=0.0,
+        rngs: nnx.Rngs,
+    ):
+        if activation not in ACTIVATIONS:
+            raise ConfigurationError(
+                f"activation={activation!r}: allowed are {', '.join(ACTIVATIONS)}"
+            )
+        sizes = {"first_kernel_size": first_kernel_size, "second_kernel_size": second_kernel_size}
+        for field, size in sizes.items():
+            if size < 1:
+                raise ConfigurationError(f"{field}={size}: allowed is 1 or more")
+        if not 0 <= activation_dropout < 1:
+            raise ConfigurationError(
+                f"activation_dropout={activation_dropout}: allowed is 0 <= rate < 1"
+            )
+        inner = inner_width or round(expand * width)
+        if inner < 1:
+            raise ConfigurationError(
+                f"expand={expand}, inner_width={inner_width}: no inner width is left"
+            )
+        self.width, self.inner_width, self.activation = width, inner, activation
+        self.activation_dropout = activation_dropout
+        self.first = Depthwise(first_kernel_size, width, rngs=rngs)
+        self.input = Projection(width, inner, bias=bias, init_std=init_std, rngs=rngs)
+        self.second = Depthwise(second_kernel_size, inner, rngs=rngs)
+        self.output = Projection(inner, width, bias=bias, init_std=init_std, rngs=rngs)
+
+    def __call__(
+        self, x: Float[Array, "batch length width"], context: Context
+    ) -> Float[Array, "batch length width"]:
+        y = self.first(self.first.pad(masked(x, context.mask), context.causal))
+        y = ACTIVATIONS[self.activation](self.input(y))
+        if context.train and self.activation_dropout:
+            y = dropout(y, self.activation_dropout, context.key_for("activation"))
+        return self.output(self.second(self.second.pad(masked(y, context.mask), context.causal)))
+
+    def init_cache(self, batch: int, length: int, dtype, context: Context) -> Cache:
+        """What either convolution saw last, zeros at first; not dependent on the length."""
+        return {
+            "first": jnp.zeros((batch, self.first.size - 1, self.width), dtype),
+            "second": jnp.zeros((batch, self.second.size - 1, self.inner_width), dtype),
+        }
+
+    def step(
+        self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
+    ) -> tuple[Float[Array, "batch 1 width"], Cache]:
+        """One token more, of a causal sequence."""
+        mask = column(context.mask, context.time)
+        first = jnp.concatenate([cache["first"], masked(x, mask)], axis=1)
+        y = ACTIVATIONS[self.activation](self.input(self.first(first)))
+        second = jnp.concatenate([cache["second"], masked(y, mask)], axis=1)
+        return self.output(self.second(second)), {"first": first[:, 1:], "second": second[:, 1:]}
+
+    def flops(self, length: int) -> int:
+        """Forward FLOPs of one sequence."""
+        pointwise = 2 * product_flops(length, self.width, self.inner_width)
+        return pointwise + self.first.flops(length) + self.second.flops(length)
+
+
+def masked(x: Float[Array, "batch length channels"], mask: Bool[Array, "batch length"] | None):
+    """Zeros where the mask is False."""
+    return x if mask is None else jnp.where(mask[:, :, None], x, jnp.zeros((), x.dtype))
