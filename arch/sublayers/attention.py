@@ -10,6 +10,8 @@ from arch.layers import Projection, divide, product_flops
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers import dot_product
 
+Cache = dict[str, Float[Array, "batch keys kv_heads head_width"]]
+
 
 @sublayers.register("attention")
 class Attention(nnx.Module):
@@ -76,16 +78,8 @@ class Attention(nnx.Module):
     def __call__(
         self, x: Float[Array, "batch length width"], context: Context
     ) -> tuple[Float[Array, "batch length width"], Extras]:
-        source = x
-        if self.cross:
-            if context.memory is None:
-                raise ConfigurationError(
-                    "attention with cross=True needs a memory: a decoder alone has none"
-                )
-            source = context.memory.astype(x.dtype)
         q = self._split(self.query(x), self.heads)
-        k = self._split(self.key(source), self.kv_heads)
-        v = self._split(self.value(source), self.kv_heads)
+        k, v = self._keys_values(self._memory(context, x.dtype) if self.cross else x)
         if context.rotary_base and not self.cross:
             q, k = (rotate(y, context.positions, context.rotary_base) for y in (q, k))
         dropping = context.train and self.attention_dropout > 0
@@ -102,6 +96,59 @@ class Attention(nnx.Module):
         )
         record = {} if weights is None else {"attention.weights": weights}
         return self.output(y.reshape(*x.shape[:-1], -1)), Extras(record=record)
+
+    def init_cache(self, batch: int, length: int, dtype, context: Context) -> Cache:
+        """Keys and values: room for `length` of them or, where cross, those of the memory."""
+        if self.cross:
+            k, v = self._keys_values(self._memory(context, dtype))
+            return {"k": k, "v": v}
+        room = jnp.zeros((batch, length, self.kv_heads, self.head_width), dtype)
+        return {"k": room, "v": room}
+
+    def step(
+        self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
+    ) -> tuple[Float[Array, "batch 1 width"], Cache]:
+        """The token at `context.time`, which sees the cache up to itself, within the window and
+        where `context.mask` (batch, length of the cache) is True; where cross, all of the memory
+        that `context.memory_mask` shows. Nothing is dropped and nothing recorded."""
+        q, mask = self._split(self.query(x), self.heads), context.memory_mask
+        if not self.cross:
+            assert context.time is not None, "a step of self-attention needs context.time"
+            k, v = self._keys_values(x)
+            if context.rotary_base:
+                here = context.time[None, None] if context.positions is None else context.positions
+                q, k = (rotate(y, here, context.rotary_base) for y in (q, k))
+            cache = {
+                name: jax.lax.dynamic_update_slice_in_dim(cache[name], new, context.time, axis=1)
+                for name, new in (("k", k), ("v", v))
+            }
+            times = jnp.arange(cache["k"].shape[1])
+            mask = dot_product.visible(context.time[None], times, True, self.window)
+            assert mask is not None  # since causal
+            mask = mask if context.mask is None else mask & context.mask
+        y, _ = dot_product.attend(
+            q,
+            cache["k"],
+            cache["v"],
+            causal=False,  # the mask says it: a query's time is not its place among the queries
+            window=0,
+            mask=mask,
+            dropout=None,
+            want_weights=False,
+            path="plain",
+        )
+        return self.output(y.reshape(*x.shape[:-1], -1)), cache
+
+    def _memory(self, context: Context, dtype) -> Float[Array, "batch memory width"]:
+        if context.memory is None:
+            raise ConfigurationError(
+                "attention with cross=True needs a memory: a decoder alone has none"
+            )
+        return context.memory.astype(dtype)
+
+    def _keys_values(self, source: Float[Array, "batch keys width"]) -> tuple[Array, Array]:
+        k = self._split(self.key(source), self.kv_heads)
+        return k, self._split(self.value(source), self.kv_heads)
 
     def _split(self, x: Float[Array, "batch length inner"], heads: int) -> Array:
         return x.reshape(*x.shape[:-1], heads, self.head_width)

@@ -35,6 +35,7 @@ class FeedForward(nnx.Module):
     """
 
     causal = True
+    positionwise = True
 
     def __init__(
         self,

@@ -1,0 +1,196 @@
+"""Decoding a token at a time with a cache is the parallel call, whatever the kind."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arch.context import Context
+from arch.registry import ConfigurationError, sublayers
+from arch.stacks.parameters import Definition
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+WIDTH, LENGTH, BATCH, ROOM = 32, 9, 3, 12  # the cache has room for more than is decoded
+KINDS = sublayers.names()
+CACHED = tuple(kind for kind in KINDS if hasattr(sublayers.get(kind), "init_cache"))
+POSITIONWISE = tuple(k for k in KINDS if getattr(sublayers.get(k), "positionwise", False))
+# Beside each kind's defaults
+OPTIONS = {
+    "attention": (
+        {"heads": 4, "kv_heads": 2},
+        {"heads": 4, "kv_heads": 1, "window": 3},
+        {"heads": 2, "head_width": 7, "window": 1, "bias": False},
+        {"path": "blocks"},
+    ),
+    "lstm": ({"inner_width": 20},),
+    "separable_convolution": (
+        {"first_kernel_size": 1, "second_kernel_size": 2, "bias": False},
+        {"first_kernel_size": 11, "second_kernel_size": 1, "activation": "silu"},
+    ),
+}
+CASES = [(kind, options) for kind in CACHED for options in ({}, *OPTIONS.get(kind, ()))]
+MASK = np.array(
+    [[1, 1, 1, 1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 1, 1, 1, 1], [1, 1, 0, 1, 0, 1, 1, 1, 1]], bool
+)
+
+
+def normal(*shape, seed=0, dtype=jnp.float32):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32), dtype)
+
+
+def made(kind, **options):
+    """A sublayer with every parameter random."""
+    definition = Definition(functools.partial(sublayers.get(kind), WIDTH, **options))
+    source = np.random.default_rng(1)
+
+    def draw(leaf):
+        scale = 1 / math.sqrt(leaf.shape[0]) if len(leaf.shape) > 1 else 0.1
+        return jnp.asarray(scale * source.standard_normal(leaf.shape), jnp.float32)
+
+    return definition.bind(jax.tree.map(draw, definition.shapes))
+
+
+def parallel(sublayer, x, context=None):
+    y = sublayer(x, context or Context())
+    return y[0] if isinstance(y, tuple) else y
+
+
+def decoded(sublayer, x, context=None, positions=None):
+    """Outputs of one compiled loop over steps; positions (batch, length), a column a step."""
+    context = context or Context()
+
+    @jax.jit
+    def run(x, cache):
+        def body(cache, time):
+            token = jax.lax.dynamic_slice_in_dim(x, time, 1, axis=1)
+            here = context.replace(time=time)
+            if positions is not None:
+                column = jax.lax.dynamic_slice_in_dim(positions, time, 1, axis=1)
+                here = here.replace(positions=column)
+            y, cache = sublayer.step(token, cache, here)
+            return cache, y[:, 0]
+
+        return jax.lax.scan(body, cache, jnp.arange(x.shape[1]))[1].swapaxes(0, 1)
+
+    return run(x, sublayer.init_cache(len(x), ROOM, x.dtype, context))
+
+
+def test_a_cache_comes_with_its_step_and_not_to_a_kind_that_needs_none():
+    assert {"attention", "lstm", "separable_convolution"} <= set(CACHED)
+    assert "feed_forward" in POSITIONWISE
+    assert CACHED == tuple(kind for kind in KINDS if hasattr(sublayers.get(kind), "step"))
+    assert not set(CACHED) & set(POSITIONWISE)
+
+
+@pytest.mark.parametrize("kind", POSITIONWISE)
+def test_a_positionwise_kind_computes_a_token_alone(kind, assert_close):
+    sublayer, x = made(kind), normal(BATCH, LENGTH, WIDTH)
+    alone = [parallel(sublayer, x[:, t : t + 1]) for t in range(LENGTH)]
+    assert_close(jnp.concatenate(alone, axis=1), parallel(sublayer, x))
+
+
+@pytest.mark.parametrize("kind, options", CASES)
+def test_stepping_is_the_parallel_call(kind, options, assert_close):
+    sublayer, x = made(kind, **options), normal(BATCH, LENGTH, WIDTH)
+    assert_close(decoded(sublayer, x), parallel(sublayer, x))
+
+
+@pytest.mark.parametrize("kind, options", [c for c in CASES if c[1].get("path") != "blocks"])
+def test_stepping_past_padding_is_the_parallel_call_with_its_mask(kind, options, assert_close):
+    sublayer, x = made(kind, **options), normal(BATCH, LENGTH, WIDTH)
+    room = np.pad(MASK, ((0, 0), (0, ROOM - LENGTH)), constant_values=True)
+    expected = parallel(sublayer, x, Context(mask=jnp.asarray(MASK)))
+    y = decoded(sublayer, x, Context(mask=jnp.asarray(room)))
+    assert_close(np.asarray(y)[MASK], np.asarray(expected)[MASK])
+    unmasked = np.asarray(parallel(sublayer, x))[MASK]
+    differs = np.abs(unmasked - np.asarray(expected)[MASK]).max() > 1e-3
+    assert differs == (options.get("window") != 1)
+
+
+@pytest.mark.parametrize("kind", CACHED)
+def test_stepping_is_the_parallel_call_in_bfloat16(kind, assert_close):
+    sublayer, x = made(kind), normal(BATCH, LENGTH, WIDTH)
+    y = decoded(sublayer, x.astype(jnp.bfloat16))
+    assert y.dtype == jnp.bfloat16
+    assert_close(y, parallel(sublayer, x), 0.05)
+
+
+@pytest.mark.parametrize("kind", CACHED)
+def test_a_caches_rows_are_its_sequences_so_that_they_may_be_reordered(kind, same_bytes):
+    sublayer, x = made(kind), normal(BATCH, LENGTH, WIDTH)
+    cache = sublayer.init_cache(BATCH, ROOM, x.dtype, Context())
+    leaves = jax.tree.leaves(cache)
+    assert leaves and all(leaf.shape[0] == BATCH for leaf in leaves)
+    for t in range(4):
+        now = Context(time=jnp.int32(t))
+        expected, after = sublayer.step(x[:, t : t + 1], cache, now)
+        turned = jax.tree.map(lambda leaf: leaf[::-1], cache)
+        y, _ = sublayer.step(x[::-1, t : t + 1], turned, now)
+        assert same_bytes(y[::-1], expected)
+        cache = after
+
+
+# Attention
+
+ROTARY = Context(rotary_base=100.0)
+
+
+@pytest.mark.parametrize("options", [{}, {"heads": 4, "kv_heads": 2, "window": 4}])
+def test_rotary_steps_are_turned_by_their_time(options, assert_close):
+    sublayer, x = made("attention", **options), normal(BATCH, LENGTH, WIDTH)
+    expected = parallel(sublayer, x, ROTARY)
+    assert_close(decoded(sublayer, x, ROTARY), expected)
+    assert np.abs(np.asarray(expected - parallel(sublayer, x))).max() > 1e-2
+
+
+@pytest.mark.parametrize("rows", [1, BATCH])
+def test_rotary_steps_are_turned_by_their_positions_where_these_are_given(rows, assert_close):
+    sublayer, x = made("attention"), normal(BATCH, LENGTH, WIDTH)
+    positions = np.random.default_rng(2).integers(0, 50, (rows, LENGTH))
+    positions = jnp.asarray(positions, jnp.int32)
+    expected = parallel(sublayer, x, ROTARY.replace(positions=positions))
+    assert_close(decoded(sublayer, x, ROTARY, positions), expected)
+    assert np.abs(np.asarray(expected - parallel(sublayer, x, ROTARY))).max() > 1e-2
+
+
+def test_what_stands_in_the_cache_after_a_token_is_not_seen(same_bytes):
+    sublayer, x = made("attention"), normal(BATCH, 1, WIDTH)
+    cache = sublayer.init_cache(BATCH, ROOM, x.dtype, Context())
+    rubbish = jax.tree.map(lambda leaf: leaf.at[:, 1:].set(100.0), cache)
+    now = Context(time=jnp.int32(0))
+    assert same_bytes(sublayer.step(x, rubbish, now)[0], sublayer.step(x, cache, now)[0])
+
+
+@pytest.mark.parametrize("options", [{}, {"heads": 4, "kv_heads": 2}])
+@pytest.mark.parametrize("masked", [False, True])
+def test_steps_of_cross_attention_read_the_memory(options, masked, assert_close):
+    sublayer, x = made("attention", cross=True, **options), normal(BATCH, LENGTH, WIDTH)
+    memory = normal(BATCH, 5, WIDTH, seed=9)
+    context = Context(memory=memory, rotary_base=100.0)  # which is for self-attention alone
+    if masked:
+        context = context.replace(memory_mask=jnp.asarray(MASK[:, :5]))
+    expected = parallel(sublayer, x, context)
+    assert_close(decoded(sublayer, x, context), expected)
+    cut = parallel(sublayer, x, Context(memory=memory))
+    assert (np.abs(np.asarray(expected - cut)).max() > 1e-2) == masked
+
+
+def test_cross_attention_reads_the_memory_into_its_cache_once():
+    sublayer = made("attention", cross=True, heads=4, kv_heads=2)
+    context = Context(memory=normal(BATCH, 5, WIDTH, seed=9))
+    cache = sublayer.init_cache(BATCH, ROOM, jnp.bfloat16, context)
+    assert {(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(cache)} == {
+        ((BATCH, 5, 2, 8), jnp.dtype("bfloat16"))
+    }
+    token = normal(BATCH, 1, WIDTH, dtype=jnp.bfloat16)
+    y, after = sublayer.step(token, cache, Context(time=jnp.int32(3)))  # needs no memory any more
+    assert y.shape == token.shape and after["k"] is cache["k"] and after["v"] is cache["v"]
+
+
+def test_a_cache_of_cross_attention_without_a_memory_is_refused():
+    with pytest.raises(ConfigurationError, match="needs a memory"):
+        made("attention", cross=True).init_cache(BATCH, ROOM, jnp.float32, Context())
