@@ -1,0 +1,258 @@
+"""Algorithms on strings of digits: trained on short ones, tested on those several times as long."""
+
+import hashlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from arch.context import Context
+from arch.data import algorithms
+from arch.data.algorithms import Example
+from arch.generation import Prompt, Search
+from arch.registry import ConfigurationError, tasks
+from arch.tasks import algorithmic_formats as formats
+from arch.tasks import examples as stored
+from arch.tasks.algorithmic_formats import Sequences
+from arch.tasks.sequence_to_sequence import END, Pairs, free_running, sums
+
+FAMILIES = {
+    "sequence_to_sequence": ("encoder_decoder",),
+    "decoder": ("decoder",),
+    "same_length": ("encoder",),
+}
+EVALUATION_LENGTHS = ("exact", "uniform")
+
+
+@tasks.register("algorithmic")
+class Algorithmic:
+    """The output of an algorithm for a random input, both strings of symbols.
+
+    Nothing is read: training examples are a function of key and step, made on the device; those of
+    evaluation are of a constant key, the same for every seed. They are not kept out of the training
+    data, which short inputs could not be. `arch.data.algorithms` has the generators and says what
+    exactly is drawn; symbols are 0 padding, 1 END, digits + 2, base + 2 between two numbers.
+
+    Formats:
+        sequence_to_sequence: source = input, END; target = output, END; the decoder is given the
+            target shifted right, with 0 in front. As in tensor2tensor.
+        decoder: one stream: input, SEPARATOR (the vocabulary's last symbol), output, END. Only the
+            output and END have weight. A row's padding is at its end.
+        same_length: input and output, each filled up with 0 to the size, position by position, as
+            for a Shuffle-Exchange network. Every position has weight in the loss and the encoder is
+            masked nowhere; accuracy is over the positions where target or prediction is not 0.
+
+    Where the reference code of the Universal Transformer draws a position offset at each step of
+    each stack, up to the length of the batch, here one is drawn for the batch, source and target.
+
+    Args:
+        algorithm: copy | reverse | double | addition | multiplication | sorting.
+        base: how many digits there are: 2 is binary, 10 decimal.
+        format: sequence_to_sequence | decoder | same_length.
+        length: training inputs have length 1 … length, uniformly; in arithmetic two numbers and
+            their separator have, distributed as `algorithms` says. So has the split valid.
+        multiples: a split xM of each M but 1, with inputs up to M × length.
+        evaluation_lengths: in xM, exact: every input is of that length; uniform: of 1 … that
+            length, like tensor2tensor's (train 40, dev 1 … 400 is length=40, multiples=(10,)).
+        evaluation_examples: of each split.
+        position_offsets: training positions start at a number uniform in 0 … this.
+        label_smoothing: in training.
+    """
+
+    corpus = "algorithmic"
+    sha256 = hashlib.sha256(algorithms.VERSION.encode()).hexdigest()
+    streamed = False
+    shapes = 1
+    search = Search()  # greedy
+
+    def __init__(
+        self,
+        *,
+        algorithm="reverse",
+        base=2,
+        format="sequence_to_sequence",
+        length=20,
+        multiples=(1, 2, 4, 10),
+        evaluation_lengths="exact",
+        evaluation_examples=512,
+        position_offsets=0,
+        label_smoothing=0.0,
+    ):
+        _one_of("algorithm", algorithm, algorithms.GENERATORS)
+        _one_of("format", format, FAMILIES)
+        _one_of("evaluation_lengths", evaluation_lengths, EVALUATION_LENGTHS)
+        _at_least("base", base, 2)
+        _at_least("length", length, algorithms.least_length(algorithm))
+        _at_least("evaluation_examples", evaluation_examples, 1)
+        _at_least("position_offsets", position_offsets, 0)
+        for multiple in multiples:
+            _at_least("multiples", multiple, 1)
+        if not 0 <= label_smoothing < 1:
+            raise ConfigurationError(
+                f"task.label_smoothing={label_smoothing}: allowed is 0 <= smoothing < 1"
+            )
+        if algorithms.overflows(algorithm, base, length * max(multiples, default=1)):
+            raise ConfigurationError(
+                f"task.base={base}: products of this length overflow int32; take a smaller base"
+            )
+        self.algorithm, self.base, self.format = algorithm, base, format
+        self.input_length, self.multiples = length, {"valid": 1}
+        self.multiples |= {f"x{m}": m for m in sorted(set(multiples) - {1})}
+        self.evaluation_lengths = evaluation_lengths
+        self.evaluation_examples = evaluation_examples
+        self.position_offsets, self.label_smoothing = position_offsets, label_smoothing
+        self._widening = algorithms.widening(algorithm)
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        return FAMILIES[self.format]
+
+    @property
+    def metric(self) -> str:
+        return "sequence_accuracy_free_running" if self.decodes else "sequence_accuracy"
+
+    @property
+    def decodes(self) -> bool:
+        return self.format != "same_length"
+
+    @property
+    def details(self) -> dict:
+        names = ("algorithm", "base", "format", "evaluation_lengths", "evaluation_examples")
+        return {name: getattr(self, name) for name in names} | {"length": self.input_length}
+
+    @property
+    def vocabulary(self) -> int:
+        return algorithms.symbols(self.algorithm, self.base) + (self.format == "decoder")
+
+    @property
+    def length(self) -> int:
+        """Of a training target with its padding, in positions of the model that scores it."""
+        return self._positions(self.input_length)
+
+    @property
+    def max_length(self) -> int:
+        """Of the longest sequence of any split, offsets included, and the END that decoding may
+        put behind it."""
+        longest = self._positions(self.input_length * max(self.multiples.values()))
+        return longest + self.decodes + self.position_offsets
+
+    @property
+    def tokens_per_sequence(self) -> int:
+        """Target positions of a training sequence, padding included: what is computed."""
+        return self.length
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.multiples)
+
+    def _positions(self, size: int) -> int:
+        """Of a model's longest sequence where inputs have this size."""
+        output = self._widening * size
+        return {
+            "sequence_to_sequence": output + 1,
+            "decoder": size + 1 + output,
+            "same_length": output,
+        }[self.format]
+
+    # Training
+
+    def source(self) -> tuple:
+        return ()
+
+    def indices(
+        self, key: Key[Array, ""], step: Int[Array, ""], batch: int, shape: int = 0
+    ) -> Key[Array, " batch"]:
+        """A key for each sequence of the step."""
+        return jax.random.split(jax.random.fold_in(key, step), batch)
+
+    def gather(self, source: Any, indices: Key[Array, " batch"], shape: int = 0) -> Example:
+        bounds = (1, self.input_length)
+        return algorithms.generate(self.algorithm, indices, bounds, self.base, self.input_length)
+
+    def assemble(self, gathered: Example) -> Pairs | Sequences:
+        """The batch in its format; of a row of zeros every weight is 0."""
+        example = Example(*(jnp.asarray(a, jnp.int32) for a in gathered))
+        if self.format == "decoder":
+            return formats.stream(example, separator=self.vocabulary - 1)
+        if self.format == "same_length":
+            return formats.aligned(example)
+        return formats.pairs(example)
+
+    def weight(self, batch: Pairs | Sequences) -> Float[Array, ""]:
+        return batch.weights.sum()
+
+    def sums(self, model, parameters, batch: Pairs | Sequences, context: Context):
+        """({loss: (sum, weight), …}, statistics), in nats a position with weight."""
+        smoothing = self.label_smoothing if context.train else 0.0
+        if context.train and self.position_offsets:
+            context = self._offset(batch, context)
+        if isinstance(batch, Pairs):
+            return sums(model, parameters, batch, context, smoothing)
+        alone = formats.stream_sums if self.format == "decoder" else formats.aligned_sums
+        return alone(model, parameters, batch, context, smoothing)
+
+    def _offset(self, batch: Pairs | Sequences, context: Context) -> Context:
+        key = context.key_for("position_offset")
+        offset = jax.random.randint(key, (), 0, self.position_offsets + 1)
+        context = context.replace(positions=(offset + jnp.arange(batch.inputs.shape[1]))[None])
+        if not isinstance(batch, Pairs):
+            return context
+        return context.replace(memory_positions=(offset + jnp.arange(batch.source.shape[1]))[None])
+
+    # Evaluation
+
+    def check_evaluation(self, settings) -> None:
+        stored.check(settings, self.splits)
+
+    def examples(self, split: str, tokens: int, window: int = 0, stride: int = 0) -> Example:
+        """The split's examples: as many of the first as have that many output symbols, or all."""
+        multiple = self.multiples[split]
+        high = multiple * self.input_length
+        low = high if split != "valid" and self.evaluation_lengths == "exact" else 1
+        made = algorithms.fixed(
+            self.algorithm, multiple, self.evaluation_examples, (low, high), self.base
+        )
+        if not tokens:
+            return made
+        n = 1 + int(np.searchsorted(np.cumsum(made.output_length), tokens))
+        return Example(*(a[:n] for a in made))
+
+    def evaluation_batch(self, split: str, examples: Example, window: int = 0) -> Example:
+        return examples
+
+    def assemble_evaluation(self, gathered: Example) -> Pairs | Sequences:
+        return self.assemble(gathered)
+
+    def figures(self, split: str, means: dict, count, window: int = 0, stride: int = 0) -> dict:
+        """loss: nats a position with weight, of which there are `tokens`; input_length: the
+        greatest."""
+        length = self.multiples[split] * self.input_length
+        return {"loss": means["loss"], "tokens": count, "input_length": length}
+
+    def prompt(self, batch: Pairs | Sequences) -> Prompt:
+        """What output is decoded from, as many tokens as the longest could have, END included."""
+        if isinstance(batch, Pairs):
+            n, steps = batch.targets.shape
+            start = jnp.zeros((n, 1), jnp.int32)
+            return Prompt(batch.source, start, jnp.ones(n, jnp.int32), steps, END)
+        size = (batch.inputs.shape[1] - 1) // (1 + self._widening)
+        tokens, lengths = formats.before_output(batch, size + 1)
+        return Prompt(None, tokens, lengths, self._widening * size + 1, END)
+
+    def decoded_figures(self, split: str, ids: Int[np.ndarray, "n steps"], gathered: Example):
+        """Accuracies of outputs decoded freely."""
+        outputs, length = jnp.asarray(gathered.outputs), jnp.asarray(gathered.output_length)
+        targets, counted = formats.ended(outputs, length)
+        return free_running(ids, np.asarray(targets), np.asarray(counted, np.float32))
+
+
+def _one_of(name: str, value: str, allowed) -> None:
+    if value not in allowed:
+        raise ConfigurationError(f"task.{name}={value!r}: allowed are {', '.join(allowed)}")
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ConfigurationError(f"task.{name}={value}: allowed is {least} or more")

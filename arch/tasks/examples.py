@@ -1,0 +1,22 @@
+"""What tasks made of separate examples share: they have no windows that slide over a stream."""
+
+from arch.registry import ConfigurationError
+
+
+def check(settings, splits: tuple[str, ...]) -> None:
+    """Refuse what such a task cannot evaluate.
+
+    Args:
+        settings: the `evaluate` section of a filled configuration.
+        splits: those that the task has.
+
+    Raises ConfigurationError for a window or stride, and for a split that is not there.
+    """
+    for name in ("window", "stride"):
+        if settings[name]:
+            raise ConfigurationError(
+                f"evaluate.{name}={settings[name]}: allowed is 0; this task's examples are whole"
+            )
+    for split in settings["splits"]:
+        if split not in splits:
+            raise ConfigurationError(f"evaluate.splits={split!r}: allowed are {', '.join(splits)}")
