@@ -1,5 +1,5 @@
 """Tasks: data, objective and metrics, one file a kind, registered like sublayers."""
 
-from arch.tasks import language_model
+from arch.tasks import lambada, language_model
 
-__all__ = ["language_model"]
+__all__ = ["lambada", "language_model"]
