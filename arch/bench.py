@@ -25,12 +25,12 @@ def bench(config, task, model) -> dict[str, float]:
     started = program.compile_seconds
     swept = training.stack_swept([(config, 0)])
     schedule = jnp.asarray(model.stack.schedule.as_data())
-    source = jnp.asarray(task.dataset.splits["train"].ids)
+    source = task.source()
     seconds, products = [], []
     product = _product(DTYPES[config.model.dtype])
     for _ in range(ROUNDS + 1):  # the first round compiles
         start = time.perf_counter()
-        state, _ = program.train(state, swept, source, schedule, STEPS)
+        state, _ = program.train(state, swept, source, schedule, 0, STEPS)
         jax.block_until_ready(state)
         seconds.append((time.perf_counter() - start) / STEPS)
         products.append(product())

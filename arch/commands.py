@@ -146,15 +146,10 @@ def prepare(arguments) -> int:
     seen = set()
     for cell in experiment.cells(Results([], *experiment.metric)):
         task, _ = training.build(experiment.config(cell))
-        dataset = task.dataset
-        if (key := (dataset.sha256, task.tokenizer_name)) in seen:
-            continue
-        seen.add(key)
-        sizes = ", ".join(f"{name} {len(t.ids):,}" for name, t in dataset.splits.items())
-        print(
-            f"{dataset.corpus} {dataset.sha256[:12]}: {sizes} tokens of {task.tokenizer_name}, "
-            f"vocabulary {dataset.tokenizer.size:,}"
-        )
+        line = f"{task.corpus} {task.sha256[:12]}: {task.about}, vocabulary {task.vocabulary:,}"
+        if line not in seen:
+            print(line)
+        seen.add(line)
     return 0
 
 
@@ -257,7 +252,7 @@ def evaluate(arguments) -> int:
         changes = {"evaluate.window": window, "evaluate.stride": stride}
         evaluation.check(configuration.override(loaded.config, changes), loaded.task)
         for split in settings.splits:
-            if split not in loaded.task.dataset.splits:
+            if split not in loaded.task.splits:
                 continue
             figures = evaluation.evaluate(
                 program, parameters, schedule, split, tokens=0, window=window, stride=stride

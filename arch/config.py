@@ -45,6 +45,7 @@ DEFAULTS = {
         "family": "decoder",
         "width": 128,
         "order": "(sf)4",
+        "encoder_order": "",
         "sublayers": {},
         "dropout": 0.0,
         "dtype": "float32",
@@ -73,7 +74,12 @@ DEFAULTS = {
     "save": {"every": 200, "keep": 2},
     "log": {"every": 20},
 }
-BINDINGS = {"s": {"kind": "attention"}, "f": {"kind": "feed_forward"}}
+BINDINGS = {
+    "s": {"kind": "attention"},
+    "f": {"kind": "feed_forward"},
+    "c": {"kind": "attention", "cross": True},
+}
+ORDERS = ("order", "encoder_order")
 # Sections whose options depend on a kind: registry, default kind, options beside the kind's own.
 KINDS: dict[str, tuple[Registry, str, Mapping]] = {
     "model.stack": (stacks, "sequential", {}),
@@ -111,12 +117,12 @@ def make(**parts) -> Config:
 
 
 def complete(parts: Mapping) -> dict:
-    """Every field of a configuration, `parts` over the defaults. The letters `s` and `f` are bound
-    where the order has them; a binding that is not used stays, another order may use it."""
+    """Every field of a configuration, `parts` over the defaults. The letters `s`, `f` and `c` are
+    bound where an order has them; a binding that is not used stays, another order may use it."""
     model = parts.get("model", {})
     if isinstance(model, Mapping):
-        order = model.get("order", DEFAULTS["model"]["order"])
-        used = {k: v for k, v in BINDINGS.items() if k in str(order)}
+        written = "".join(str(model.get(name, DEFAULTS["model"][name])) for name in ORDERS)
+        used = {k: v for k, v in BINDINGS.items() if k in written}
         bound = model.get("sublayers", {})
         if isinstance(bound, Mapping):
             parts = {**parts, "model": {**model, "sublayers": {**used, **bound}}}
@@ -158,7 +164,7 @@ def override(config: Config, changes: Mapping[str, object]) -> Config:
     The order is changed first, then kinds, which drops the options of the old kind.
     """
     tree = config.to_dict()
-    rank = {"order": 0, "kind": 1, "name": 1}
+    rank = {**dict.fromkeys(ORDERS, 0), "kind": 1, "name": 1}
     for path in sorted(changes, key=lambda path: rank.get(path.split(".")[-1], 2)):
         _set(tree, path, changes[path])
     return _finished(tree)
@@ -207,7 +213,7 @@ def _set(tree: dict, path: str, value: Any) -> None:
         node.clear()
         node.update(_complete_kind(section, {name: value, **kept}))
     node[name] = value
-    if path == "model.order":
+    if section == "model" and name in ORDERS:
         for letter, binding in BINDINGS.items():
             if letter in value:
                 field = f"model.sublayers.{letter}"
@@ -278,12 +284,19 @@ def check(config: Config) -> None:
         raise ConfigurationError(
             f"save.keep={config.save.keep}: allowed is 2 or more; `verify` replays between two"
         )
-    missing = {x for x in config.model.order if x.isalpha()} - set(config.model.sublayers)
-    if missing:
-        letter = min(missing)
+    for name in ORDERS:
+        order = config.model[name]
+        missing = {x for x in order if x.isalpha()} - set(config.model.sublayers)
+        if missing:
+            letter = min(missing)
+            raise ConfigurationError(
+                f"model.{name}={order!r}: letter {letter!r} has no binding; bind it with "
+                f"FILE:{letter}=kind, a kind of {', '.join(sublayers.names())}"
+            )
+    if config.model.encoder_order and config.model.family != "encoder_decoder":
         raise ConfigurationError(
-            f"model.order={config.model.order!r}: letter {letter!r} has no binding; bind it with "
-            f"FILE:{letter}=kind, a kind of {', '.join(sublayers.names())}"
+            f"model.encoder_order={config.model.encoder_order!r}: model.family="
+            f"{config.model.family!r} has no encoder beside it; allowed is ''"
         )
     optimizers.check(config.train.optimizer, config.train.steps)
 
@@ -354,11 +367,11 @@ def identity(config: Config, corpus_sha256: str) -> str:
     """sha256 of what a result depends on: the fields that differ from their defaults, so that an
     option added later does not orphan finished runs, the corpus and the plugins."""
     tree = config.to_dict()
-    order, bound = tree["model"]["order"], tree["model"]["sublayers"]
-    tree["model"]["sublayers"] = used = {k: v for k, v in bound.items() if k in order}
-    chosen = {
-        "model": {"order": order, "sublayers": {k: {"kind": v["kind"]} for k, v in used.items()}}
-    }
+    orders, bound = {name: tree["model"][name] for name in ORDERS}, tree["model"]["sublayers"]
+    written = "".join(orders.values())
+    tree["model"]["sublayers"] = used = {k: v for k, v in bound.items() if k in written}
+    bindings = {k: {"kind": v["kind"]} for k, v in used.items()}
+    chosen: dict = {"model": {"order": orders["order"], "sublayers": bindings}}
     for section in KINDS:
         *path, last = section.split(".")
         node = chosen

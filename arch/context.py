@@ -27,6 +27,7 @@ class Context:
 
     # differentiable
     memory: Float[Array, "batch memory width"] | None = None
+    signal: Float[Array, "batch length width"] | None = None  # positions, for stacks that add them
     dropout: Float[Array, ""] | float = 0.0  # the rate, which a sweep may vary inside one program
 
     # data without gradients
@@ -34,11 +35,14 @@ class Context:
     positions: Int[Array, "batch length"] | None = None  # None: 0 … length - 1
     mask: Bool[Array, "batch length"] | None = None  # True where a token is, None: everywhere
     memory_mask: Bool[Array, "batch memory"] | None = None
+    memory_positions: Int[Array, "batch memory"] | None = None
+    time: Int[Array, ""] | None = None  # of a decoding step: which place of the cache it fills
     schedule: Int[Array, "2 depth"] | None = None  # (letter, owner): the order as data, for switch
 
     # static
     causal: bool = _static(True)
     train: bool = _static(False)
+    inference: bool = _static(False)  # no gradient will be asked for: loops may stop early
     has_dropout: bool = _static(False)  # never `rate == 0`: the rate may be traced
     rotary_base: float = _static(0.0)  # 0: no rotary positions
     record: frozenset[str] = _static(frozenset())

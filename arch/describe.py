@@ -24,10 +24,9 @@ def describe(cell: str, variant: str, config: Config) -> dict[str, Any]:
 
 def details(variant: str, task, model) -> dict[str, Any]:
     """What every result says of its architecture."""
-    letters = "".join(letter for letter, _ in model.stack.schedule.positions)
     return {
         "variant": variant,
-        "order": letters,
+        "order": model.order,
         "parameters": model.parameter_counts(),
         "flops_per_token": model.flops_per_token(task.length),
     }
@@ -51,7 +50,7 @@ def row(description: Mapping) -> list[str]:
     letters = ", ".join(f"{letter} {n:,}" for letter, n in counts["by_letter"].items())
     return [
         str(description["cell"]),
-        orders.compress(str(description["order"])),
+        " | ".join(map(orders.compress, str(description["order"]).split("|"))),
         f"{counts['unique']:,}",
         f"{counts['applied']:,}",
         letters,

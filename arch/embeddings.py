@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from arch.context import Context
-from arch.layers import Projection, dropout
+from arch.layers import Projection, dropout, sinusoid
 from arch.registry import ConfigurationError, Registry
 
 POSITIONS = ("sinusoidal", "learned", "rotary", "none")
@@ -62,6 +62,45 @@ class Factorised(nnx.Module):
     def flops(self) -> int:
         """Forward FLOPs a token of the projection in."""
         return 2 * math.prod(self.project.kernel.shape)
+
+
+@embeddings.register("sentence")
+class Sentence(nnx.Module):
+    """A vector a sentence: Σⱼ E[wⱼ] ⊙ mⱼ over its words, where mⱼ, a learned mask for the j-th
+    word, starts at 1 (Henaff et al. 2017, eq. 1; Dehghani et al. 2018, §3.1). Word 0 is padding
+    and adds nothing.
+
+    Args:
+        words: the most words a sentence may have, 12 serve bAbI; fewer use the first masks.
+        init_std: of the table; 0 stands for 1/√width.
+    """
+
+    def __init__(self, vocabulary: int, width: int, *, words=12, init_std=0.0, rngs: nnx.Rngs):
+        if words < 1:
+            raise ConfigurationError(f"embedding.words={words}: allowed is 1 or more")
+        self.table = table(vocabulary, width, init_std, rngs)
+        self.mask = nnx.Param(jnp.ones((words, width)))
+
+    def __call__(self, ids: Int[Array, "batch length words"]) -> Float[Array, "batch length width"]:
+        if ids.ndim != 3:
+            raise ConfigurationError(
+                f"embedding.kind='sentence' reads ids of (batch, length, words), not {ids.shape}: "
+                "the task has no sentences"
+            )
+        masks, words = self.mask[...], ids.shape[-1]
+        if words > len(masks):
+            raise ConfigurationError(
+                f"embedding.words={len(masks)}: the task has sentences of {words} words"
+            )
+        embedded = jnp.where((ids != 0)[..., None], self.table[...][ids], 0.0)
+        return jnp.einsum("blwd,wd->bld", embedded, masks[:words])
+
+    def logits(self, x: Float[Array, "rows width"]) -> Float[Array, "rows vocabulary"]:
+        return x @ self.table[...].astype(x.dtype).T
+
+    def flops(self) -> int:
+        """Forward FLOPs a sentence."""
+        return 2 * math.prod(self.mask.shape)
 
 
 @embeddings.register("adaptive")
@@ -143,13 +182,14 @@ class Embedding(nnx.Module):
         )
 
     def __call__(
-        self, ids: Int[Array, "batch length"], context: Context, dtype: jnp.dtype
+        self,
+        ids: Int[Array, "batch length"],
+        signal: Float[Array, "batch length width"] | None,
+        context: Context,
+        dtype: jnp.dtype,
     ) -> Float[Array, "batch length width"]:
+        """Tokens plus the signal, where it is to be added here."""
         x = self.tokens(ids) * self.factor
-        where = context.positions
-        if where is None:
-            where = jnp.arange(ids.shape[1])[None]
-        signal = self.signal(where)
         if signal is not None:
             x = x + signal
         x = x.astype(dtype)
@@ -168,15 +208,3 @@ class Embedding(nnx.Module):
                 )
             return self.learned[...][positions]
         return None
-
-
-def sinusoid(
-    positions: Int[Array, "batch length"], width: int
-) -> Float[Array, "batch length width"]:
-    """Sines in the first half of the channels, cosines in the second, of wavelengths 2π to
-    10000 · 2π (Vaswani et al. 2017, §3.5, in the arrangement of the reference codes)."""
-    half = width // 2
-    frequency = jnp.exp(-jnp.arange(half) * (math.log(10000.0) / max(half - 1, 1)))
-    angle = positions[..., None].astype(jnp.float32) * frequency[None, None]
-    signal = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
-    return jnp.pad(signal, ((0, 0), (0, 0), (0, width - 2 * half)))

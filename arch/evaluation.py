@@ -22,7 +22,7 @@ def evaluate(
     window: int = 0,
     stride: int = 0,
 ) -> list[dict]:
-    """A split's figures for each replica, as the task reports them.
+    """A split's figures for each replica, teacher-forced, as the task reports them.
 
     Args:
         parameters: with a leading replica axis.
@@ -30,13 +30,13 @@ def evaluate(
         window, stride: 0 stands for the task's length and for the window.
     """
     task, batch = program.task, program.batch
-    windows = task.windows(split, tokens, window, stride)
-    n = len(windows.starts)
+    examples = task.examples(split, tokens, window, stride)
+    n = len(jax.tree.leaves(examples)[0])
     # at most BATCHES_A_DISPATCH, but no more than there are: padding is work
     together = min(BATCHES_A_DISPATCH, -(-n // batch))
     totals: dict[str, list] = {}
     for start in range(0, n, together * batch):
-        part = type(windows)(*(a[start : start + together * batch] for a in windows))
+        part = jax.tree.map(lambda a, at=start: a[at : at + together * batch], examples)
         gathered = task.evaluation_batch(split, part, window)
         padded = jax.tree.map(lambda a: _batches(a, together, batch), gathered)
         sums = program.evaluate(parameters, padded, schedule)
@@ -47,9 +47,27 @@ def evaluate(
     for replica in range(len(sums["loss"][0])):
         means = {name: float(s[replica] / w[replica]) for name, (s, w) in sums.items()}
         count = int(round(sums["loss"][1][replica]))
-        more = {k: v for k, v in means.items() if k != "loss"}
-        figures.append({**task.figures(split, means["loss"], count, window, stride), **more})
+        own = task.figures(split, means, count, window, stride)
+        figures.append({**own, **{k: v for k, v in means.items() if k not in own}})
     return figures
+
+
+def decode(program: Program, parameters, split: str, *, tokens: int) -> list[dict]:
+    """Figures of a split decoded freely, for each replica; {} where the task does not decode."""
+    task, batch = program.task, program.batch
+    replicas = len(jax.tree.leaves(parameters)[0])
+    if not task.decodes:
+        return [{}] * replicas
+    examples = task.examples(split, tokens, 0, 0)
+    n = len(jax.tree.leaves(examples)[0])
+    gathered = task.evaluation_batch(split, examples, 0)
+    pieces = []
+    for start in range(0, n, batch):
+        part = jax.tree.map(lambda a, at=start: a[at : at + batch], gathered)
+        padded = jax.tree.map(lambda a: _batches(a, 1, batch)[0], part)
+        pieces.append(jax.device_get(program.decode(parameters, padded)))
+    ids = np.concatenate(pieces, axis=1)[:, :n]
+    return [task.decoded_figures(split, ids[replica], gathered) for replica in range(replicas)]
 
 
 def _batches(a: np.ndarray, together: int, batch: int) -> jax.Array:
@@ -61,19 +79,10 @@ def _batches(a: np.ndarray, together: int, batch: int) -> jax.Array:
 
 def check(config: Config, task) -> None:
     """Splits and windows that this task and model can evaluate."""
-    evaluate = config["evaluate"]
-    known = tuple(task.dataset.splits)
-    for split in evaluate["splits"]:
-        if split not in ("valid", "test"):
-            raise ConfigurationError(f"evaluate.splits={split!r}: allowed are valid, test")
-    if "valid" not in known:
-        raise ConfigurationError(f"task.corpus={task.corpus!r}: it has no valid split")
-    longest, stride = evaluate["window"] or task.length, evaluate["stride"]
-    if stride > longest:
-        raise ConfigurationError(
-            f"evaluate.stride={stride}: allowed is 1 to the window, {longest}; 0 stands for it"
-        )
-    if config["model"]["embedding"]["positions"] == "learned" and longest > task.length:
+    settings = config["evaluate"]
+    task.check_evaluation(settings)
+    longest = settings["window"] or task.length
+    if config["model"]["embedding"]["positions"] == "learned" and longest > task.max_length:
         raise ConfigurationError(
             f"evaluate.window={longest}: learned positions end at task.length={task.length}"
         )

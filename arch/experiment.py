@@ -143,7 +143,8 @@ class Experiment:
     def _checked(self, cells: list[Cell]) -> list[Cell]:
         """The cells, where each letter bound by an argument is in the order of one of them."""
         if self.letters:
-            orders = {self.config(cell).model.order for cell in cells}
+            models = [self.config(cell).model for cell in cells]
+            orders = {order for m in models for order in (m.order, m.encoder_order) if order}
             for letter, kind in self.letters.items():
                 if not any(letter in order for order in orders):
                     raise ConfigurationError(

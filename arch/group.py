@@ -81,7 +81,7 @@ class Group:
         self.losses = self.validation = [float("nan")] * len(members)
         self.tokens_per_second = 0.0
         task = program.task
-        self.source = None if task.streamed else jnp.asarray(task.dataset.splits["train"].ids)
+        self.source = None if task.streamed else task.source()
         keep = self.config.save.keep
         self.checkpoints = [Checkpoints(m.own.checkpoints, keep) for m in members]
 
@@ -117,7 +117,7 @@ class Group:
         while self.step < target:
             count = min(STEPS_A_DISPATCH, target - self.step)
             state, metrics = self.program.train(
-                state, self.swept, self._source(count), self.schedule, count
+                state, self.swept, self._source(count), self.schedule, self.step, count
             )
             parts.append(jax.tree.map(lambda a, n=count: a[:, :n], metrics))
             self.step += count
@@ -199,7 +199,7 @@ class Group:
     def _finish(self, state: TrainState) -> None:
         """Evaluate on whole splits and write each member's summary."""
         settings = self.config.evaluate
-        splits = [s for s in settings.splits if s in self.program.task.dataset.splits]
+        splits = [s for s in settings.splits if s in self.program.task.splits]
         best = settings.weights == "best"
         parameters = state.best_parameters if best else state.parameters
         figures = {
@@ -209,6 +209,9 @@ class Group:
             )
             for split in splits
         }  # fmt: skip
+        for split, rows in figures.items():
+            decoded = evaluation.decode(self.program, parameters, split, tokens=0)
+            figures[split] = [{**row, **more} for row, more in zip(rows, decoded, strict=True)]
         alive, stopped = jax.device_get((state.alive, state.stopped_step))
         for checkpoints in self.checkpoints:
             checkpoints.wait()
@@ -244,8 +247,8 @@ class Group:
             "attempts": member.folder.state.get("attempts", 1),
             "corpus": {
                 "name": task.corpus,
-                "sha256": task.dataset.sha256,
-                "details": dict(task.dataset.details),
+                "sha256": task.sha256,
+                "details": dict(task.details),
             },
         }
 

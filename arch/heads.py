@@ -7,6 +7,7 @@ position. `logits` gives them in full, for generation and for parity tests.
 import dataclasses
 import itertools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from arch.layers import Projection, dropout
 from arch.registry import ConfigurationError, Registry
 
 heads = Registry("head")
+POOLS = ("none", "mean")
 
 
 @jax.tree_util.register_dataclass
@@ -36,10 +38,18 @@ def score(
     head,
     tokens,
     x: Float[Array, "batch length width"],
+    inputs: Any,
     targets: Int[Array, "batch length"],
-    context,
+    context: Context,
 ) -> Score:
-    """The head's score of targets, `head.chunk` positions at a time (0: all at once)."""
+    """The head's score of targets, `head.chunk` positions at a time (0: all at once).
+
+    A head that chooses among the input's positions has a `score_sequence` of its own; one that
+    pools reads the mean over the sequence, and has one target a sequence.
+    """
+    if hasattr(head, "score_sequence"):
+        return head.score_sequence(tokens, x, inputs, targets, context)
+    x = pooled(head, x, context)
     rows, wanted = x.reshape(-1, x.shape[-1]), targets.reshape(-1)
     chunk = head.chunk
     if not chunk or rows.shape[0] <= chunk:
@@ -58,6 +68,18 @@ def score(
     return jax.tree.map(lambda a: a.reshape(targets.shape), result)
 
 
+def pooled(
+    head, x: Float[Array, "batch length width"], context: Context
+) -> Float[Array, "batch positions width"]:
+    """What the head reads: every position, or where it pools the mean over those of the mask."""
+    if getattr(head, "pool", "none") == "none":
+        return x
+    if context.mask is None:
+        return jnp.mean(x, axis=1, keepdims=True)
+    real = context.mask[..., None].astype(x.dtype)
+    return (x * real).sum(1, keepdims=True) / jnp.maximum(real.sum(1, keepdims=True), 1)
+
+
 def picked(values: Float[Array, "rows n"], index: Int[Array, " rows"]) -> Float[Array, " rows"]:
     """values[i, index[i]] as a masked sum: its gradient is elementwise, where a gather's is a
     scatter."""
@@ -73,10 +95,25 @@ class Softmax(nnx.Module):
         tie: E is the token table (Press and Wolf 2017), through its own map back where it is
             factorised; else a matrix of the head's own.
         bias: b is there.
+        pool: none | mean: one distribution a sequence, of the mean over its positions.
         chunk: positions scored at a time; 0 for all at once.
     """
 
-    def __init__(self, vocabulary, width, tokens, *, tie=True, bias=False, chunk=0, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        vocabulary,
+        width,
+        tokens,
+        *,
+        tie=True,
+        bias=False,
+        pool="none",
+        chunk=0,
+        rngs: nnx.Rngs,
+    ):
+        if pool not in POOLS:
+            raise ConfigurationError(f"head.pool={pool!r}: allowed are {', '.join(POOLS)}")
+        self.pool = pool
         if tie and not hasattr(tokens, "logits"):
             raise ConfigurationError(
                 "head.kind='softmax' cannot tie an adaptive embedding; use head.kind='adaptive'"

@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from arch.registry import ConfigurationError
 
@@ -57,6 +57,18 @@ def dropout(x: Array, rate: Float[Array, ""] | float, key: Key[Array, ""]) -> Ar
     return jnp.where(
         keep, x * (65536 / (65536 - threshold)).astype(x.dtype), jnp.zeros((), x.dtype)
     )
+
+
+def sinusoid(
+    positions: Int[Array, "batch length"], width: int
+) -> Float[Array, "batch length width"]:
+    """Sines in the first half of the channels, cosines in the second, of wavelengths 2π to
+    10000 · 2π (Vaswani et al. 2017, §3.5, in the arrangement of the reference codes)."""
+    half = width // 2
+    frequency = jnp.exp(-jnp.arange(half) * (math.log(10000.0) / max(half - 1, 1)))
+    angle = positions[..., None].astype(jnp.float32) * frequency[None, None]
+    signal = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
+    return jnp.pad(signal, ((0, 0), (0, 0), (0, width - 2 * half)))
 
 
 def product_flops(rows: int, inputs: int, outputs: int) -> int:

@@ -7,17 +7,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from arch.context import Context, Extras, named
+from arch.context import Context, Extras, add_sums, named
 from arch.embeddings import Embedding
-from arch.heads import Score, heads, score
+from arch.heads import Score, heads, pooled, score
 from arch.registry import Config, ConfigurationError, stacks
 from arch.stacks.parameters import Definition, Parameters, count
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-class Decoder:
-    """A causal language model: p(token | the tokens before it).
+class Model:
+    """What the three families share: an embedding, a stack and a head.
 
     Built from the `model` part of a filled configuration; holds no arrays.
 
@@ -28,6 +28,7 @@ class Decoder:
     """
 
     causal = True
+    has_memory = False  # an encoder's output is there to attend to
 
     def __init__(self, model: Config, vocabulary: int, max_length: int):
         if model["dtype"] not in DTYPES:
@@ -41,17 +42,7 @@ class Decoder:
         self.dtype = DTYPES[model["dtype"]]
         self.vocabulary, self.max_length = vocabulary, max_length
         width = model["width"]
-        stack = dict(model["stack"])
-        self.stack = stacks.get(stack.pop("kind"), "model.stack.kind")(
-            width, model["order"], model["sublayers"], **stack
-        )
-        for letter in self.stack.letters:
-            sublayer = self.stack.sublayer(letter)
-            if self.causal and not getattr(sublayer, "causal", False):
-                raise ConfigurationError(
-                    f"model.sublayers.{letter}.kind={sublayer.kind!r} is not causal: a decoder "
-                    "would see the tokens it is to predict"
-                )
+        self.stack = self._stack(model, model["order"], self.causal, self.has_memory)
         self.embedding = Definition(
             functools.partial(Embedding, vocabulary, width, max_length, **model["embedding"])
         )
@@ -60,6 +51,26 @@ class Decoder:
         self.head = Definition(
             functools.partial(create, vocabulary, width, self.embedding.module.tokens, **head)
         )
+
+    @staticmethod
+    def _stack(model: Config, order: str, causal: bool, has_memory: bool):
+        """The stack of an order, whose letters can do what is asked of them."""
+        options = dict(model["stack"])
+        kind = stacks.get(options.pop("kind"), "model.stack.kind")
+        stack = kind(model["width"], order, model["sublayers"], **options)
+        for letter in stack.letters:
+            sublayer = stack.sublayer(letter)
+            if causal and not getattr(sublayer, "causal", False):
+                raise ConfigurationError(
+                    f"model.sublayers.{letter}.kind={sublayer.kind!r} is not causal: a decoder "
+                    "would see the tokens it is to predict"
+                )
+            if getattr(sublayer, "cross", False) and not has_memory:
+                raise ConfigurationError(
+                    f"model.sublayers.{letter}.cross=True: there is no memory to attend to; only "
+                    "the decoder of model.family='encoder_decoder' has one"
+                )
+        return stack
 
     def init(self, key: Key[Array, ""]) -> Parameters:
         """Parameters: {'embedding', 'stack': {letter: stacked over owners}, 'head'}."""
@@ -70,70 +81,190 @@ class Decoder:
         }
 
     def hidden(
-        self, parameters: Parameters, inputs: Int[Array, "batch length"], context: Context
+        self, parameters: Parameters, inputs: Any, context: Context
     ) -> tuple[Float[Array, "batch length width"], Extras]:
         """The last hidden state, before the head."""
-        context = context.replace(causal=self.causal, rotary_base=self.embedding.module.rotary_base)
-        x = self.embedding.bind(parameters["embedding"])(inputs, context, self.dtype)
-        return self.stack(parameters["stack"], x, context)
+        x, context = self._embedded(parameters, self.stack, inputs, context)
+        return self.stack(parameters["stack"], x, context.replace(causal=self.causal))
 
     def score(
-        self,
-        parameters: Parameters,
-        inputs: Int[Array, "batch length"],
-        targets: Int[Array, "batch length"],
-        context: Context,
+        self, parameters: Parameters, inputs: Any, targets: Int[Array, "batch length"], context
     ) -> tuple[Score, Extras]:
-        """Log-probabilities of targets, and what the stack returned beside its output."""
+        """Log-probabilities of targets, and what the stack returned beside its output.
+
+        inputs: token ids (batch, length); of an encoder-decoder, (source, ids).
+        targets: (batch, length); (batch, 1) where the head speaks of the whole sequence.
+        """
         x, extras = self.hidden(parameters, inputs, context)
         head, tokens = self._head(parameters)
-        return score(head, tokens, x, targets, context), extras
+        return score(head, tokens, x, inputs, targets, context), extras
 
     def logits(
-        self, parameters: Parameters, inputs: Int[Array, "batch length"], context: Context
+        self, parameters: Parameters, inputs: Any, context: Context
     ) -> Float[Array, "batch length vocabulary"]:
         x, _ = self.hidden(parameters, inputs, context)
         head, tokens = self._head(parameters)
-        return head.logits(tokens, x.reshape(-1, x.shape[-1])).reshape(*inputs.shape, -1)
+        x = pooled(head, x, context)
+        return head.logits(tokens, x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1)
+
+    # One token at a time
+
+    def remember(self, parameters: Parameters, source: Any, context: Context) -> Context:
+        """The context of decoding steps: with an encoder's output, where there is one."""
+        return context
+
+    def init_cache(self, parameters: Parameters, batch: int, length: int, context: Context):
+        """What `length` decoding steps of the stack keep; every leaf's first axis is the batch."""
+        return self.stack.init_cache(parameters["stack"], batch, length, self.dtype, context)
+
+    def step(
+        self, parameters: Parameters, ids: Int[Array, " batch"], cache, context: Context
+    ) -> tuple[Float[Array, "batch vocabulary"], Any]:
+        """Logits of the token after `ids`, which stand at `context.time`, and the cache."""
+        assert context.time is not None
+        context = context.replace(positions=context.time[None, None])
+        x, context = self._embedded(parameters, self.stack, ids[:, None], context)
+        x, cache = self.stack.step(parameters["stack"], x, cache, context.replace(causal=True))
+        head, tokens = self._head(parameters)
+        return head.logits(tokens, x[:, 0]), cache
+
+    def _embedded(self, parameters: Parameters, stack, ids, context: Context):
+        """(x, context with what a stack asks of the embedding)."""
+        embedding = self.embedding.bind(parameters["embedding"])
+        where = context.positions
+        if where is None:
+            where = jnp.arange(ids.shape[1])[None]
+        signal = embedding.signal(where)
+        context = context.replace(signal=signal, rotary_base=embedding.rotary_base)
+        return embedding(ids, None if stack.adds_signal else signal, context, self.dtype), context
 
     def _head(self, parameters: Parameters) -> tuple[Any, Any]:
         embedding = self.embedding.bind(parameters["embedding"])
         return self.head.bind(parameters["head"]), embedding.tokens
 
+    # Figures
+
+    @property
+    def stacks(self) -> dict[str, Any]:
+        """Name in the parameters → stack, the first that runs first."""
+        return {"stack": self.stack}
+
+    @property
+    def order(self) -> str:
+        """The expanded order; of an encoder-decoder, encoder|decoder."""
+        return "|".join(
+            "".join(letter for letter, _ in stack.schedule.positions)
+            for stack in self.stacks.values()
+        )
+
     def parameter_counts(self) -> dict[str, object]:
         """unique: scalars held; applied: counted once for every use in the depth; embedding: of
         embedding and head; by_letter: held by each letter, its norms included."""
         shapes = jax.eval_shape(self.init, jax.random.key(0))
-        schedule = self.stack.schedule
-        by_letter = {letter: count(shapes["stack"][letter]) for letter in schedule.letters}
         outside = count(shapes["embedding"]) + count(shapes["head"])
-        uses = {
-            letter: [name for name, _ in schedule.positions].count(letter) for letter in by_letter
-        }
-        rest = count(shapes["stack"]) - sum(by_letter.values())
-        applied = sum(
-            by_letter[letter] // schedule.owners[letter] * uses[letter] for letter in by_letter
-        )
+        by_letter, applied = {}, outside
+        for name, stack in self.stacks.items():
+            schedule, held = stack.schedule, shapes[name]
+            mine = {letter: count(held[letter]) for letter in schedule.letters}
+            used = [letter for letter, _ in schedule.positions]
+            applied += count(held) - sum(mine.values())
+            applied += stack.steps * sum(mine[x] // schedule.owners[x] for x in used)
+            prefix = "" if name == "stack" else f"{name}."
+            by_letter |= {f"{prefix}{letter}": n for letter, n in mine.items()}
         return {
             "unique": count(shapes),
-            "applied": applied + rest + outside,
+            "applied": applied,
             "embedding": outside,
             "by_letter": by_letter,
         }
 
     def flops_per_token(self, length: int) -> int:
-        """Forward FLOPs of one token in a sequence of this length."""
+        """Forward FLOPs of one token in a sequence of this length, its source as long; with
+        halting, of all steps."""
         inside = sum(
-            self.stack.sublayer(letter).flops(length) for letter, _ in self.stack.schedule.positions
+            stack.steps * stack.sublayer(letter).flops(length)
+            for stack in self.stacks.values()
+            for letter, _ in stack.schedule.positions
         )
         tokens = self.embedding.module.tokens
         return inside // length + tokens.flops() + self.head.module.flops(tokens)
 
 
-FAMILIES = {"decoder": Decoder}
+class Decoder(Model):
+    """A causal language model: p(token | the tokens before it)."""
 
 
-def build(model: Config, vocabulary: int, max_length: int) -> Decoder:
+class Encoder(Model):
+    """Every position sees all others: p(target of a position, or of the sequence | the input)."""
+
+    causal = False
+
+
+class EncoderDecoder(Model):
+    """p(target | the targets before it, source): an encoder of `encoder_order`, and a decoder whose
+    letters may attend to its output (Vaswani et al. 2017). Both have the options of `model.stack`
+    and the bindings of `model.sublayers`, and weights of their own; the embedding is one.
+
+    `inputs` are (source, ids). The context's `memory_mask` and `memory_positions` are the source's.
+    """
+
+    has_memory = True
+
+    def __init__(self, model: Config, vocabulary: int, max_length: int):
+        if not model["encoder_order"].strip():
+            raise ConfigurationError(
+                "model.encoder_order='': model.family='encoder_decoder' needs an order for its "
+                "encoder, like '(sf)4'"
+            )
+        self.encoder = self._stack(model, model["encoder_order"], False, False)
+        super().__init__(model, vocabulary, max_length)
+        if not any(getattr(self.stack.sublayer(x), "cross", False) for x in self.stack.letters):
+            raise ConfigurationError(
+                f"model.order={model['order']!r}: no letter attends to the encoder; bind one with "
+                "cross=True, like the c of '(scf)4'"
+            )
+
+    @property
+    def stacks(self) -> dict[str, Any]:
+        return {"encoder": self.encoder, "stack": self.stack}
+
+    def init(self, key: Key[Array, ""]) -> Parameters:
+        return {**super().init(key), "encoder": self.encoder.init(named(key, "encoder"))}
+
+    def encode(
+        self, parameters: Parameters, source: Int[Array, "batch memory"], context: Context
+    ) -> tuple[Float[Array, "batch memory width"], Extras]:
+        """The memory, and the encoder's extras under names of their own."""
+        context = context.replace(
+            key=None if context.key is None else context.key_for("encoder"),
+            positions=context.memory_positions,
+            mask=context.memory_mask,
+            schedule=None,  # the order as data is the decoder's
+            causal=False,
+        )
+        x, context = self._embedded(parameters, self.encoder, source, context)
+        memory, extras = self.encoder(parameters["encoder"], x, context)
+        parts = (extras.losses, extras.statistics, extras.record)
+        return memory, Extras(*({f"encoder_{k}": v for k, v in part.items()} for part in parts))
+
+    def hidden(self, parameters: Parameters, inputs: Any, context: Context):
+        source, ids = inputs
+        memory, first = self.encode(parameters, source, context)
+        x, second = super().hidden(parameters, ids, context.replace(memory=memory))
+        return x, Extras(
+            add_sums(first.losses, second.losses),
+            add_sums(first.statistics, second.statistics),
+            first.record | second.record,
+        )
+
+    def remember(self, parameters: Parameters, source: Any, context: Context) -> Context:
+        return context.replace(memory=self.encode(parameters, source, context)[0])
+
+
+FAMILIES = {"decoder": Decoder, "encoder": Encoder, "encoder_decoder": EncoderDecoder}
+
+
+def build(model: Config, vocabulary: int, max_length: int) -> Model:
     """The model of a filled configuration; ConfigurationError where it cannot be built."""
     if model["family"] not in FAMILIES:
         raise ConfigurationError(

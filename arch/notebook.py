@@ -142,7 +142,7 @@ def load(path: str | Path, seed: int = 0) -> Run:
     content["plugins"] = [str(folder.path / "plugins" / Path(p).name) for p in content["plugins"]]
     config = configuration.make(**content)
     task, model = training.build(config)
-    if configuration.identity(config, task.dataset.sha256) != held["hash"]:
+    if configuration.identity(config, task.sha256) != held["hash"]:
         raise ConfigurationError(
             f"{path}: the corpus {task.corpus!r} or the code's defaults have changed since this run"
         )

@@ -65,13 +65,17 @@ class Registry:
         return self._kinds[kind]
 
     def options(self, kind: str, field: str = "kind") -> dict[str, object]:
-        """Option → default, in the constructor's order."""
-        parameters = inspect.signature(self.get(kind, field).__init__).parameters.values()
-        return {
-            p.name: p.default
-            for p in parameters
-            if p.kind is p.KEYWORD_ONLY and p.name not in self._given
-        }
+        """Option → default, in the constructor's order. A constructor that takes `**options` hands
+        them to its base class, whose options then follow."""
+        found: dict[str, object] = {}
+        for cls in self.get(kind, field).__mro__:
+            parameters = inspect.signature(cls.__init__).parameters.values()
+            for p in parameters:
+                if p.kind is p.KEYWORD_ONLY and p.name not in self._given:
+                    found.setdefault(p.name, p.default)
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+        return found
 
     def fill(self, kind: str, options: Mapping[str, object], field: str) -> dict[str, object]:
         """All of the kind's options, those given over the defaults.

@@ -85,7 +85,7 @@ class Sweep:
             evaluation.check(config, task)
         except ConfigurationError as error:
             raise ConfigurationError(f"cell {cell.name}: {error}") from None
-        identity = configuration.identity(config, task.dataset.sha256)
+        identity = configuration.identity(config, task.sha256)
         return Job(
             cell=cell,
             config=config,
@@ -195,7 +195,7 @@ class Sweep:
         """Unfinished replicas by (program, schedule, step), in the order of the cells."""
         groups: dict[tuple, tuple[list[Member], Job]] = {}
         for job in jobs:
-            signature = training.signature(job.config, job.model, job.task.dataset.sha256)
+            signature = training.signature(job.config, job.model, job.task.sha256)
             schedule = job.model.stack.schedule.positions
             for seed in job.unfinished():
                 member = Member(

@@ -16,9 +16,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from arch import models, optimizers
+from arch import generation, models, optimizers
 from arch.context import Context, add_sums, named
-from arch.registry import Config, tasks
+from arch.registry import Config, ConfigurationError, tasks
 from arch.stacks.parameters import Parameters
 
 STEPS_A_DISPATCH = 100  # at most; a dispatch also ends where something is logged or saved
@@ -53,6 +53,12 @@ def build(config: Config) -> tuple[Any, Any]:
     """
     options = dict(config["task"])
     task = tasks.get(options.pop("kind"), "task.kind")(**options)
+    kind, family = config["task"]["kind"], config["model"]["family"]
+    if family not in task.families:
+        raise ConfigurationError(
+            f"model.family={family!r}: task.kind={kind!r}, as it is configured, is for "
+            f"{' or '.join(task.families)}"
+        )
     model = models.build(config["model"], task.vocabulary, task.max_length)
     return task, model
 
@@ -97,20 +103,25 @@ class Program:
         return self._call("init", self._init, jnp.asarray(seeds))
 
     def train(
-        self, state: TrainState, swept: Swept, source: Array, schedule: Array, count: int
+        self, state: TrainState, swept: Swept, source: Any, schedule: Array, first: int, count: int
     ) -> tuple[TrainState, dict[str, Float[Array, "R steps"]]]:
-        """`count` steps (at most STEPS_A_DISPATCH) from `state`, which is donated.
+        """`count` steps (at most STEPS_A_DISPATCH) from `state` at step `first`; it is donated.
 
-        source: the tokens, or where the task streams, the gathered batches (R, steps, …).
+        source: what the task trains on, or where it streams, the gathered batches (R, steps, …).
         The metrics of steps not taken are NaN.
         """
+        counts = np.int32(first), np.int32(count)
         return self._call(
-            "train", self._train, state, swept, source, schedule, np.int32(count), donate=(0,)
+            "train", self._train, state, swept, source, schedule, *counts, donate=(0,)
         )
 
     def evaluate(self, parameters, gathered, schedule) -> dict[str, tuple[Array, Array]]:
         """name → (sums, weights), each (R, batches), over evaluation batches (batches, …)."""
         return self._call("evaluate", self._evaluate, parameters, gathered, schedule)
+
+    def decode(self, parameters, gathered) -> Int[Array, "R batch steps"]:
+        """Tokens the model goes on with by itself, for one evaluation batch."""
+        return self._call("decode", self._decode, parameters, gathered)
 
     def keep_best(self, state: TrainState, losses: Float[Array, " R"]) -> TrainState:
         """The state with the present parameters as the best where the loss is the lowest yet."""
@@ -150,19 +161,25 @@ class Program:
 
         return self._replicas(one, (seeds,))
 
-    def _train(self, state, swept, source, schedule, count):
+    def _train(self, state, swept, source, schedule, first, count):
         streamed = self.task.streamed
 
         def one(state, swept, *gathered):
             key = named(jax.random.key(swept.seed), "data")
 
-            def batch(state, index):
+            def batch(state, index, shape):
                 if streamed:
                     return gathered[0][index]
-                indices = self.task.indices(key, state.step, self.batch)
-                return self.task.gather(source, indices)
+                indices = self.task.indices(key, state.step, self.batch, shape)
+                return self.task.gather(source, indices, shape)
 
-            shapes = jax.eval_shape(lambda: self.step(state, swept, batch(state, 0), schedule)[1])
+            def one_of(shape):
+                return lambda state, index: self.step(
+                    state, swept, batch(state, index, shape), schedule
+                )
+
+            branches = [one_of(shape) for shape in range(self.task.shapes)]
+            shapes = jax.eval_shape(branches[0], state, 0)[1]
             buffers = jax.tree.map(lambda _: jnp.full((STEPS_A_DISPATCH,), jnp.nan), shapes)
 
             def going(carry):
@@ -171,7 +188,12 @@ class Program:
 
             def body(carry):
                 index, state, buffers = carry
-                state, metrics = self.step(state, swept, batch(state, index), schedule)
+                if len(branches) == 1:
+                    state, metrics = branches[0](state, index)
+                else:
+                    # of the count, not of the replica's own step: under vmap it stays a switch
+                    shape = self.task.shape(first + index)
+                    state, metrics = jax.lax.switch(shape, branches, state, index)
                 buffers = jax.tree.map(lambda b, m: b.at[index].set(m), buffers, metrics)
                 return index + 1, state, buffers
 
@@ -246,12 +268,19 @@ class Program:
     def _evaluate(self, parameters, gathered, schedule):
         def one(parameters):
             def body(_, batch):
-                context = Context(schedule=schedule)
+                context = Context(schedule=schedule, inference=True)
                 batch = self.task.assemble_evaluation(batch)
                 losses, statistics = self.task.sums(self.model, parameters, batch, context)
                 return None, add_sums(losses, statistics)
 
             return jax.lax.scan(body, None, gathered)[1]
+
+        return self._replicas(one, (parameters,))
+
+    def _decode(self, parameters, gathered):
+        def one(parameters):
+            prompt = self.task.prompt(self.task.assemble_evaluation(gathered))
+            return generation.decode(self.model, parameters, prompt, self.task.search)
 
         return self._replicas(one, (parameters,))
 
@@ -294,13 +323,13 @@ class Programs:
     known: dict[str, Program] = dataclasses.field(default_factory=dict)
 
     def get(self, config: Config, task: Any, model: Any) -> Program:
-        key = signature(config, model, task.dataset.sha256)
+        key = signature(config, model, task.sha256)
         if key not in self.known:
             self.known[key] = Program(config, task, model, self.mode)
         return self.known[key]
 
 
-def signature(config: Config, model: Any, corpus_sha256: str) -> str:
+def signature(config: Config, model: Any, data_sha256: str) -> str:
     """What the compiled program depends on. Swept scalars are its arguments; so is the order under
     `switch`, up to the number of owners and uses of each letter."""
     tree = json.loads(json.dumps(config.to_dict()))
@@ -314,7 +343,7 @@ def signature(config: Config, model: Any, corpus_sha256: str) -> str:
         node[name] = node[name] > 0 if name == "dropout" else None
     if model.stack.apply == "switch":
         tree["model"]["order"] = sorted(name for name, _ in model.stack.schedule.positions)
-    return json.dumps([tree, corpus_sha256], sort_keys=True)
+    return json.dumps([tree, data_sha256], sort_keys=True)
 
 
 def replica_mode(name: str) -> str:

@@ -96,7 +96,7 @@ def train():
                 gathered = task.gather(tokens, indices)
                 fill = training.STEPS_A_DISPATCH - count
                 source = jnp.asarray(np.pad(gathered, [(0, 0), (0, fill), (0, 0), (0, 0)]))
-            state, more = program.train(state, swept, source, schedule, count)
+            state, more = program.train(state, swept, source, schedule, first, count)
             metrics.append(jax.tree.map(lambda a, n=count: np.asarray(a[:, :n]), more))
             first += count
         metrics = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *metrics)

@@ -129,7 +129,9 @@ def test_macaron_layers_have_vanillas_parameters_but_for_a_norm_and_a_bias():
 
 def embedded(model, parameters, ids, context=None):
     embedding = model.embedding.bind(parameters["embedding"])
-    return embedding(ids, context or Context(), jnp.float32)
+    context = context or Context()
+    where = context.positions if context.positions is not None else jnp.arange(ids.shape[1])[None]
+    return embedding(ids, embedding.signal(where), context, jnp.float32)
 
 
 @pytest.mark.parametrize("width", [16, 7])
@@ -237,7 +239,7 @@ def test_an_adaptive_embedding_projects_each_band_from_its_own_width(assert_clos
         ({"head": {"chunk": -1}}, "head.chunk=-1"),
         ({"dtype": "float16"}, "model.dtype='float16': allowed are float32, bfloat16"),
         ({"dropout": 1.0}, "model.dropout=1.0"),
-        ({"family": "encoder"}, "model.family='encoder': allowed are decoder"),
+        ({"family": "gpt"}, "model.family='gpt': allowed are decoder, encoder, encoder_decoder"),
     ],
 )
 def test_a_model_that_cannot_be_built_is_refused_by_the_fields_name(model, message):
@@ -310,7 +312,7 @@ def test_a_chunked_head_has_the_scores_and_gradients_of_one_that_is_not(name, as
         def function(parameters, x):
             head, tables = head_of(model, parameters)
             head.chunk = chunk
-            return score(head, tables, x, targets, Context())
+            return score(head, tables, x, None, targets, Context())
 
         def objective(parameters, x):
             found = function(parameters, x)

@@ -408,7 +408,7 @@ def test_sixteen_sandwiches_train_in_one_program_as_they_would_unrolled(make, ro
         source = jnp.asarray(task.dataset.splits["train"].ids)
         schedule = jnp.asarray(model.stack.schedule.as_data())
         state = jax.tree.map(jnp.array, started(program, drawn(model)))
-        ends[k] = jax.device_get(program.train(state, swept, source, schedule, 1))
+        ends[k] = jax.device_get(program.train(state, swept, source, schedule, 0, 1))
     (program,) = programs.known.values()
     assert sum(name.startswith("train") for name in program._compiled) == 1
     assert len({metrics["loss"].tobytes() for _, metrics in ends.values()}) == 16

@@ -64,7 +64,7 @@ def load(corpus: str, tokenizer: str) -> Dataset:
         cache_directory() / "tokens" / f"{text.sha256[:32]}-{tokenizer.replace(':', '-')}-v{FORMAT}"
     )
     try:
-        learned, splits = _read(place)
+        learned, splits = read(place)
     except (OSError, ValueError, LookupError):
         learned, splits = _make(text, tokenizer, place)
     return Dataset(corpus, text.sha256, text.details, learned, splits)
@@ -74,18 +74,22 @@ def _make(text: corpora.Corpus, spec: str, place: Path) -> tuple[Tokenizer, dict
     learned = tokenizers.build(spec, text)
     splits = {split: _tokenise(documents, learned) for split, documents in text.splits.items()}
     try:
-        _write(place, learned, splits)
-        return _read(place)
+        write(place, learned, splits)
+        return read(place)
     except OSError as error:  # A full or read-only disk costs time at the next start, not this run.
         logging.getLogger(__name__).warning("tokens are not cached: %s", error)
         return learned, splits
 
 
-def _tokenise(documents: tuple[str, ...], tokenizer: Tokenizer) -> Tokens:
-    dtype = next(
-        (dtype for dtype in (np.uint8, np.uint16) if tokenizer.size <= np.iinfo(dtype).max + 1),
-        np.int32,
+def smallest(size: int) -> type[np.generic]:
+    """The smallest integer type that holds 0 … size - 1."""
+    return next(
+        (dtype for dtype in (np.uint8, np.uint16) if size <= np.iinfo(dtype).max + 1), np.int32
     )
+
+
+def _tokenise(documents: tuple[str, ...], tokenizer: Tokenizer) -> Tokens:
+    dtype = smallest(tokenizer.size)
     pieces = [tokenizer.encode(document).astype(dtype) for document in documents]
     starts = np.cumsum([0, *(len(piece) for piece in pieces)], dtype=np.int64)[:-1]
     return Tokens(
@@ -102,7 +106,8 @@ def _words(document: str) -> int:
     )
 
 
-def _write(place: Path, tokenizer: Tokenizer, splits: Mapping[str, Tokens]) -> None:
+def write(place: Path, tokenizer: Tokenizer, splits: Mapping[str, Tokens]) -> None:
+    """Keep a cache entry, whole or not at all; OSError where the disk will not have it."""
     place.parent.mkdir(parents=True, exist_ok=True)
     partial, old = (place.with_name(f"{place.name}.{uuid.uuid4().hex}") for _ in range(2))
     try:
@@ -125,7 +130,7 @@ def _write(place: Path, tokenizer: Tokenizer, splits: Mapping[str, Tokens]) -> N
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _read(place: Path) -> tuple[Tokenizer, dict[str, Tokens]]:
+def read(place: Path) -> tuple[Tokenizer, dict[str, Tokens]]:
     """A cache entry; OSError or ValueError where it is not whole."""
     digest, body = (place / "entry.json").read_bytes().decode().split("\n", 1)
     if digest != _sha256(body):

@@ -42,6 +42,10 @@ class Tokenizer(abc.ABC):
     def encode(self, text: str) -> np.ndarray:
         """The ids of a text, int32."""
 
+    def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The ids of many texts, each by itself."""
+        return [self.encode(text) for text in texts]
+
     @abc.abstractmethod
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; bytes that make no character become surrogate escapes."""
@@ -230,6 +234,7 @@ class Words(Tokenizer):
         return {"kind": "words", "words": self.words, "size": self.size}
 
 
+@functools.cache
 def _printable_bytes() -> dict[int, str]:
     """GPT-2's alphabet: a printable character for each byte (Radford et al. 2019)."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -302,6 +307,15 @@ class BPE(Tokenizer):
                 )
                 pieces.append(np.array(ids, np.int32))
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
+
+    def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
+        # One by one, a short text costs more on the way there and back than its merges do.
+        plain = [text for text in texts if not ESCAPES.search(text)]
+        found = iter(self._encoder.encode_batch_fast(plain))
+        return [
+            self.encode(text) if ESCAPES.search(text) else np.array(next(found).ids, np.int32)
+            for text in texts
+        ]
 
     def decode(self, ids: Iterable[int]) -> str:
         data = b"".join(self._bytes[i] for i in ids if i < len(self._bytes))

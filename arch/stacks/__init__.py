@@ -1,6 +1,7 @@
 """Stacks run an order of sublayers in depth. parameters.py says whose weights are used where,
-residual.py what surrounds a sublayer, depth.py how the positions are walked; then a file a kind."""
+residual.py what surrounds a sublayer, depth.py how the positions are walked, block.py puts the
+three together; then a file a kind."""
 
-from arch.stacks import sequential
+from arch.stacks import sequential, universal
 
-__all__ = ["sequential"]
+__all__ = ["sequential", "universal"]

@@ -65,6 +65,14 @@ def walk(
     return run(bodies, parameters, schedule, x, context)
 
 
+def branches(
+    letters: Mapping[str, Definition], parameters: Mapping[str, Parameters], schedule: Schedule
+) -> list:
+    """The bound branch of each position."""
+    owned = {letter: _unstack(parameters[letter]) for letter in letters}
+    return [letters[letter].bind(owned[letter][owner]) for letter, owner in schedule.positions]
+
+
 def _unrolled(bodies, parameters, schedule, x, context):
     # jnp.unstack splits once, so that the gradient is one concatenation a letter
     owned = {letter: _unstack(parameters[letter]) for letter in bodies}

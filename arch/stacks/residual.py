@@ -63,17 +63,22 @@ class Branch(nnx.Module):
         self, x: Float[Array, "batch length width"], context: Context
     ) -> tuple[Float[Array, "batch length width"], Extras]:
         """norm → F → norm → scale → dropout, in x's dtype."""
-        inner = x if self.norm_before is None else self.norm_before(x).astype(x.dtype)
-        y = self.sublayer(inner, context)
+        y = self.sublayer(self._before(x), context)
         y, extras = y if isinstance(y, tuple) else (y, Extras())
+        return self._after(y, context), extras
+
+    def _before(self, x: Array) -> Array:
+        return x if self.norm_before is None else self.norm_before(x).astype(x.dtype)
+
+    def _after(self, y: Array, context: Context) -> Array:
         if self.placement == "peri":
-            y = self.norm_after(y).astype(x.dtype)
+            y = self.norm_after(y).astype(y.dtype)
         if self.scale != 1.0:
             y = y * self.scale
         if context.train and self.drops(context):
             rate = context.dropout if self.rate < 0 else self.rate
             y = dropout(y, rate, context.key_for("residual"))
-        return y, extras
+        return y
 
     def drops(self, context: Context) -> bool:
         return context.has_dropout if self.rate < 0 else self.rate > 0
@@ -88,3 +93,16 @@ class Branch(nnx.Module):
     def __call__(self, x: Array, context: Context) -> tuple[Array, Extras]:
         y, extras = self.branch(x, context)
         return self.combine(x, y), extras
+
+    def init_cache(self, batch: int, length: int, dtype, context: Context):
+        """What the sublayer keeps of `length` decoding steps; () where a position is enough."""
+        if getattr(self.sublayer, "positionwise", False):
+            return ()
+        return self.sublayer.init_cache(batch, length, dtype, context)
+
+    def step(self, x: Float[Array, "batch 1 width"], cache, context: Context):
+        """(x after this letter, cache) of one decoding step, at `context.time`."""
+        if getattr(self.sublayer, "positionwise", False):
+            return self(x, context)[0], cache
+        y, cache = self.sublayer.step(self._before(x), cache, context)
+        return self.combine(x, self._after(y, context)), cache

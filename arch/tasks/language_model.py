@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ from arch.context import Context
 from arch.data import permutation, tokenizers
 from arch.data.dataset import Dataset, load
 from arch.data.files import encode
-from arch.registry import ConfigurationError, tasks
+from arch.registry import Config, ConfigurationError, tasks
 
 SAMPLING = ("permutation", "uniform")
 
@@ -49,7 +50,10 @@ class LanguageModel:
             a memory map.
     """
 
+    families = ("decoder",)
     metric = "perplexity"
+    shapes = 1
+    decodes = False
 
     def __init__(
         self,
@@ -97,6 +101,24 @@ class LanguageModel:
         return dataset
 
     @property
+    def sha256(self) -> str:
+        return self.dataset.sha256
+
+    @property
+    def details(self) -> dict:
+        return dict(self.dataset.details)
+
+    @property
+    def about(self) -> str:
+        """What there is to train and evaluate on, for `launch.py prepare`."""
+        sizes = ", ".join(f"{k} {len(t.ids):,}" for k, t in self.dataset.splits.items())
+        return f"{sizes} tokens of {self.tokenizer_name}"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(split for split in self.dataset.splits if split != "train")
+
+    @property
     def vocabulary(self) -> int:
         return self._vocabulary or self._fixed_size or self.dataset.tokenizer.size
 
@@ -115,8 +137,12 @@ class LanguageModel:
 
     # Training: indices are pure in (key, step), gathering is the same on device and host.
 
+    def source(self) -> Int[Array, " tokens"]:
+        """The training tokens, on the device."""
+        return jnp.asarray(self.dataset.splits["train"].ids)
+
     def indices(
-        self, key: Key[Array, ""], step: Int[Array, ""], batch: int
+        self, key: Key[Array, ""], step: Int[Array, ""], batch: int, shape: int = 0
     ) -> Int[Array, " batch"]:
         """Which blocks (or offsets, where uniform) the step trains on."""
         size = len(self.dataset.splits["train"].ids)
@@ -127,7 +153,7 @@ class LanguageModel:
         blocks = (size - 1) // self.length
         return permutation.shuffled(key, step * batch + jnp.arange(batch), blocks)
 
-    def gather(self, tokens: Any, indices: Any) -> Any:
+    def gather(self, tokens: Any, indices: Any, shape: int = 0) -> Any:
         """(batch, length + 1) tokens at the indices, from a device array or a memory map."""
         host = isinstance(tokens, np.ndarray)
         library = np if host else jnp
@@ -156,7 +182,20 @@ class LanguageModel:
 
     # Evaluation
 
-    def windows(self, split: str, tokens: int, window: int, stride: int) -> Windows:
+    def check_evaluation(self, settings: Config) -> None:
+        """Splits and windows that this corpus can be evaluated on."""
+        for split in settings["splits"]:
+            if split not in ("valid", "test"):
+                raise ConfigurationError(f"evaluate.splits={split!r}: allowed are valid, test")
+        if "valid" not in self.splits:
+            raise ConfigurationError(f"task.corpus={self.corpus!r}: it has no valid split")
+        longest, stride = settings["window"] or self.length, settings["stride"]
+        if stride > longest:
+            raise ConfigurationError(
+                f"evaluate.stride={stride}: allowed is 1 to the window, {longest}; 0 stands for it"
+            )
+
+    def examples(self, split: str, tokens: int, window: int, stride: int) -> Windows:
         """Windows over the first `tokens` tokens of a split (0: all of them).
 
         Every target counts once: all of the first window's, then the last `stride` of each, so
@@ -185,8 +224,11 @@ class LanguageModel:
         batch = self.assemble(ids)
         return batch._replace(weights=weights.astype(jnp.float32))
 
-    def figures(self, split: str, loss: float, tokens: int, window: int, stride: int) -> dict:
+    def figures(
+        self, split: str, means: Mapping[str, float], tokens: int, window: int, stride: int
+    ) -> dict:
         """What is reported of a mean loss in nats a token over `tokens` targets."""
+        loss = means["loss"]
         window = window or self.length
         tokenizer, part = self.dataset.tokenizer, self.dataset.splits[split]
         result = {

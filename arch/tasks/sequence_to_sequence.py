@@ -1,0 +1,70 @@
+"""What tasks of (source, target) pairs share: the batch, the objective, and accuracies by name.
+
+teacher-forced  each token is predicted from the right tokens before it
+free-running    each token is predicted from the model's own before it, as at use
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from arch.context import Context
+from arch.generation import PAD
+
+END = 1  # PAD is 0, symbols start at 2
+
+
+class Pairs(NamedTuple):
+    """Sources, and targets with the inputs that predict them: the targets one later, after a PAD
+    that stands for the start. `weights` are 1 at targets; `real` is 1 at rows that count."""
+
+    source: Int[Array, "batch source"]
+    inputs: Int[Array, "batch length"]
+    targets: Int[Array, "batch length"]
+    weights: Float[Array, "batch length"]
+    real: Float[Array, " batch"]
+
+
+def pairs(source: Int[Array, "batch source"], targets: Int[Array, "batch length"]) -> Pairs:
+    """A batch of padded sources and targets; a row without any target counts nothing."""
+    source, targets = source.astype(jnp.int32), targets.astype(jnp.int32)
+    weights = (targets != PAD).astype(jnp.float32)
+    inputs = jnp.pad(targets, ((0, 0), (1, 0)))[:, :-1]
+    return Pairs(source, inputs, targets, weights, weights.max(-1))
+
+
+def sums(model, parameters, batch: Pairs, context: Context, smoothing: float = 0.0):
+    """({'loss': (sum, weight), …}, statistics): cross-entropy in nats a token against
+    (1 - smoothing) of the target and smoothing of all tokens (Szegedy et al. 2016), and
+    teacher-forced accuracies."""
+    context = context.replace(memory_mask=batch.source != PAD)
+    score, extras = model.score(parameters, (batch.source, batch.inputs), batch.targets, context)
+    weight = batch.weights.sum()
+    logp = (1 - smoothing) * score.target + smoothing * score.mean if smoothing else score.target
+    right = (score.best == batch.targets) * batch.weights
+    whole = (right.sum(-1) == batch.weights.sum(-1)) * batch.real
+    losses = {"loss": (-(logp * batch.weights).sum(), weight), **extras.losses}
+    statistics = {
+        "token_accuracy_teacher_forced": (right.sum(), weight),
+        "sequence_accuracy_teacher_forced": (whole.sum(), batch.real.sum()),
+    }
+    return losses, {**statistics, **extras.statistics}
+
+
+def free_running(
+    ids: Int[np.ndarray, "n steps"],
+    targets: Int[np.ndarray, "n length"],
+    weights: Bool[np.ndarray, "n length"],
+) -> dict[str, float]:
+    """Accuracies of decoded ids: of the tokens where the target has one, and of whole sequences,
+    the end included."""
+    steps = targets.shape[1]
+    ids = np.pad(ids, ((0, 0), (0, max(0, steps - ids.shape[1]))))[:, :steps]
+    real = weights > 0
+    right = (ids == targets) & real
+    return {
+        "token_accuracy_free_running": float(right.sum() / real.sum()),
+        "sequence_accuracy_free_running": float((right.sum(-1) == real.sum(-1)).mean()),
+    }

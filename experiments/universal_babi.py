@@ -1,0 +1,245 @@
+"""bAbI: a Transformer, a Universal Transformer, and one that halts by itself, task by task.
+
+    python launch.py sweep --config=experiments/universal_babi.py
+    python launch.py sweep --config=experiments/universal_babi.py:scale=small
+    python launch.py sweep --config=experiments/universal_babi.py:scale=paper,training=joint
+
+tiny   tasks 1, 2, 3, 15 and 20 at width 64, about four hours on two cores (estimated)
+small  the same tasks at width 128, an hour on one GPU (estimated)
+paper  all twenty tasks with ten seeds, a day on one GPU (estimated)
+
+Dehghani et al. 2018, §3.1 and Table 1; the data is read from ARCH_DATA_DIR/babi, or babi-10k with
+size=10k. Every model reads a sentence as the sum of its masked words and answers from the mean of
+its last states. The Transformer has as many layers of its own as the Universal Transformer has
+steps; with halting a position may take twice as many. The weights tested are the best of each run
+on the stories held out, and all seeds are averaged: the paper's headline is the best of ten by
+validation, its mean over the ten (6.34 ± 3.32 for 1k questions, tasks trained singly, with halting)
+is the honest target, and is over all twenty tasks.
+"""
+
+from arch import config, statistics
+from arch.data.babi import TASKS
+from arch.experiment import Cell
+
+ARGUMENTS = {
+    "scale": ("tiny", "small", "paper"),
+    "size": ("1k", "10k"),
+    "training": ("single", "joint"),
+}
+
+SHOWN = (1, 2, 3, 15, 20)
+FAILED = 5.0  # percent of wrong answers above which a task counts as failed
+WORDS = 12  # the longest sentence of the twenty tasks has 11
+ADAM = {"name": "adamw", "learning_rate": 1e-3, "beta2": 0.98}
+# the authors' 2 · width^-½ · step^-½ after 8000 steps of warm-up
+AUTHORS = {
+    "name": "adamw",
+    "learning_rate": 2.0 * 128**-0.5 * 8000**-0.5,
+    "beta2": 0.997,
+    "epsilon": 1e-9,
+    "schedule": "rsqrt",
+    "warmup_steps": 8000,
+}
+SCALES = {
+    "tiny": {
+        "width": 64,
+        "heads": 4,
+        "steps": 4,
+        "tasks": SHOWN,
+        "train": {"steps": 2000, "batch": 32, "optimizer": ADAM},
+        "evaluate": 100,
+        "seeds": (0, 1, 2),
+    },
+    "small": {
+        "width": 128,
+        "heads": 4,
+        "steps": 6,
+        "tasks": SHOWN,
+        "train": {"steps": 10000, "batch": 64, "optimizer": ADAM},
+        "evaluate": 250,
+        "seeds": (0, 1, 2),
+    },
+    "paper": {
+        "width": 128,
+        "heads": 4,
+        "steps": 8,
+        "tasks": TASKS,
+        "train": {"steps": 40000, "batch": 128, "optimizer": AUTHORS},
+        "evaluate": 1000,
+        "seeds": tuple(range(10)),
+    },
+}
+NAMES = {
+    "transformer": "Transformer",
+    "ut": "Universal Transformer",
+    "ut_act": "Universal Transformer, ACT",
+}
+# Percent of wrong answers over the twenty tasks, (size, training) → model → figures.
+BEST = {  # of ten seeds, picked by validation
+    ("10k", "single"): {"transformer": 15.2, "ut": 0.23, "ut_act": 0.21},
+    ("10k", "joint"): {"transformer": 22.1, "ut": 0.47, "ut_act": 0.29},
+    ("1k", "single"): {"transformer": 21.8, "ut": 5.31, "ut_act": 4.55},
+    ("1k", "joint"): {"transformer": 26.8, "ut": 8.50, "ut_act": 7.78},
+}
+MEANS = {  # mean and SD of ten seeds, with halting
+    ("10k", "single"): (0.73, 0.89),
+    ("10k", "joint"): (1.12, 1.62),
+    ("1k", "single"): (6.34, 3.32),
+    ("1k", "joint"): (11.21, 6.65),
+}
+# Number of supporting facts → mean and spread of the ponder time over the test set's positions.
+PONDER = {1: (2.3, 0.8), 2: (3.1, 1.1), 3: (3.8, 2.2)}
+
+
+def get_config(arg):
+    scale = SCALES[arg.scale]
+    return config.make(
+        seeds=scale["seeds"],
+        model={
+            "family": "encoder",
+            "width": scale["width"],
+            "order": "sf",
+            "dropout": 0.1,
+            "sublayers": {"s": {"kind": "attention", "heads": scale["heads"]}},
+            "stack": {"kind": "universal", "steps": scale["steps"], "halting": "none"},
+            "embedding": {"kind": "sentence", "words": WORDS, "positions": "sinusoidal"},
+            "head": {"kind": "softmax", "pool": "mean", "tie": False},
+        },
+        task={"kind": "babi", "tasks": (1,), "size": arg.size},
+        train=scale["train"],
+        evaluate={"every": scale["evaluate"], "tokens": 0},
+        save={"every": scale["evaluate"]},
+    )
+
+
+def models(arg):
+    """Model → what makes it of the configuration."""
+    steps = SCALES[arg.scale]["steps"]
+    return {
+        "transformer": {"model.order": f"(sf){steps}", "model.stack.kind": "sequential"},
+        "ut": {},
+        "ut_act": {"model.stack.halting": "act", "model.stack.steps": 2 * steps},
+    }
+
+
+def groups(arg):
+    """Prefix of a cell's name → the tasks trained on together."""
+    tasks = SCALES[arg.scale]["tasks"]
+    if arg.training == "joint":
+        return {"joint": tasks}
+    return {f"task{task:02}": (task,) for task in tasks}
+
+
+def cells(arg, results):
+    return [
+        Cell(f"{prefix}-{model}", {"task.tasks": tasks, **overrides}, variant=NAMES[model])
+        for prefix, tasks in groups(arg).items()
+        for model, overrides in models(arg).items()
+    ]
+
+
+def figures(results, cell, name):
+    """seed → a figure of the test evaluation, of the finished seeds that have it."""
+    return {
+        line["seed"]: line["evaluations"]["test"][name]
+        for line in results.lines()
+        if line["cell"] == cell
+        and line["status"] == "finished"
+        and name in line["evaluations"].get("test", {})
+    }
+
+
+def errors_by_task(arg, results, model):
+    """task → {seed: percent of wrong answers}, of a model."""
+    if arg.training == "single":
+        return {
+            task: figures(results, f"{prefix}-{model}", "error_percent")
+            for prefix, (task,) in groups(arg).items()
+        }
+    return {
+        task: {
+            seed: 100 * (1 - value)
+            for seed, value in figures(
+                results, f"joint-{model}", f"accuracy_task_{task:02}"
+            ).items()
+        }
+        for task in SCALES[arg.scale]["tasks"]
+    }
+
+
+def TABLE(arg, cells, results):
+    return {
+        "title": f"bAbI, {arg.size} questions a task, {arg.training} training",
+        "metric": "error_percent",
+        "split": "test",
+        "columns": ("parameters.unique",),
+        "sections": [over_tasks(arg, results), ponder_times(arg, results)],
+    }
+
+
+def over_tasks(arg, results):
+    """The mean over tasks of each seed, then mean and SD over seeds, with the paper's beside."""
+    setting, rows = (arg.size, arg.training), []
+    for model, name in NAMES.items():
+        by_task = errors_by_task(arg, results, model)
+        seeds = set.intersection(*map(set, by_task.values()))
+        each = {s: [by_task[task][s] for task in by_task] for s in sorted(seeds)}
+        error = statistics.summary(sum(values) / len(values) for values in each.values())
+        failed = statistics.summary(sum(v > FAILED for v in values) for values in each.values())
+        mean, sd = MEANS[setting]
+        rows.append(
+            [
+                name,
+                str(error.n),
+                statistics.mean_and_sd(error, 2),
+                statistics.mean_and_sd(failed, 1),
+                f"{BEST[setting][model]:.2f}",
+                f"{mean:.2f} ± {sd:.2f}" if model == "ut_act" else "—",
+            ]
+        )
+    tasks = SCALES[arg.scale]["tasks"]
+    return {
+        "title": f"Mean error over tasks {', '.join(map(str, tasks))}",
+        "columns": [
+            "model",
+            "n",
+            "error_percent",
+            f"failed of {len(tasks)}",
+            "paper: best of 10 seeds",
+            "paper: mean of 10 seeds",
+        ],
+        "rows": rows,
+        "note": "Ours: test, mean ± SD over the seeds that finished every task; a task is failed "
+        f"above {FAILED:.0f} % errors. The paper's figures (Dehghani et al. 2018) are over all 20 "
+        "tasks" + (", ours over those of the title." if tasks != TASKS else "."),
+    }
+
+
+def ponder_times(arg, results):
+    """Ponder time of the model that halts, with the number of facts an answer rests on."""
+    rows = []
+    for prefix, tasks in groups(arg).items():
+        cell = f"{prefix}-ut_act"
+        time, spread, facts = (
+            statistics.summary(figures(results, cell, name).values())
+            for name in ("ponder_time", "ponder_spread", "supporting_facts")
+        )
+        paper = PONDER.get(int(facts.mean)) if facts.n and facts.mean % 1 == 0 else None
+        rows.append(
+            [
+                f"task {tasks[0]}" if len(tasks) == 1 else f"{len(tasks)} tasks",
+                f"{facts.mean:.3g}" if facts.n else "—",
+                str(time.n),
+                statistics.mean_and_sd(time, 2),
+                f"{spread.mean:.2f}" if spread.n else "—",
+                f"{paper[0]} ± {paper[1]}" if paper else "—",
+            ]
+        )
+    return {
+        "title": "Ponder time by number of supporting facts",
+        "columns": ["cell", "supporting facts", "n", "ponder time", "spread", "paper"],
+        "rows": rows,
+        "note": "Steps a sentence takes before it halts, on the test set: mean ± SD over seeds; "
+        "spread: SD over the sentences of a batch. The paper's are mean ± spread over the "
+        "positions of all tasks with so many supporting facts; the size of its data is not said.",
+    }
