@@ -9,11 +9,12 @@ small  wikitext-103, width 512, hours on one GPU (estimated)
 paper  the sizes of the paper's 'base', days on 8 GPUs (estimated); NOVELS is the folder
        train-novels of the authors' distribution
 
-Dehghani et al. 2018, the LAMBADA table. form=language_model predicts the word from what stands before it: its
-figure is perplexity a word (a word of several bpe tokens has their sum), beside it the accuracy.
-form=reading points at the word in the passage: its figure is accuracy over all passages, those
-without the word in their last `length` tokens, or with a word that the vocabulary lacks, being
-wrong; `answerable_share` is its upper bound (0.31 for the words of Penn Treebank at length 64).
+Dehghani et al. 2018, the LAMBADA table. form=language_model predicts the word from what stands
+before it: its figure is perplexity a word (a word of several bpe tokens has their sum), beside it
+the accuracy. form=reading points at the word in the passage: its figure is accuracy over all
+passages, those without the word in their last `length` tokens, or with a word that the vocabulary
+lacks, being wrong; `answerable_share` is its upper bound (0.31 for the words of Penn Treebank at
+length 64).
 `valid` is the training corpus's own, where the paper's control is passages of the novels.
 
 Text of newspapers and 0.9 million words of it say little of novels: expect perplexities in the

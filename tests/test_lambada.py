@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from arch import config, evaluation, training
+import launch
+from arch import config, evaluation, results, training
 from arch.context import Context, Extras
 from arch.data import lambada
 from arch.data.files import CorpusError
@@ -465,6 +467,35 @@ def test_an_evaluation_without_passages_says_where_to_put_them(corpus, tmp_path,
     task.check_evaluation(settings)  # the corpus alone needs none
     with pytest.raises(ConfigurationError, match="evaluate.splits='test': lambada: no test pass"):
         task.check_evaluation({**settings, "splits": ("valid", "test")})
+
+
+# The experiment
+
+
+@pytest.mark.parametrize("form", ["language_model", "reading"])
+def test_the_experiment_trains_two_steps_and_makes_its_table(
+    form, corpus, passages, tmp_path, monkeypatch
+):
+    passages()
+    file = Path(__file__).resolve().parent.parent / "experiments" / "universal_lambada.py"
+    small = ["train.steps=2", "train.batch=2", "model.width=16", "task.length=8", "seeds=0"]
+    small += ["task.tokenizer=words", "task.passages=lower"]
+    small += ["task.common=0"] if form == "reading" else []
+    command = [
+        "sweep",
+        f"--config={file}:form={form},corpus={corpus}",
+        "--name=x",
+        "--cells=ut_act",
+    ]
+    monkeypatch.chdir(tmp_path)
+    assert launch.main([*command, *(f"--config.{field}" for field in small)]) == 0
+    lines = results.read(tmp_path / "results" / "x")
+    assert [line["cell"] for line in lines] == ["ut_act"]
+    for line in lines:
+        assert line["status"] == "finished"
+        share = "answerable_share" if form == "reading" else "unknown_share"
+        assert {"loss", "accuracy", share} <= set(line["evaluations"]["test"])
+    assert "LAMBADA" in (tmp_path / "results/x/table.md").read_text()
 
 
 # The published test set
