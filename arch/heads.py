@@ -212,3 +212,53 @@ class AdaptiveSoftmax(nnx.Module):
         for band in range(1, len(self.edges) - 1):
             products += [tokens.tables[band], tokens.projections[band].kernel]
         return sum(2 * math.prod(p.shape) for p in products)
+
+
+NEVER = -1e30  # the logit of a position that is not there: finite, so that no gradient is NaN
+
+
+@heads.register("pointer")
+class Pointer(nnx.Module):
+    """Attention sum (Kadlec et al. 2016): the answer is one of the input's own tokens.
+
+    p(token) = Σ over the positions i where it stands of softmax(w · x)ᵢ, positions outside
+    `context.mask` left out. Kadlec et al. score a position by its product with a query's encoding;
+    here the whole input is the query, and w is a vector.
+
+    It scores a sequence, not its positions: `score_sequence` stands in place of `score_rows`, and
+    there are no logits over the vocabulary.
+    """
+
+    def __init__(self, vocabulary, width, tokens, *, rngs: nnx.Rngs):
+        self.width, self.vocabulary = width, vocabulary
+        # no bias: a softmax over positions would not see it
+        self.position = Projection(width, 1, bias=False, rngs=rngs)
+
+    def score_sequence(
+        self,
+        tokens,
+        x: Float[Array, "batch length width"],
+        inputs: Int[Array, "batch length"],
+        targets: Int[Array, "batch answers"],
+        context: Context,
+    ) -> Score:
+        """log p(target), about -1e30 where it does not stand in the input, with no gradient then.
+
+        `best` is the token whose positions have most of the probability together. `mean` is 0:
+        most of a vocabulary has no probability at all, so there is nothing to smooth over.
+        """
+        logits = self.position(x)[..., 0].astype(jnp.float32)
+        there = jnp.ones(inputs.shape, bool) if context.mask is None else context.mask
+        logits = jnp.where(there, logits, NEVER)
+        normaliser = jax.nn.logsumexp(logits, axis=1)[:, None]
+        stands = (inputs[:, None, :] == targets[:, :, None]) & there[:, None, :]
+        found = jax.nn.logsumexp(jnp.where(stands, logits[:, None, :], NEVER), axis=2)
+        target = jnp.where(stands.any(2), found - normaliser, NEVER)
+        same = inputs[:, :, None] == inputs[:, None, :]
+        total = jnp.sum(jnp.where(same, jnp.exp(logits - normaliser)[:, None, :], 0.0), axis=2)
+        best = jnp.take_along_axis(inputs, jnp.argmax(total, axis=1)[:, None], axis=1)
+        return Score(target, jnp.zeros_like(target), jnp.broadcast_to(best, targets.shape))
+
+    def flops(self, tokens) -> int:
+        """Forward FLOPs a token."""
+        return 2 * self.width

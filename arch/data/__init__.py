@@ -5,6 +5,7 @@
     downloads.py    fetching a file once, resumable and checked
     tokenizers.py   bytes, characters, words, byte-level BPE
     dataset.py      corpus + tokenizer -> token arrays, cached on disk
+    lambada.py      passages whose last word is to be guessed
     parallel.py     the same of two languages, sentence by sentence
     buckets.py      sentences of many lengths as batches of few shapes
     permutation.py  a random order of blocks, one element at a time

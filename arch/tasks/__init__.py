@@ -16,6 +16,6 @@ decodes, search, prompt(batch), decoded_figures(split, ids, gathered)
     what the model makes of it on its own
 """
 
-from arch.tasks import algorithmic, babi, language_model, translation
+from arch.tasks import algorithmic, babi, lambada, language_model, translation
 
-__all__ = ["algorithmic", "babi", "language_model", "translation"]
+__all__ = ["algorithmic", "babi", "lambada", "language_model", "translation"]

@@ -1,0 +1,139 @@
+"""LAMBADA: the last word of a passage, by Transformer, Universal Transformer, and that with ACT.
+
+    python launch.py sweep --config=experiments/universal_lambada.py
+    python launch.py sweep --config=experiments/universal_lambada.py:form=reading
+    python launch.py sweep --config=experiments/universal_lambada.py:scale=paper,corpus=file:NOVELS
+
+tiny   Penn Treebank, width 128, 3 seeds: about half an hour a form on two cores (estimated)
+small  wikitext-103, width 512, hours on one GPU (estimated)
+paper  the sizes of the paper's 'base', days on 8 GPUs (estimated); NOVELS is the folder
+       train-novels of the authors' distribution
+
+Dehghani et al. 2018, the LAMBADA table. form=language_model predicts the word from what stands
+before it: its figure is perplexity a word (a word of several bpe tokens has their sum), beside it
+the accuracy. form=reading points at the word in the passage: its figure is accuracy over all
+passages, those without the word in their last `length` tokens, or with a word that the vocabulary
+lacks, being wrong; `answerable_share` is its upper bound (0.31 for the words of Penn Treebank at
+length 64).
+`valid` is the training corpus's own, where the paper's control is passages of the novels.
+
+Text of newspapers, 0.9 million words of it, says little of novels, and at tiny the last word, often
+a name, comes in several rare pieces: expect perplexities of millions and accuracies near 0 as
+a language model. The test passages are read from ARCH_DATA_DIR/lambada.
+"""
+
+from arch import config, variants
+from arch.experiment import Cell
+
+ARGUMENTS = {
+    "scale": ("tiny", "small", "paper"),
+    "form": ("language_model", "reading"),
+    "corpus": "",
+    "passages": "",
+}
+
+ADAM = {"name": "adamw", "learning_rate": 1e-3, "beta2": 0.98}
+# 2.0 d^-1/2 rsqrt with 8,000 warm-up steps, at its peak
+RSQRT = {
+    "name": "adamw",
+    "learning_rate": 2.0 * 1024**-0.5 * 8000**-0.5,
+    "schedule": "rsqrt",
+    "warmup_steps": 8000,
+    "beta1": 0.9,
+    "beta2": 0.997,
+    "epsilon": 1e-9,
+}
+SCALES = {
+    "tiny": {
+        "model": {"layers": 4, "width": 128, "heads": 4, "dropout": 0.1},
+        "task": {"corpus": "ptb", "passages": "penn", "length": 64},
+        "tokenizer": {"language_model": "bpe:4000", "reading": "words:10000"},
+        "train": {"steps": 2000, "batch": 16, "optimizer": ADAM},
+        "evaluate": {"every": 400, "tokens": 16384},
+        "save": {"every": 400},
+    },
+    "small": {
+        "model": {"layers": 6, "width": 512, "heads": 8, "dropout": 0.1, "dtype": "bfloat16"},
+        "task": {"corpus": "wikitext-103", "passages": "split", "length": 128},
+        "tokenizer": {"language_model": "bpe:16000", "reading": "words:60000"},
+        "train": {"steps": 50000, "batch": 64, "optimizer": ADAM},
+        "evaluate": {"every": 2000},
+        "save": {"every": 2000},
+    },
+    "paper": {
+        "model": {"layers": 6, "width": 1024, "heads": 16, "dropout": 0.3, "dtype": "bfloat16"},
+        "task": {"corpus": "wikitext-103", "passages": "lower", "length": 128},
+        "tokenizer": {"language_model": "words:60000", "reading": "words:60000"},
+        "train": {"steps": 350000, "batch": 32, "optimizer": RSQRT},
+        "evaluate": {"every": 5000},
+        "save": {"every": 5000},
+    },
+}
+METRICS = {"language_model": "perplexity", "reading": "accuracy"}
+# the test set: perplexity and accuracy as a language model, accuracy of reading comprehension;
+# the Universal Transformers of 6 steps
+PAPER = {
+    "transformer": {"perplexity": 7321, "accuracy": 0.0, "reading": 0.3988},
+    "ut": {"perplexity": 319, "accuracy": 0.17, "reading": 0.5216},
+    "ut_act": {"perplexity": 142, "accuracy": 0.19, "reading": 0.5625},
+}
+
+
+def get_config(arg):
+    scale = SCALES[arg.scale]
+    model = variants.vanilla(**scale["model"])
+    if arg.form == "reading":
+        model |= {"family": "encoder", "head": {"kind": "pointer"}}
+    chosen = {k: getattr(arg, k) for k in ("corpus", "passages") if getattr(arg, k)}
+    return config.make(
+        model=model,
+        task={
+            "kind": "lambada",
+            "form": arg.form,
+            "tokenizer": scale["tokenizer"][arg.form],
+            **scale["task"],
+            **chosen,
+        },
+        train=scale["train"],
+        evaluate=scale["evaluate"],
+        save=scale["save"],
+    )
+
+
+def cells(arg, results):
+    steps = SCALES[arg.scale]["model"]["layers"]
+    universal = {"model.order": "sf", "model.stack.kind": "universal", "model.stack.steps": steps}
+    # the authors' code lets ACT take twice the steps
+    halting = {"model.stack.steps": 2 * steps, "model.stack.halting": "act"}
+    return [
+        Cell("transformer", variant="vanilla"),
+        Cell("ut", universal, variant="universal"),
+        Cell("ut_act", universal | halting, variant="universal"),
+    ]
+
+
+def TABLE(arg, cells, results):
+    metric = METRICS[arg.form]
+    reading = arg.form == "reading"
+    return {
+        "title": f"LAMBADA, {'reading' if reading else 'language model'}, {arg.scale}",
+        "metric": metric,
+        "lower_is_better": not reading,
+        "split": "test",
+        "baseline": "transformer",
+        "paper": {k: v["reading" if reading else metric] for k, v in PAPER.items()},
+        "paper_label": "Dehghani et al. 2018: LAMBADA, test",
+        "paper_unit": "word",
+        "sections": [] if reading else [accuracies(cells, results)],
+    }
+
+
+def accuracies(cells, results):
+    """The accuracy of the last word beside its perplexity."""
+    rows = [[cell.name, f"{PAPER[cell.name]['accuracy']:.2f}"] for cell in cells]
+    return {
+        "title": "Accuracy of the last word as published",
+        "columns": ["model", "accuracy"],
+        "rows": rows,
+        "note": "Ours stands in runs.jsonl as `accuracy` of the split test.",
+    }
