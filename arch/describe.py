@@ -50,7 +50,7 @@ def row(description: Mapping) -> list[str]:
     letters = ", ".join(f"{letter} {n:,}" for letter, n in counts["by_letter"].items())
     return [
         str(description["cell"]),
-        " | ".join(map(orders.compress, str(description["order"]).split("|"))),
+        orders.compress_parts(str(description["order"])),
         f"{counts['unique']:,}",
         f"{counts['applied']:,}",
         letters,

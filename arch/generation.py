@@ -63,6 +63,8 @@ def decode(
     tokens = jnp.repeat(tokens[:, None], beam, axis=1)
     scores = jnp.where(jnp.arange(beam) == 0, 0.0, -jnp.inf)[None].repeat(rows, axis=0)
     finished = jnp.zeros((rows, beam), bool)
+    if prompt.source is not None:  # rows of padding have nothing to say
+        finished = finished | (prompt.source[:, :1] == PAD)
     counts = jnp.zeros((rows, beam), jnp.int32)
 
     def going(carry):

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from arch.registry import Config, ConfigurationError, Registry
 
 SCHEDULES = ("constant", "cosine", "linear", "rsqrt")
+STACKS = ("encoder", "stack")  # whose parameters are letters, stacked along an axis of owners
 # Options every optimiser has. warmup and final are fractions, of the steps and of the peak rate;
 # warmup_steps, where it is not 0, says the warm-up in steps, as some papers do.
 SURROUNDINGS = {
@@ -217,7 +218,7 @@ def _plain(entry, rate, decay):
     def mask(tree):
         return {
             name: {k: _matrices(v, len(k) == 1) for k, v in part.items()}
-            if name == "stack"
+            if name in STACKS
             else _matrices(part, False)
             for name, part in tree.items()
         }
@@ -235,23 +236,38 @@ def per_owner(transform: optax.GradientTransformation) -> optax.GradientTransfor
     own."""
 
     def parts(tree):
-        stack = tree["stack"]
-        letters = {k: v for k, v in stack.items() if len(k) == 1}
-        rest = {k: v for k, v in tree.items() if k != "stack"}
-        rest["stack"] = {k: v for k, v in stack.items() if len(k) > 1}
-        return letters, rest
+        stacks = {name: tree[name] for name in STACKS if name in tree}
+        letters = {
+            name: {k: v for k, v in stack.items() if len(k) == 1} for name, stack in stacks.items()
+        }
+        others = {
+            name: {k: v for k, v in stack.items() if len(k) > 1} for name, stack in stacks.items()
+        }
+        return letters, {**tree, **others}
 
     def init(params: Any):
         letters, rest = parts(params)
-        return {k: jax.vmap(transform.init)(v) for k, v in letters.items()}, transform.init(rest)
+        own = {
+            name: {k: jax.vmap(transform.init)(v) for k, v in stack.items()}
+            for name, stack in letters.items()
+        }
+        return own, transform.init(rest)
 
     def update(updates: Any, state: Any, params: Any = None):
         letters, rest = parts(updates)
         own, others = parts(params)
-        moved = {k: jax.vmap(transform.update)(letters[k], state[0][k], own[k]) for k in letters}
-        new_rest: Any
-        new_rest, rest_state = transform.update(rest, state[1], others)
-        new = {**new_rest, "stack": {**{k: v[0] for k, v in moved.items()}, **new_rest["stack"]}}
-        return new, ({k: v[1] for k, v in moved.items()}, rest_state)
+        moved = {
+            name: {
+                k: jax.vmap(transform.update)(v, state[0][name][k], own[name][k])
+                for k, v in stack.items()
+            }
+            for name, stack in letters.items()
+        }
+        new: Any
+        new, rest_state = transform.update(rest, state[1], others)
+        for name, stack in moved.items():
+            new = {**new, name: {**new[name], **{k: v[0] for k, v in stack.items()}}}
+        states = {name: {k: v[1] for k, v in stack.items()} for name, stack in moved.items()}
+        return new, (states, rest_state)
 
     return optax.GradientTransformation(init, update)

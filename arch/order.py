@@ -96,6 +96,11 @@ def vanilla(layers: int) -> str:
     return sandwich(layers, 0)
 
 
+def compress_parts(orders: str) -> str:
+    """Each of the orders between | compressed: `sfsf|scfscf` is `(sf)2 | (scf)2`."""
+    return " | ".join(map(compress, orders.split("|")))
+
+
 def sandwich(layers: int, coefficient: int, attention: str = "s", feed_forward: str = "f") -> str:
     """s^k (sf)^(n-k) f^k: k attentions moved to the bottom, k feed-forwards to the top.
 

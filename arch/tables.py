@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from arch import results, statistics
-from arch.order import compress
+from arch.order import compress_parts
 from arch.results import Row, Spec
 from arch.statistics import Summary, decimals, mean_and_interval, mean_and_sd, number
 
@@ -120,7 +120,7 @@ def _identity(rows: list[Row], foreign: set[int]) -> dict[str, list[str]]:
     if len({(row.cell, row.hash) for row in rows}) > len({row.cell for row in rows}):
         columns["configuration"] = [row.hash[:8] for row in rows]
     orders = [row.lines[0].get("order", "") if row.lines else "" for row in rows]
-    orders = [order and compress(order) for order in orders]
+    orders = [order and compress_parts(order) for order in orders]
     return columns | ({"order": orders} if any(orders) else {})
 
 

@@ -1,0 +1,210 @@
+"""Copy, reverse and addition, trained short and tested long: LSTM, Transformer, Universal, ACT.
+
+    python launch.py sweep --config=experiments/universal_algorithmic.py
+    python launch.py sweep --config=experiments/universal_algorithmic.py:scale=small
+
+tiny   trained at lengths 1 to 10, tested up to 100; 45 minutes on two cores
+small  trained up to 20, tested up to 200; an hour on one GPU (estimated)
+paper  trained up to 40, tested up to 400; a day on one GPU (estimated)
+
+Dehghani et al. 2018, the table of algorithmic tasks: decimal symbols, trained at length 40, tested
+at 400. All models are encoder-decoders on tensor2tensor's format; the LSTM attends to its encoder
+like the others; the Transformer has as many layers of its own as the Universal Transformer has
+steps, and with halting a position may take twice as many. Positions start at a random offset in
+training, so that those of long inputs have been seen. The paper does not say whether its accuracies
+are teacher-forced or free-running, nor the size of its models: both accuracies are measured here,
+and the paper scale takes tensor2tensor's `tiny`.
+"""
+
+from arch import config, statistics, variants
+from arch.experiment import Cell
+
+ARGUMENTS = {"scale": ("tiny", "small", "paper"), "base": 10}
+
+ALGORITHMS = ("copy", "reverse", "addition")
+MULTIPLES = {"valid": 1, "x2": 2, "x4": 4, "x10": 10}
+ADAM = {"name": "adamw", "learning_rate": 2e-3, "beta2": 0.98, "weight_decay": 0.0, "warmup": 0.1}
+# the authors' 2 · width^-½ · step^-½ after 8000 steps of warm-up
+AUTHORS = {
+    "name": "adamw",
+    "learning_rate": 2.0 * 128**-0.5 * 8000**-0.5,
+    "beta2": 0.997,
+    "epsilon": 1e-9,
+    "weight_decay": 0.0,
+    "schedule": "rsqrt",
+    "warmup_steps": 8000,
+}
+SCALES = {
+    "tiny": {
+        "width": 64,
+        "steps": 3,
+        "dropout": 0.0,
+        "length": 10,
+        "examples": 256,
+        "train": {"steps": 4000, "batch": 32, "optimizer": ADAM},
+        "every": 1000,
+    },
+    "small": {
+        "width": 128,
+        "steps": 4,
+        "dropout": 0.0,
+        "length": 20,
+        "examples": 512,
+        "train": {"steps": 20000, "batch": 128, "optimizer": {**ADAM, "learning_rate": 1e-3}},
+        "every": 2000,
+    },
+    "paper": {
+        "width": 128,
+        "steps": 8,
+        "dropout": 0.1,
+        "length": 40,
+        "examples": 1024,
+        "train": {"steps": 100000, "batch": 100, "optimizer": AUTHORS},
+        "every": 5000,
+    },
+}
+NAMES = {
+    "lstm": "LSTM",
+    "transformer": "Transformer",
+    "ut": "Universal Transformer",
+    "ut_act": "Universal Transformer, ACT",
+}
+# (model, algorithm) → accuracy of symbols and of sequences, at ten times the training length
+PAPER = {
+    ("lstm", "copy"): (0.45, 0.09),
+    ("lstm", "reverse"): (0.66, 0.11),
+    ("lstm", "addition"): (0.08, 0.0),
+    ("transformer", "copy"): (0.53, 0.03),
+    ("transformer", "reverse"): (0.13, 0.06),
+    ("transformer", "addition"): (0.07, 0.0),
+    ("ut", "copy"): (0.91, 0.35),
+    ("ut", "reverse"): (0.96, 0.46),
+    ("ut", "addition"): (0.34, 0.02),
+}
+
+
+def get_config(arg):
+    scale = SCALES[arg.scale]
+    model = variants.encoder_decoder(
+        "sf",
+        "scf",
+        width=scale["width"],
+        heads=4,
+        sublayers={"l": {"kind": "lstm"}},
+        dropout=scale["dropout"],
+        stack={"kind": "universal", "steps": scale["steps"]},
+    )
+    return config.make(
+        model=model,
+        task={
+            "kind": "algorithmic",
+            "algorithm": "copy",
+            "base": arg.base,
+            "length": scale["length"],
+            "multiples": tuple(MULTIPLES.values()),
+            "position_offsets": 9 * scale["length"],
+            "evaluation_examples": scale["examples"],
+        },
+        train=scale["train"],
+        evaluate={"every": scale["every"], "tokens": 0, "splits": tuple(MULTIPLES)},
+        save={"every": scale["every"]},
+    )
+
+
+def models(arg):
+    """Model → what makes it of the configuration."""
+    steps = SCALES[arg.scale]["steps"]
+    plain = {"model.stack.kind": "sequential"}
+    return {
+        "lstm": {**plain, "model.encoder_order": "l2", "model.order": "(lc)2"},
+        "transformer": {
+            **plain,
+            "model.encoder_order": f"(sf){steps}",
+            "model.order": f"(scf){steps}",
+        },
+        "ut": {},
+        "ut_act": {"model.stack.halting": "act", "model.stack.steps": 2 * steps},
+    }
+
+
+def cells(arg, results):
+    return [
+        Cell(f"{algorithm}-{model}", {"task.algorithm": algorithm, **overrides}, variant=model)
+        for algorithm in ALGORITHMS
+        for model, overrides in models(arg).items()
+    ]
+
+
+def TABLE(arg, cells, results):
+    length = SCALES[arg.scale]["length"]
+    return {
+        "title": f"Algorithms learned at lengths 1 to {length}",
+        "metric": "token_accuracy_free_running",
+        "lower_is_better": False,
+        "split": "valid",
+        "columns": ("order", "parameters.unique", "parameters.applied"),
+        "sections": [
+            *(over_lengths(arg, results, algorithm) for algorithm in ALGORITHMS),
+            ponder(arg, results),
+        ],
+    }
+
+
+def figures(results, cell, split, name):
+    """A figure of a split, of each finished seed that has it."""
+    return [
+        line["evaluations"][split][name]
+        for line in results.lines()
+        if line["cell"] == cell
+        and line["status"] == "finished"
+        and name in line["evaluations"].get(split, {})
+    ]
+
+
+def over_lengths(arg, results, algorithm):
+    """Accuracies of an algorithm over the length of its inputs, the paper's last."""
+    length, rows = SCALES[arg.scale]["length"], []
+    for model, name in NAMES.items():
+        for way in ("free_running", "teacher_forced"):
+            row = [name, way.replace("_", "-")]
+            for split in MULTIPLES:
+                pair = [
+                    statistics.summary(
+                        figures(results, f"{algorithm}-{model}", split, f"{of}_accuracy_{way}")
+                    )
+                    for of in ("token", "sequence")
+                ]
+                row.append(" / ".join(statistics.mean_and_sd(s, 3) for s in pair))
+            paper = PAPER.get((model, algorithm))
+            row.append(f"{paper[0]:.2f} / {paper[1]:.2f}" if paper else "—")
+            rows.append(row)
+    lengths = [f"1–{length}", *(f"{m * length}" for m in MULTIPLES.values() if m > 1)]
+    return {
+        "title": f"{algorithm}: accuracy of symbols / of sequences by length of the input",
+        "columns": ["model", "decoding", *lengths, "paper: trained at 40, tested at 400"],
+        "rows": rows,
+        "note": "Mean ± SD over seeds, the end symbol counted. Free-running: every symbol is "
+        "decoded greedily from the model's own; teacher-forced: from the right ones. The paper "
+        "(Dehghani et al. 2018) does not say which its figures are.",
+    }
+
+
+def ponder(arg, results):
+    """Updates a position takes, in the encoder and in the decoder."""
+    rows = []
+    for algorithm in ALGORITHMS:
+        row = [algorithm]
+        for split in MULTIPLES:
+            parts = [
+                statistics.summary(figures(results, f"{algorithm}-ut_act", split, name))
+                for name in ("encoder_ponder_time", "ponder_time")
+            ]
+            row.append(" / ".join(statistics.mean_and_sd(s, 2) for s in parts))
+        rows.append(row)
+    return {
+        "title": "Ponder time with halting: encoder / decoder",
+        "columns": ["algorithm", *MULTIPLES],
+        "rows": rows,
+        "note": f"Steps of at most {2 * SCALES[arg.scale]['steps']}, teacher-forced, mean ± SD "
+        "over seeds.",
+    }
