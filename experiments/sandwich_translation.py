@@ -1,0 +1,71 @@
+"""Sandwiches in translation: k units moved in the encoder, or in the decoder with s and c as one.
+
+    python launch.py sweep --config=experiments/sandwich_translation.py
+    python launch.py sweep --config=experiments/sandwich_translation.py:scale=small
+
+tiny   Multi30k, 3 + 3 layers at width 64; 20 minutes on two cores
+small  Multi30k, 6 + 6 layers at width 256; two hours on one GPU (estimated)
+paper  WMT 2014 En-De, 6 + 6 layers; days on 8 GPUs (estimated)
+
+Press, Smith and Levy 2020, Table 6: no coefficient differs from the baseline, 28.74 ± 0.15 BLEU, by
+more than chance explains. A decoder (scf)3 with k = 1 is scscfscff. All cells start from the same
+weights and see the same batches, so that differences are paired by seed.
+"""
+
+from arch import variants
+from arch.experiment import Cell
+from experiments import press2020, universal_translation
+
+ARGUMENTS = {"scale": ("tiny", "small", "paper"), "source": "", "target": ""}
+
+BASE = universal_translation.SCALES
+SCALES = {
+    "tiny": {
+        **BASE["tiny"],
+        "model": {"width": 64, "heads": 4, "dropout": 0.1},
+        "layers": 3,
+        "train": {**BASE["tiny"]["train"], "steps": 700},
+        "every": 350,
+        "coefficients": (1, 2),
+        "seeds": (0, 1, 2),
+    },
+    "small": {**BASE["small"], "layers": 6, "coefficients": (1, 2, 3, 4, 5)},
+    "paper": {
+        **BASE["paper"],
+        "model": {"width": 512, "heads": 8, "dropout": 0.1, "dtype": "bfloat16"},
+        "coefficients": (1, 2, 3, 4, 5),
+        "seeds": (0, 1, 2, 3, 4),
+    },
+}
+
+
+def get_config(arg):
+    return universal_translation.make(arg, SCALES[arg.scale])
+
+
+def cells(arg, results):
+    scale, found = SCALES[arg.scale], [Cell("baseline", variant="transformer")]
+    for part in ("encoder", "decoder"):
+        for k in scale["coefficients"]:
+            moved = variants.transformer(scale["layers"], **{f"{part}_coefficient": k})
+            orders = {f"model.{name}": moved[name] for name in ("encoder_order", "order")}
+            found.append(Cell(f"{part}-k{k}", orders, variant="sandwich"))
+    return found
+
+
+def TABLE(arg, cells, results):
+    paper = {"baseline": {"value": 28.74, "sd": 0.15}}
+    for part in ("encoder", "decoder"):
+        paper |= {f"{part}-k{k}": bleu for k, bleu in press2020.TABLE6[part].items()}
+    return {
+        "title": f"Sandwiches in translation, {SCALES[arg.scale]['task']['corpus']}",
+        "metric": "bleu",
+        "lower_is_better": False,
+        "split": "test",
+        "baseline": "baseline",
+        "columns": ("order", "parameters.unique"),
+        "paper": {cell.name: paper[cell.name] for cell in cells},
+        "paper_label": "Press et al. 2020, Table 6: newstest2014 En-De, 6 + 6 layers",
+        "paper_unit": "WMT14",
+        "sections": [universal_translation.measures(cells, results)],
+    }
