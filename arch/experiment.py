@@ -20,6 +20,7 @@ from types import SimpleNamespace
 from ml_collections import ConfigDict
 
 from arch import config as configuration
+from arch.charts import Chart
 from arch.registry import Config, ConfigurationError, suggestion
 from arch.results import Spec
 
@@ -176,7 +177,8 @@ class Experiment:
         with self._blamed("TABLE"):
             if isinstance(table, Callable):
                 table = table(self.arguments, cells, results)
-            Spec.of(table)
+            for chart in Spec.of(table).charts:
+                Chart.of(chart)
         return dict(table)
 
     @property

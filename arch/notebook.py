@@ -62,12 +62,17 @@ class Run:
         """`capture` of token ids."""
         if len(ids) == 0:
             raise ConfigurationError("capture: the text has no tokens")
+        return self.capture_inputs(jnp.asarray(ids, jnp.int32)[None], names, Context())
+
+    def capture_inputs(
+        self, inputs: Any, names: list[str], context: Context
+    ) -> dict[str, dict[int, np.ndarray]]:
+        """`capture` of what the model reads, a batch of one; the context has its masks."""
 
         def run(parameters, inputs, record):
-            context = Context(record=record)
-            return self.model.hidden(parameters, inputs, context)[1].record
+            asked = context.replace(record=record)
+            return self.model.hidden(parameters, inputs, asked)[1].record
 
-        inputs = jnp.asarray(ids, jnp.int32)[None]
         record = jax.jit(run, static_argnums=2)(self.parameters, inputs, frozenset(names))
         if missing := set(names) - set(record):
             every = functools.partial(run, record=Everything("*"))

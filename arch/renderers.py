@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arch import results, statistics
@@ -58,11 +59,10 @@ def _right(grid: Grid) -> list[bool]:
     ]
 
 
-def to_markdown(table: Table, figure: str = "") -> str:
-    """The whole report; columns are padded, so that it reads well raw too."""
-    title = _md(table.main.title)
-    blocks = [f"# {title}", _md_grid(table.main)]
-    blocks += [f"![{title}]({figure})"] if figure else []
+def to_markdown(table: Table, pictures: Mapping[str, str]) -> str:
+    """The whole report, pictures as title → file; columns are padded, so that it reads well raw."""
+    blocks = [f"# {_md(table.main.title)}", _md_grid(table.main)]
+    blocks += [f"![{_md(title)}]({file})" for title, file in pictures.items()]
     blocks += ["\n".join(f"- {_md(note)}" for note in table.notes)]
     for grid in table.sections:
         blocks += [f"## {_md(grid.title)}", _md_grid(grid), *([_md(grid.note)] * bool(grid.note))]
@@ -213,8 +213,9 @@ ul {{ color: #555; font-size: 90% }} pre {{ background: #f4f4f4; padding: .6em; 
 """
 
 
-def to_html(table: Table, plot: Any = None) -> str:
-    """One file with everything in it, plotly included; `plot` is a plotly figure or None."""
+def to_html(table: Table, plot: Any = None, charts: Sequence[str] = ()) -> str:
+    """One file with everything in it, plotly included; `plot` is a plotly figure or None, `charts`
+    are SVGs."""
     body = []
     for grid in (table.main, *table.sections):
         right, main = _right(grid), grid is table.main
@@ -234,5 +235,6 @@ def to_html(table: Table, plot: Any = None) -> str:
             body.append(plot.to_html(full_html=False, include_plotlyjs=True, div_id="figure"))
         notes = table.notes if main else [grid.note] * bool(grid.note)
         body.append(f"<ul>{''.join(f'<li>{html.escape(note)}' for note in notes)}</ul>")
+    body += [f"<div class=wide>{chart[chart.index('<svg') :]}</div>" for chart in charts]
     body += [f"<pre>{html.escape(table.command)}</pre>"] if table.command else []
     return PAGE.format(title=html.escape(table.main.title), body="\n".join(body))

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from arch import results
+from arch import charts, figures, results
 from arch.renderers import to_csv, to_html, to_latex, to_markdown
 from arch.tables import Table, tabulate
 
@@ -32,24 +32,29 @@ def build(
         if not path.is_dir():
             raise ValueError(f"{path}: no such results folder")
     table = tabulate(folder, Path(against) if against else None)
-    figure = re.sub(r"[^\w.-]", "_", table.spec.metric)
-    if {"svg", "html"} & set(formats):
-        from arch import figures  # here, since matplotlib takes longer than the rest together
+    plan = figures.plan(table.rows, table.spec)
+    metric = re.sub(r"[^\w.-]", "_", table.spec.metric)
+    asked = [chart for chart in map(charts.Chart.of, table.spec.charts) if not chart.empty]
+    if "svg" in formats:
+        if plan:
+            figures.save(figures.draw(plan), folder, metric)
+        for chart in asked:
+            charts.write(chart, folder)
+    pictures = {table.main.title: f"{metric}.svg"} | {c.title: f"{c.name}.svg" for c in asked}
+    pictures = {title: file for title, file in pictures.items() if (folder / file).exists()}
 
-        plan = figures.plan(table.rows, table.spec)
-        if plan and "svg" in formats:
-            figures.save(figures.draw(plan), folder, figure)
-        if "html" in formats:
-            plot = figures.interactive(plan) if plan else None
-            path = Path(html_path) if html_path else folder / "report.html"
-            results.replace(path, to_html(table, plot).encode())
-    drawn = f"{figure}.svg" if (folder / f"{figure}.svg").exists() else ""
-    for name, text in (
-        ("md", lambda: to_markdown(table, drawn)),
-        ("csv", lambda: to_csv(table)),
-        ("latex", lambda: to_latex(table)),
+    def page() -> str:
+        plot = figures.interactive(plan) if plan else None
+        drawn = [folder / f"{chart.name}.svg" for chart in asked]
+        return to_html(table, plot, [file.read_text() for file in drawn if file.exists()])
+
+    for name, file, text in (
+        ("md", "table.md", lambda: to_markdown(table, pictures)),
+        ("csv", "table.csv", lambda: to_csv(table)),
+        ("latex", "table.tex", lambda: to_latex(table)),
+        ("html", "report.html", page),
     ):
         if name in formats:
-            path = folder / f"table.{'tex' if name == 'latex' else name}"
+            path = Path(html_path) if name == "html" and html_path else folder / file
             results.replace(path, text().encode())
     return table

@@ -150,7 +150,7 @@ class Spec:
     metric: a name in an evaluation; split: which evaluation; baseline: a cell or ''; x: a number a
     cell, for the figure's axis; paper: published figures by cell, shown beside ours and subtracted
     only if `paper_comparable`; columns: extra ones, of COLUMNS; sections: more tables, each
-    {title, columns, rows, note}.
+    {title, columns, rows, note}; charts: more pictures, see `arch.charts`.
     """
 
     title: str = ""
@@ -166,6 +166,7 @@ class Spec:
     paper_comparable: bool = False
     columns: Sequence[str] = ()
     sections: Sequence[Mapping[str, Any]] = ()
+    charts: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
     def of(cls, table: Mapping[str, Any]) -> "Spec":

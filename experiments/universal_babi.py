@@ -17,7 +17,15 @@ validation, its mean over the ten (6.34 ± 3.32 for 1k questions, tasks trained 
 is the honest target, and is over all twenty tasks.
 """
 
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import arch
 from arch import config, statistics
+from arch.context import Context
 from arch.data.babi import TASKS
 from arch.experiment import Cell
 
@@ -28,6 +36,7 @@ ARGUMENTS = {
 }
 
 SHOWN = (1, 2, 3, 15, 20)
+MOST_SHOWN = 12  # sentences in a chart of halting
 FAILED = 5.0  # percent of wrong answers above which a task counts as failed
 WORDS = 12  # the longest sentence of the twenty tasks has 11
 ADAM = {"name": "adamw", "learning_rate": 1e-3, "beta2": 0.98, "weight_decay": 0.0}
@@ -174,6 +183,7 @@ def TABLE(arg, cells, results):
         "split": "test",
         "columns": ("parameters.unique",),
         "sections": [over_tasks(arg, results), ponder_times(arg, results)],
+        "charts": halting_steps(arg, results),
     }
 
 
@@ -243,3 +253,42 @@ def ponder_times(arg, results):
         "spread: SD over the sentences of a batch. The paper's are mean ± spread over the "
         "positions of all tasks with so many supporting facts; the size of its data is not said.",
     }
+
+
+def halting_steps(arg, results):
+    """Charts: the updates that each sentence of a story took, of one question a task."""
+    charts = []
+    for prefix, tasks in groups(arg).items():
+        cell = f"{prefix}-ut_act"
+        lines = [r for r in results.lines() if (r["cell"], r["status"]) == (cell, "finished")]
+        if not lines or len(tasks) > 1:
+            continue
+        line = min(lines, key=lambda r: r["seed"])
+        folder = Path("runs") / line["name"] / f"{cell}-{line['hash'][:8]}"
+        if folder.is_dir():  # it is not committed; without it the chart is as the sweep made it
+            run = arch.load(folder, line["seed"])
+            charts.append(
+                {
+                    "name": f"halting-{prefix}",
+                    "title": f"Task {tasks[0]}: steps until a sentence halts, seed {run.seed}",
+                    "kind": "bars",
+                    "series": {"a question of the test set": sentences_and_steps(run)},
+                    "x_label": f"updates, at most {2 * SCALES[arg.scale]['steps']}",
+                }
+            )
+    return charts
+
+
+def sentences_and_steps(run):
+    """[sentence, updates, 0] of the first test question that has so many sentences."""
+    task, arrays = run.task, run.task.arrays["test"]
+    place = int(np.argmax(arrays.length >= min(MOST_SHOWN, arrays.length.max())))
+    row = jax.tree.map(lambda a: jnp.asarray(a[place : place + 1]), arrays)
+    batch = task.assemble(row)
+    names = ["halting.steps"]
+    record = run.capture_inputs(batch.sentences, names, Context(mask=batch.mask))
+    steps = record["halting.steps"][0]
+    words = {number: word for word, number in task.words.items()}
+    texts = [" ".join(words[i] for i in ids if i) for ids in np.asarray(batch.sentences)[0]]
+    shown = [i for i in range(len(texts)) if batch.mask[0, i]]
+    return [[texts[i], int(steps[i]), 0] for i in shown]
