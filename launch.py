@@ -50,8 +50,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
     command("report", "tables and figures from results/", required_name,
             ("--format", {"default": "md,csv,svg", "metavar": "md,csv,svg,html,latex"}),
             ("--against", {"default": "", "metavar": "NAME"}))  # fmt: skip
-    command("evaluate", "perplexity of a run", run, ("--stride", {"type": int, "default": 0}),
+    command("evaluate", "what a run achieves on its splits", run,
+            ("--stride", {"type": int, "default": 0}),
             ("--window", {"type": int, "default": 0}))  # fmt: skip
+    command("generate", "text that a run makes of a prompt", run, ("--prompt", {"required": True}),
+            ("--tokens", {"type": int, "default": 100}),
+            ("--temperature", {"type": float, "default": 0.8}),
+            ("--top_k", {"type": int, "default": 0}), ("--seed", {"type": int, "default": 0}),
+            ("--draw", {"type": int, "default": 0}))  # fmt: skip
     command("bench", "tokens/s, utilisation, compile seconds, peak memory", cells, config=True)
     command("verify", "replay a run between its two kept checkpoints", run)
 
@@ -117,6 +123,7 @@ def main(argv: list[str]) -> int:
             "status": commands.status,
             "report": commands.show_report,
             "evaluate": commands.evaluate,
+            "generate": commands.generate,
             "verify": commands.verify,
         }
         return dispatch[arguments.command](arguments)

@@ -239,9 +239,7 @@ def benchmark(arguments) -> int:
 
 def evaluate(arguments) -> int:
     """`evaluate`: a finished or stopped run, by another window or stride if asked."""
-    table = _table(
-        arguments.run, "seed", "split", "perplexity", "unit", "window", "stride", "bits/byte"
-    )
+    rows = []
     for loaded in notebook.load_all(arguments.run):
         program = loaded.program()
         schedule = loaded.model.stack.schedule.as_data()
@@ -257,12 +255,29 @@ def evaluate(arguments) -> int:
             figures = evaluation.evaluate(
                 program, parameters, schedule, split, tokens=0, window=window, stride=stride
             )[0]
-            bits = figures.get("bits_per_byte")
-            table.add_row(
-                str(loaded.seed), split, f"{figures['perplexity']:.4f}", figures["unit"],
-                str(figures["window"]), str(figures["stride"]), f"{bits:.4f}" if bits else "",
-            )  # fmt: skip
+            figures |= evaluation.decode(program, parameters, split, tokens=0)[0]
+            rows.append({"seed": loaded.seed, "split": split, **figures})
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = _table(arguments.run, *names)
+    for row in rows:
+        values = (row.get(name, "") for name in names)
+        table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in values))
     _console().print(table)
+    return 0
+
+
+def generate(arguments) -> int:
+    """`generate`: a language model goes on with a text, an encoder-decoder translates it."""
+    run = notebook.load(arguments.run, arguments.seed)
+    print(
+        run.generate(
+            arguments.prompt,
+            tokens=arguments.tokens,
+            temperature=arguments.temperature,
+            top_k=arguments.top_k,
+            key=arguments.draw,
+        )
+    )
     return 0
 
 

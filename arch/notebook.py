@@ -15,6 +15,7 @@ from arch import training
 from arch.checkpoints import Checkpoints
 from arch.context import Context
 from arch.data.tokenizers import Tokenizer
+from arch.generation import decode, sample
 from arch.registry import Config, ConfigurationError
 from arch.runs import RunFolder
 
@@ -56,6 +57,10 @@ class Run:
         'attention.weights' is (heads, queries, keys). The text is cut at the task's length.
         ConfigurationError where nothing in the model records a name.
         """
+        if not hasattr(self.task, "dataset"):
+            raise ConfigurationError(
+                f"capture: task.kind={self.task.kind!r} reads no plain text; use capture_inputs"
+            )
         return self.capture_ids(self.tokenizer.encode(text)[: self.task.length], names)
 
     def capture_ids(self, ids: np.ndarray, names: list[str]) -> dict[str, dict[int, np.ndarray]]:
@@ -83,6 +88,43 @@ class Run:
             )
         record = jax.device_get(record)
         return {k: {at: array[0] for at, array in sorted(v.items())} for k, v in record.items()}
+
+    def generate(
+        self, prompt: str, tokens: int = 100, temperature: float = 0.8, top_k: int = 0, key: int = 0
+    ) -> str:
+        """A text of the model's own: a language model goes on with the prompt, for `tokens` tokens
+        drawn at `temperature` (0: greedily) from the `top_k` most probable (0: from all); a
+        translation is searched for as the task says.
+
+        ConfigurationError where the task does not speak, or for numbers it cannot work with.
+        """
+        for name, value, least in (("tokens", tokens, 1), ("top_k", top_k, 0)):
+            if value < least:
+                raise ConfigurationError(f"generate: {name}={value}: allowed is {least} or more")
+        if not temperature >= 0:
+            raise ConfigurationError(
+                f"generate: temperature={temperature}: allowed is 0 (greedy) or more"
+            )
+        if not hasattr(self.task, "written_prompt"):
+            raise ConfigurationError(
+                f"generate: task.kind={self.task.kind!r} makes no text; see `evaluate`"
+            )
+        asked = self.task.written_prompt(prompt, tokens)
+        if self.model.embedding.module.learned is not None:
+            longest = asked.tokens.shape[1] + asked.steps
+            if longest > self.model.max_length:
+                raise ConfigurationError(
+                    f"generate: prompt and tokens need {longest} positions; the model has learned "
+                    f"{self.model.max_length}"
+                )
+
+        def speak(parameters):
+            if self.task.decodes:
+                return decode(self.model, parameters, asked, self.task.search)
+            drawn = jax.random.key(key)
+            return sample(self.model, parameters, asked, drawn, temperature, top_k)
+
+        return self.task.text_of(np.asarray(jax.jit(speak)(self.parameters))[0])
 
     def replay(self) -> tuple[int, int, float]:
         """(first step, last step, largest difference of the state) of training again from the

@@ -1,6 +1,7 @@
 """Every experiment that is shipped: full size in shapes, tiny size in steps."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,14 @@ def test_tiny_and_small_scales_have_the_parameters_of_the_closed_form(reference,
     assert described(reference)[0]["parameters"]["unique"] == unique
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f not in ("ptb.py", "shakespeare.py")])
+# These have data of their own: see below.
+OWN_DATA = (
+    "ptb.py", "shakespeare.py", "universal_algorithmic.py", "universal_babi.py",
+    "universal_lambada.py", "universal_translation.py", "sandwich_translation.py",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f not in OWN_DATA])
 def test_every_experiment_trains_two_steps_and_makes_its_table(file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     corpus = tmp_path / "text.txt"
@@ -83,6 +91,107 @@ def test_every_experiment_trains_two_steps_and_makes_its_table(file, tmp_path, m
     lines = results.read(tmp_path / "results" / "x")
     assert lines and all(line["status"] == "finished" for line in lines)
     assert (tmp_path / "results/x/table.md").read_text().startswith("# ")
+
+
+def swept(reference, cell, *fields) -> dict:
+    """The line of one cell's two steps."""
+    small = ("train.steps=2", "train.batch=2", "model.width=16", *fields)
+    options = [f"--config.{field}" for field in small]
+    file = f"{ROOT}/experiments/{reference}"
+    command = ["sweep", f"--config={file}", "--name=x", f"--cells={cell}", "--seeds=1", *options]
+    assert launch.main(command) == 0
+    (line,) = results.read("results/x")
+    assert line["status"] == "finished"
+    assert Path("results/x/table.md").read_text().startswith("# ")
+    return line
+
+
+@pytest.mark.parametrize("model", ["lstm", "ut_act"])
+def test_the_algorithmic_experiment_trains_and_decodes(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lengths = ("task.length=4", "task.multiples=1,2", "task.evaluation_examples=4")
+    line = swept(
+        "universal_algorithmic.py", f"addition-{model}", *lengths, "evaluate.splits=valid,x2"
+    )
+    for split in ("valid", "x2"):
+        figures = line["evaluations"][split]
+        for way in ("teacher_forced", "free_running"):
+            assert 0 <= figures[f"sequence_accuracy_{way}"] <= figures[f"token_accuracy_{way}"] <= 1
+    assert ("ponder_time" in line["evaluations"]["x2"]) == (model == "ut_act")
+
+
+@pytest.mark.parametrize(
+    ("reference", "cell"),
+    [("universal_translation.py", "ut_act"), ("sandwich_translation.py", "decoder-k1")],
+)
+def test_the_translation_experiments_train_and_say_bleu(reference, cell, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    words = ["ein", "mann", "geht", "und", "steht", "rot", "haus", "hund", "sieht", "baum"]
+    rng = np.random.default_rng(0)
+    for split, n in (("train", 60), ("valid", 6), ("test", 6)):
+        lines = [" ".join(rng.choice(words, rng.integers(2, 9))) for _ in range(n)]
+        (folder / f"{split}.de").write_text("\n".join(lines) + "\n")
+        (folder / f"{split}.en").write_text("\n".join(x.upper() for x in lines) + "\n")
+    line = swept(
+        reference, cell, f"task.corpus=file:{folder}", "task.tokenizer=bpe:300", "task.length=32",
+        "task.buckets=16,32", "task.beam=2",
+    )  # fmt: skip
+    figures = line["evaluations"]["test"]
+    assert 0 <= figures["bleu"] <= 100
+    assert "tok:13a" in figures["bleu_signature"]
+    assert line["tokens"] > 0
+
+
+def test_the_babi_experiment_answers_and_charts_its_halting(tmp_path, monkeypatch):
+    folder = Path(os.environ.get("ARCH_DATA_DIR", "")) / "babi"
+    if not folder.is_dir():
+        pytest.skip("bAbI is read from ARCH_DATA_DIR/babi, which is not there")
+    monkeypatch.chdir(tmp_path)
+    line = swept("universal_babi.py", "task01-ut_act")
+    assert line["evaluations"]["test"]["questions"] == 1000
+    assert line["evaluations"]["test"]["supporting_facts"] == 1
+    assert (tmp_path / "results/x/halting-task01.svg").exists()
+
+
+def test_the_babi_models_have_the_parameters_of_the_closed_form():
+    if not (Path(os.environ.get("ARCH_DATA_DIR", "")) / "babi").is_dir():
+        pytest.skip("bAbI is read from ARCH_DATA_DIR/babi, which is not there")
+    rows = {row["cell"]: row["parameters"] for row in described("universal_babi.py")}
+    layer = 12 * 64**2 + 13 * 64  # attention 4d² + 4d, feed-forward 8d² + 5d, two norms 4d
+    ut, act, plain = (rows[f"task01-{m}"] for m in ("ut", "ut_act", "transformer"))
+    assert sum(ut["by_letter"].values()) == layer
+    assert sum(plain["by_letter"].values()) == 4 * layer
+    assert act["unique"] - ut["unique"] == 64 + 1
+    assert ut["applied"] == plain["applied"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "cell", "letters"),
+    [
+        # encoder 12d² + 13d; decoder's scf 16d² + 4d + 4d + 5d + 6d
+        ("universal_algorithmic.py", "copy-ut", 28 * 64**2 + 13 * 64 + 19 * 64),
+        ("universal_algorithmic.py", "copy-transformer", 3 * (28 * 64**2 + 32 * 64)),
+        # an LSTM 8d² + 4d and its norm 2d, attention 4d² + 4d and its norm 2d
+        ("universal_algorithmic.py", "copy-lstm", 4 * (8 * 64**2 + 6 * 64) + 2 * (4 * 64**2 + 384)),
+        ("universal_translation.py:scale=paper", "ut", 28 * 1024**2 + 32 * 1024),
+        ("universal_translation.py:scale=paper", "transformer", 6 * (28 * 1024**2 + 32 * 1024)),
+        ("sandwich_translation.py:scale=paper", "encoder-k5", 6 * (28 * 512**2 + 32 * 512)),
+    ],
+)
+def test_encoder_decoders_have_the_parameters_of_the_closed_form(reference, cell, letters):
+    rows = {row["cell"]: row["parameters"] for row in described(reference)}
+    assert sum(rows[cell]["by_letter"].values()) == letters
+
+
+def test_sandwiches_of_either_half_have_equal_parameters_and_the_papers_orders():
+    rows = {row["cell"]: row for row in described("sandwich_translation.py:scale=paper")}
+    assert len(rows) == 11
+    assert len({row["parameters"]["unique"] for row in rows.values()}) == 1
+    assert rows["baseline"]["order"] == "sf" * 6 + "|" + "scf" * 6
+    assert rows["decoder-k1"]["order"] == "sf" * 6 + "|" + "sc" + "scf" * 5 + "f"
+    assert rows["encoder-k5"]["order"] == "s" * 5 + "sf" + "f" * 5 + "|" + "scf" * 6
 
 
 def test_orders_are_matched_in_parameters_by_solving_for_the_width():

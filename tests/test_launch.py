@@ -15,7 +15,10 @@ from arch.runs import RunFolder
 from arch.variants import VARIANTS
 from tests import cli
 
-COMMANDS = ("list", "describe", "run", "sweep", "prepare", "status", "report", "evaluate", "verify")
+COMMANDS = (
+    "list", "describe", "run", "sweep", "prepare", "status", "report", "evaluate", "generate",
+    "verify",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -237,14 +240,15 @@ def test_evaluate_repeats_the_summary_and_takes_another_stride(swept):
     assert told.code == 0, told.err
     for seed in (0, 1):
         for split, figures in folder.seed(seed).summary["evaluations"].items():
-            row = rf"│ {seed} +│ {split} +│ {figures['perplexity']:.4f} +│ byte +│ 16 +│ 16 "
+            perplexity = f"{figures['perplexity']:.4f}"
+            row = rf"│ {seed} +│ {split} +│ [\d.]+ +│ {perplexity} +│ byte +│ 16 +│ 16 "
             assert re.search(row, told.out)
     denser = cli.run("evaluate", f"--run={folder.path}", "--stride=4", cwd=swept)
-    assert re.search(r"│ 0 +│ valid +│ [\d.]+ +│ byte +│ 16 +│ 4 ", denser.out)
+    assert re.search(r"│ 0 +│ valid +│ [\d.]+ +│ [\d.]+ +│ byte +│ 16 +│ 4 ", denser.out)
     perplexity = folder.seed(0).summary["evaluations"]["valid"]["perplexity"]
     assert f"{perplexity:.4f}" not in denser.out
     longer = cli.run("evaluate", f"--run={folder.path}", "--window=24", cwd=swept)
-    assert re.search(r"│ 0 +│ valid +│ [\d.]+ +│ byte +│ 24 +│ 24 ", longer.out)
+    assert re.search(r"│ 0 +│ valid +│ [\d.]+ +│ [\d.]+ +│ byte +│ 24 +│ 24 ", longer.out)
 
 
 def test_status_says_how_each_cell_stands(swept, tmp_path):

@@ -95,8 +95,8 @@ def test_source_and_target_of_a_gathered_pair_translate_each_other(task):
         indices = task.indices(jax.random.key(1), jnp.int32(5), 2, shape)
         german, english = task.gather(source, indices, shape)
         for one, other in zip(np.asarray(german), np.asarray(english), strict=True):
-            words = task.detokenise(one).split()
-            assert words and task.detokenise(other) == " ".join(WORDS[word] for word in words)
+            words = task.text_of(one).split()
+            assert words and task.text_of(other) == " ".join(WORDS[word] for word in words)
             seen += 1
     assert seen == sum(task.sequences(2, shape) for shape in range(task.shapes))
 
@@ -340,9 +340,9 @@ def test_what_follows_the_end_and_bytes_that_make_no_character_are_not_read(task
     encode = task.data.tokenizer.encode
     half = encode("ß")[:1]
     ids = [*(encode("ein haus") + 2), *(half + 2), 0, *(encode("\n.") + 2), END, *(encode("x") + 2)]
-    assert task.detokenise(np.array(ids)) == "ein haus ."
-    assert task.detokenise(np.array([END, 5, 6])) == ""
-    assert task.detokenise(encode("läuft") + 2) == "läuft"
+    assert task.text_of(np.array(ids)) == "ein haus ."
+    assert task.text_of(np.array([END, 5, 6])) == ""
+    assert task.text_of(encode("läuft") + 2) == "läuft"
 
 
 # Bad inputs

@@ -69,13 +69,13 @@ def branches(
     letters: Mapping[str, Definition], parameters: Mapping[str, Parameters], schedule: Schedule
 ) -> list:
     """The bound branch of each position."""
-    owned = {letter: _unstack(parameters[letter]) for letter in letters}
+    owned = {x: _unstack(parameters[x], schedule.owners[x]) for x in letters}
     return [letters[letter].bind(owned[letter][owner]) for letter, owner in schedule.positions]
 
 
 def _unrolled(bodies, parameters, schedule, x, context):
     # jnp.unstack splits once, so that the gradient is one concatenation a letter
-    owned = {letter: _unstack(parameters[letter]) for letter in bodies}
+    owned = {x: _unstack(parameters[x], schedule.owners[x]) for x in bodies}
     losses, statistics, record = {}, {}, {}
     for position, (letter, owner) in enumerate(schedule.positions):
         x, extras = bodies[letter](owned[letter][owner], x, context.at(position))
@@ -86,8 +86,10 @@ def _unrolled(bodies, parameters, schedule, x, context):
     return x, Extras(losses, statistics, record)
 
 
-def _unstack(parameters: Parameters) -> list[Parameters]:
+def _unstack(parameters: Parameters, owners: int) -> list[Parameters]:
     leaves, tree = jax.tree.flatten(parameters)
+    if not leaves:  # a letter may have no parameters at all
+        return [parameters] * owners
     return [tree.unflatten(owner) for owner in zip(*map(jnp.unstack, leaves), strict=True)]
 
 

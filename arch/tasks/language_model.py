@@ -14,6 +14,7 @@ from arch.context import Context
 from arch.data import permutation, tokenizers
 from arch.data.dataset import Dataset, load
 from arch.data.files import encode
+from arch.generation import Prompt
 from arch.registry import Config, ConfigurationError, tasks
 
 SAMPLING = ("permutation", "uniform")
@@ -179,6 +180,19 @@ class LanguageModel:
         losses = {"loss": (-(score.target * batch.weights).sum(), weight), **extras.losses}
         right = ((score.best == batch.targets) * batch.weights).sum()
         return losses, {"accuracy": (right, weight), **extras.statistics}
+
+    # Text of its own
+
+    def written_prompt(self, text: str, steps: int) -> Prompt:
+        """A text to go on with, for so many tokens."""
+        ids = self.dataset.tokenizer.encode(text)
+        if len(ids) == 0:
+            raise ConfigurationError("generate: the prompt has no tokens")
+        length = jnp.array([len(ids)])
+        return Prompt(None, jnp.asarray(ids, jnp.int32)[None], length, steps, -1)
+
+    def text_of(self, ids: Int[np.ndarray, " steps"]) -> str:
+        return self.dataset.tokenizer.decode(ids)
 
     # Evaluation
 

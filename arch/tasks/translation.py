@@ -287,7 +287,7 @@ class Translation:
         references = self.data.text.splits[split][self.languages[1]]
         metric = sacrebleu.BLEU(force=True)  # no word about text that is tokenised already
         score = metric.corpus_score(
-            [self.detokenise(row) for row in np.asarray(ids)[real]],
+            [self.text_of(row) for row in np.asarray(ids)[real]],
             [[references[row] for row in rows]],
         )
         source = _lengths(self.data.splits[split][self.languages[0]])
@@ -298,7 +298,15 @@ class Translation:
             "cut_sources": int((source[rows] > self.length).sum()),
         }
 
-    def detokenise(self, ids: Int[np.ndarray, " steps"]) -> str:
+    def written_prompt(self, text: str, steps: int) -> Prompt:
+        """A sentence to translate, cut at `length` tokens, into at most so many."""
+        ids = self.data.tokenizer.encode(text) + SHIFT
+        source = jnp.asarray([*ids[: self.length - 1], END], jnp.int32)[None]
+        return self.prompt(sequence_to_sequence.pairs(source, source))._replace(
+            steps=min(steps, self.length)
+        )
+
+    def text_of(self, ids: Int[np.ndarray, " steps"]) -> str:
         """The text of an output up to its END; PAD and bytes that make no character say nothing."""
         ids = ids[: int(np.argmax(ids == END))] if (ids == END).any() else ids
         text = self.data.tokenizer.decode((ids[ids >= SHIFT] - SHIFT).tolist())
