@@ -92,7 +92,8 @@ def decode(
             flat = (jnp.arange(rows)[:, None] * beam + parent).reshape(-1)
             cache = jax.tree.map(lambda a: a[flat], cache)
         counts = kept(counts) + (~given & ~kept(finished))
-        finished = kept(finished) | (~given & (token == prompt.end))
+        spent = (time + 2 >= prompt.lengths + prompt.steps)[:, None]
+        finished = kept(finished) | (~given & (token == prompt.end)) | spent
         return time + 1, tokens.at[:, :, time + 1].set(token), scores, counts, finished, cache
 
     start = (jnp.zeros((), jnp.int32), tokens, scores, counts, finished, cache)

@@ -64,6 +64,11 @@ class Attention(nnx.Module):
             raise ConfigurationError(
                 f"attention_dropout={attention_dropout}: allowed is 0 <= rate < 1"
             )
+        if window and cross:
+            raise ConfigurationError(
+                f"window={window}: allowed is 0 with cross=True; places in a memory are not "
+                "those of the queries"
+            )
         if window < 0:
             raise ConfigurationError(f"window={window}: allowed is 0 (no limit) or more")
         dot_product.check(path, self.head_width, attention_dropout)
