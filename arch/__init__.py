@@ -5,15 +5,16 @@
     config         defaults, checks, overrides, identity
     context        what a sublayer is given besides x
     sublayers/     attention, feed-forward, …       one file a kind
-    stacks/        how an order runs in depth: norm, residual, sharing
+    stacks/        how an order runs in depth: norm, residual, sharing; once, or often with halting
     embeddings     tokens and positions             heads   log-probabilities
-    models         embedding → stack → head         variants   papers' names for models
-    data/          corpora and tokenizers           tasks/  data, objective, metrics
+    models         embedding → stack → head; decoder, encoder, both together
+    variants       papers' names for models         generation greedy, beam, sampling; with a cache
+    data/          corpora, pairs, tokenizers       tasks/  data, objective, metrics
     optimizers     optax by name                    training   state, step, program
-    evaluation     perplexity by window and stride
+    evaluation     teacher-forced sums by window and stride, and free decoding
     group          replicas trained together        checkpoints, runs   what is kept of them
     experiment     a file of cells                  sweeps  cells × seeds, resumed where they stood
-    statistics     intervals, paired differences    results, report, figures   tables and pictures
+    statistics     intervals, paired differences    results, report, figures, charts
 
 Glossary: an *order* is a string of letters, each a *sublayer*; a *stack* runs it; a *task* has data
 and objective; a *variant* is a paper's point in that space; a *cell* is one configuration of an

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -43,13 +44,16 @@ class Results:
     def __init__(self, lines: list[dict], metric: str, split: str):
         self._lines, self._metric, self._split = lines, metric, split
 
-    def values(self, cell: str) -> dict[int, float]:
-        """seed → metric, of the finished seeds of a cell."""
-        return {
-            line["seed"]: line["evaluations"][self._split][self._metric]
+    def values(self, cell: str, metric: str = "", split: str = "") -> dict[int, Any]:
+        """seed → a figure, of the finished seeds of a cell that have it; the table's own metric
+        and split where none are named."""
+        evaluations = {
+            line["seed"]: line["evaluations"].get(split or self._split, {})
             for line in self._lines
             if line["cell"] == cell and line["status"] == "finished"
         }
+        name = metric or self._metric
+        return {seed: figures[name] for seed, figures in evaluations.items() if name in figures}
 
     def mean(self, cell: str, seeds: tuple[int, ...] = ()) -> float | None:
         """The mean over these seeds (none named: all that finished); None if one is missing."""

@@ -147,18 +147,8 @@ def TABLE(arg, cells, results):
             *(over_lengths(arg, results, algorithm) for algorithm in ALGORITHMS),
             ponder(arg, results),
         ],
+        "charts": [over_length(arg, results, algorithm) for algorithm in ALGORITHMS],
     }
-
-
-def figures(results, cell, split, name):
-    """A figure of a split, of each finished seed that has it."""
-    return [
-        line["evaluations"][split][name]
-        for line in results.lines()
-        if line["cell"] == cell
-        and line["status"] == "finished"
-        and name in line["evaluations"].get(split, {})
-    ]
 
 
 def over_lengths(arg, results, algorithm):
@@ -169,12 +159,10 @@ def over_lengths(arg, results, algorithm):
             row = [name, way.replace("_", "-")]
             for split in MULTIPLES:
                 pair = [
-                    statistics.summary(
-                        figures(results, f"{algorithm}-{model}", split, f"{of}_accuracy_{way}")
-                    )
+                    results.values(f"{algorithm}-{model}", f"{of}_accuracy_{way}", split)
                     for of in ("token", "sequence")
                 ]
-                row.append(" / ".join(statistics.mean_and_sd(s, 3) for s in pair))
+                row.append(" / ".join(mean_and_sd(values, 3) for values in pair))
             paper = PAPER.get((model, algorithm))
             row.append(f"{paper[0]:.2f} / {paper[1]:.2f}" if paper else "—")
             rows.append(row)
@@ -196,10 +184,10 @@ def ponder(arg, results):
         row = [algorithm]
         for split in MULTIPLES:
             parts = [
-                statistics.summary(figures(results, f"{algorithm}-ut_act", split, name))
+                results.values(f"{algorithm}-ut_act", name, split)
                 for name in ("encoder_ponder_time", "ponder_time")
             ]
-            row.append(" / ".join(statistics.mean_and_sd(s, 2) for s in parts))
+            row.append(" / ".join(mean_and_sd(values, 2) for values in parts))
         rows.append(row)
     return {
         "title": "Ponder time with halting: encoder / decoder",
@@ -207,4 +195,31 @@ def ponder(arg, results):
         "rows": rows,
         "note": f"Steps of at most {2 * SCALES[arg.scale]['steps']}, teacher-forced, mean ± SD "
         "over seeds.",
+    }
+
+
+def mean_and_sd(values, digits):
+    return statistics.mean_and_sd(statistics.summary(values.values()), digits)
+
+
+def over_length(arg, results, algorithm):
+    """A chart: accuracy of symbols, free-running, over the length of the input."""
+    length, series = SCALES[arg.scale]["length"], {}
+    for model, name in NAMES.items():
+        points = []
+        for split, multiple in MULTIPLES.items():
+            values = results.values(f"{algorithm}-{model}", "token_accuracy_free_running", split)
+            summary = statistics.summary(values.values())
+            if summary.n:
+                spread = summary.sd if summary.n > 1 else 0.0
+                points.append([multiple * length, summary.mean, spread])
+        series[name] = points
+    return {
+        "name": f"length-{algorithm}",
+        "title": f"{algorithm}, trained at lengths 1 to {length}",
+        "kind": "lines",
+        "series": series,
+        "x_label": "length of the input",
+        "y_label": "accuracy of symbols, free-running",
+        "log": "x",
     }

@@ -147,29 +147,18 @@ def cells(arg, results):
     ]
 
 
-def figures(results, cell, name):
-    """seed → a figure of the test evaluation, of the finished seeds that have it."""
-    return {
-        line["seed"]: line["evaluations"]["test"][name]
-        for line in results.lines()
-        if line["cell"] == cell
-        and line["status"] == "finished"
-        and name in line["evaluations"].get("test", {})
-    }
-
-
 def errors_by_task(arg, results, model):
     """task → {seed: percent of wrong answers}, of a model."""
     if arg.training == "single":
         return {
-            task: figures(results, f"{prefix}-{model}", "error_percent")
+            task: results.values(f"{prefix}-{model}", "error_percent", "test")
             for prefix, (task,) in groups(arg).items()
         }
     return {
         task: {
             seed: 100 * (1 - value)
-            for seed, value in figures(
-                results, f"joint-{model}", f"accuracy_task_{task:02}"
+            for seed, value in results.values(
+                f"joint-{model}", f"accuracy_task_{task:02}", "test"
             ).items()
         }
         for task in SCALES[arg.scale]["tasks"]
@@ -231,7 +220,7 @@ def ponder_times(arg, results):
     for prefix, tasks in groups(arg).items():
         cell = f"{prefix}-ut_act"
         time, spread, facts = (
-            statistics.summary(figures(results, cell, name).values())
+            statistics.summary(results.values(cell, name, "test").values())
             for name in ("ponder_time", "ponder_spread", "supporting_facts")
         )
         paper = PONDER.get(int(facts.mean)) if facts.n and facts.mean % 1 == 0 else None

@@ -134,16 +134,9 @@ def beside(arg, cells, results):
     names = ("accuracy", "answerable_share" if reading else "unknown_share")
     rows = []
     for cell in cells:
-        mine = [
-            line["evaluations"]
-            for line in results.lines()
-            if line["cell"] == cell.name and line["status"] == "finished"
-        ]
-        row = [cell.name, str(len(mine))]
-        for name in names:
-            row.append(statistics.mean_and_sd(statistics.summary(e["test"][name] for e in mine), 3))
-        control = statistics.summary(e["valid"][METRICS[arg.form]] for e in mine)
-        row.append(statistics.mean_and_sd(control, 3))
+        shown = [(name, "test") for name in names] + [(METRICS[arg.form], "valid")]
+        found = [statistics.summary(results.values(cell.name, *x).values()) for x in shown]
+        row = [cell.name, str(found[0].n), *(statistics.mean_and_sd(s, 3) for s in found)]
         row.append(f"{PAPER[cell.name]['reading' if reading else 'accuracy']:.2f}")
         rows.append(row)
     limit = "share with the word in reach" if reading else "share of unknown words"

@@ -128,21 +128,24 @@ def measures(cells, results):
     """What BLEU does not say: perplexity, accuracy, ponder time, and how BLEU was measured."""
     rows, signatures = [], set()
     for cell in cells:
-        mine = [
-            line["evaluations"]["test"]
-            for line in results.lines()
-            if line["cell"] == cell.name and line["status"] == "finished"
-        ]
-        row = [cell.name, str(len(mine))]
-        for name, digits in (("perplexity", 2), ("token_accuracy_teacher_forced", 3)):
-            row.append(statistics.mean_and_sd(statistics.summary(e[name] for e in mine), digits))
-        ponder = [
-            statistics.summary(e[name] for e in mine if name in e)
-            for name in ("encoder_ponder_time", "ponder_time")
-        ]
-        row.append(" / ".join(f"{s.mean:.2f}" for s in ponder) if ponder[0].n else "—")
-        rows.append(row)
-        signatures |= {e["bleu_signature"] for e in mine}
+        found = {
+            name: results.values(cell.name, name, "test")
+            for name in (
+                "perplexity", "token_accuracy_teacher_forced", "encoder_ponder_time", "ponder_time",
+            )
+        }  # fmt: skip
+        perplexity, accuracy, *ponder = (statistics.summary(v.values()) for v in found.values())
+        times = " / ".join(f"{s.mean:.2f}" for s in ponder if s.n) or "—"
+        rows.append(
+            [
+                cell.name,
+                str(perplexity.n),
+                statistics.mean_and_sd(perplexity, 2),
+                statistics.mean_and_sd(accuracy, 3),
+                times,
+            ]
+        )
+        signatures |= {*results.values(cell.name, "bleu_signature", "test").values()}
     return {
         "title": "Beside BLEU, on the test split",
         "columns": [

@@ -402,3 +402,29 @@ def test_a_letters_own_rate_goes_before_the_models():
     none = TRAINING.replace(dropout=0.0, has_dropout=False)
     y = np.asarray(stack(parameters, zeros, none)[0])
     assert abs((y == 0).mean() - 0.25) < 5 * math.sqrt(0.25 * 0.75 / y.size)
+
+
+def test_a_letter_without_parameters_runs_however_it_is_applied():
+    @sublayers.register("shift_of_test")
+    class Shift(nnx.Module):
+        causal = True
+
+        def __init__(self, width, *, rngs):
+            pass
+
+        def __call__(self, x, context):
+            return jnp.pad(x, ((0, 0), (1, 0), (0, 0)))[:, :-1]
+
+        def flops(self, length):
+            return 0
+
+    try:
+        letters = {"z": {"kind": "shift_of_test", "norm": "none"}}
+        found = []
+        for apply in ("unrolled", "scan", "switch"):
+            stack = build("zfz", letters, apply=apply)
+            found.append(stack(drawn(stack), inputs(), Context())[0])
+        for other in found[1:]:
+            np.testing.assert_allclose(found[0], other, rtol=1e-5, atol=1e-6)
+    finally:
+        sublayers._kinds.pop("shift_of_test")

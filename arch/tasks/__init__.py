@@ -2,7 +2,8 @@
 
 What the trainer and the evaluator ask of a task:
 
-families, metric, corpus, sha256, details, vocabulary, length, max_length, tokens_per_sequence
+families, metric, corpus, sha256, details, about, vocabulary, length, max_length,
+tokens_per_sequence
     what it is and which models can learn it; FLOPs are of `length`, positions end at `max_length`
 source() → indices(key, step, batch, shape) → gather(source, indices, shape) → assemble(gathered)
     a training batch, pure in key and step. `shapes` batches of different shape may take turns:

@@ -123,6 +123,14 @@ class Algorithmic:
         return {name: getattr(self, name) for name in names} | {"length": self.input_length}
 
     @property
+    def about(self) -> str:
+        """What there is to train and evaluate on, for `launch.py prepare`."""
+        return (
+            f"{self.algorithm} in base {self.base}, made as it is needed; "
+            f"{', '.join(self.splits)} of {self.evaluation_examples:,} examples"
+        )
+
+    @property
     def vocabulary(self) -> int:
         return algorithms.symbols(self.algorithm, self.base) + (self.format == "decoder")
 

@@ -107,6 +107,12 @@ class Lambada:
     def streamed(self) -> bool:
         return self.form.streamed
 
+    @property
+    def about(self) -> str:
+        """What there is to train and evaluate on, for `launch.py prepare`."""
+        passages = ", ".join(f"{s} {len(self.passages(s)):,}" for s in self.splits if s != "valid")
+        return f"{self.text.about}; passages: {passages}"
+
     @functools.cached_property
     def splits(self) -> tuple[str, ...]:
         """The corpus's valid split, the test passages, and the dev passages where they are."""
