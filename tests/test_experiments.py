@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import arch
 import launch
 from arch import describe, results
 from arch.experiment import Experiment, Results
@@ -142,6 +143,8 @@ def test_the_translation_experiments_train_and_say_bleu(reference, cell, tmp_pat
     assert 0 <= figures["bleu"] <= 100
     assert "tok:13a" in figures["bleu_signature"]
     assert line["tokens"] > 0
+    run = arch.load(f"runs/x/{cell}-{line['hash'][:8]}")
+    assert isinstance(run.generate("ein mann geht"), str)
 
 
 def test_the_babi_experiment_answers_and_charts_its_halting(tmp_path, monkeypatch):

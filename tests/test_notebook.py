@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import arch
 from arch.config import identity
+from arch.context import Context
 from arch.registry import ConfigurationError
 from tests import cli
 
@@ -123,3 +125,51 @@ def test_what_cannot_be_loaded_says_why(trained, tmp_path, monkeypatch):
     (copied / "config.json").write_text(json.dumps(held))
     with pytest.raises(ConfigurationError, match="other.txt.* changed since this run"):
         arch.load(copied)
+
+
+def test_it_goes_on_with_a_text(run):
+    said = run.generate("abcde fghij", tokens=6)
+    assert len(said) == 6
+    assert said == run.generate("abcde fghij", tokens=6)  # the same draw
+    ids = run.tokenizer.encode("abcde")
+    for _ in range(4):  # greedily: each token is the most probable after all before it
+        logits = run.model.logits(run.parameters, jnp.asarray(ids)[None], Context())
+        ids = np.append(ids, int(logits[0, -1].argmax()))
+    assert run.generate("abcde", tokens=4, temperature=0) == run.tokenizer.decode(ids[5:])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tokens": 0}, "tokens=0: allowed is 1 or more"),
+        ({"top_k": -1}, "top_k=-1: allowed is 0"),
+        ({"temperature": -0.5}, "temperature=-0.5: allowed is 0"),
+        ({"prompt": ""}, "the prompt has no tokens"),
+    ],
+)
+def test_text_that_cannot_be_made_is_refused(run, options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        run.generate(**{"prompt": "abc", **options})
+
+
+def test_generate_prints_what_the_model_makes_of_a_prompt(trained):
+    told = cli.run("generate", f"--run={trained}", "--prompt=abc", "--tokens=5", "--seed=1")
+    assert told.code == 0, told.err
+    assert told.out == arch.load(trained, seed=1).generate("abc", tokens=5) + "\n"
+
+
+def test_halting_steps_are_captured_a_position(tmp_path):
+    folder = cli.write_small(tmp_path)
+    halting = ("kind=universal", "halting=act", "steps=3")
+    fields = [f"--config.model.stack.{field}" for field in halting]
+    done = cli.run("run", "--config=small.py", "--cell=sf", "--seeds=1", *fields, cwd=folder)
+    assert done.code == 0, done.err
+    (name,) = [p.name for p in (folder / "runs").iterdir()]
+    loaded = arch.load(cli.folder_of(folder / "runs" / name, "sf").path)
+    found = loaded.capture("abcde fghij", ["halting.steps", "attention.weights"])
+    steps = found["halting.steps"][0]
+    assert steps.shape == (11,)
+    assert set(steps.tolist()) <= {1, 2, 3}
+    assert list(found["attention.weights"]) == [0, 2, 4]  # step · depth + position
+    line = loaded.folder.seed(0).summary["evaluations"]["valid"]
+    assert 1 <= line["ponder_time"] <= 3
