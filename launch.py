@@ -111,22 +111,9 @@ def main(argv: list[str]) -> int:
     arguments = parse(argv)
     compilation_cache.enable()
     try:
-        from arch import commands  # here, since jax reads the environment when it is imported
+        from arch.commands import COMMANDS  # here, since jax reads the environment on import
 
-        dispatch = {
-            "list": commands.catalogue,
-            "describe": commands.describe_cells,
-            "run": commands.run,
-            "sweep": commands.sweep,
-            "bench": commands.benchmark,
-            "prepare": commands.prepare,
-            "status": commands.status,
-            "report": commands.show_report,
-            "evaluate": commands.evaluate,
-            "generate": commands.generate,
-            "verify": commands.verify,
-        }
-        return dispatch[arguments.command](arguments)
+        return COMMANDS[arguments.command](arguments)
     except (ConfigurationError, ValueError, OSError) as error:
         if os.environ.get("ARCH_TRACEBACK"):
             raise
