@@ -21,6 +21,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from arch import config as configuration
+from arch import plugins
 from arch.charts import Chart
 from arch.registry import Config, ConfigurationError, suggestion
 from arch.results import Spec
@@ -81,8 +82,8 @@ class Experiment:
         self.overrides = dict(overrides or {})
         if "plugins" in self.overrides:
             paths = configuration.read(self.overrides["plugins"], (), "plugins")
-            configuration.load_plugins(paths)
-        self.module = configuration.import_file(Path(file), f"--config={file}")
+            plugins.load(paths)
+        self.module = plugins.import_file(Path(file), f"--config={file}")
         if not hasattr(self.module, "get_config"):
             raise ConfigurationError(f"--config={file}: it has no get_config(arg)")
         self.arguments, self.letters, self.given = _arguments(self.module, file, text)
@@ -163,7 +164,7 @@ class Experiment:
         """Errors of what the file says, with the file and the place in it."""
         field = f"{self.file}: {what}"
         try:
-            with configuration.blamed(Path(self.file), field):
+            with plugins.blamed(Path(self.file), field):
                 yield
         except ConfigurationError as error:
             text = str(error)

@@ -18,7 +18,7 @@ import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 import launch
-from arch import config, registry
+from arch import registry
 from arch.checkpoints import Checkpoints
 from arch.data import corpora, downloads
 from arch.runs import RunFolder
@@ -110,7 +110,7 @@ def forgetful() -> Iterator[None]:
     corpora.load.cache_clear()
     registries = (registry.sublayers, registry.stacks, registry.tasks)
     with contextlib.ExitStack() as stack:
-        for holder, name in [(config, "_loaded"), *((r, "_kinds") for r in registries)]:
+        for holder, name in [(plugins, "_loaded"), *((r, "_kinds") for r in registries)]:
             stack.enter_context(mock.patch.object(holder, name, dict(getattr(holder, name))))
         yield
 

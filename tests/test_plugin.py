@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import arch
-from arch import config, registry, training
+from arch import config, plugins, registry, training
 from arch.context import Context
 from tests import cli
 
@@ -191,7 +191,7 @@ def test_an_edited_plugin_is_another_cell(folder):
 def test_it_keeps_its_promise_of_causality(folder):
     """By gradient, and by perturbation, which sees what no gradient flows through."""
     with cli.forgetful():
-        config.load_plugins(["gla.py"])
+        plugins.load(["gla.py"])
         assert "gated_linear_attention" in registry.sublayers.names()
         made = config.make(
             plugins=("gla.py",),

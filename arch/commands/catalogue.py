@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from rich.markup import escape
+
 from arch import describe
 from arch.commands import terminal
 from arch.commands.asked import experiment_of
@@ -31,7 +33,7 @@ def catalogue(_) -> int:
     table = terminal.table("corpora", "name", "what it is")
     for source in (corpora, parallel):
         for name in source.names():
-            table.add_row(name, source.describe(name))
+            table.add_row(name, escape(source.describe(name)))
     table.add_row("file:PATH", "a text, .jsonl, .gz or .zst file, or a directory of them")
     console.print(table)
     table = terminal.table("experiments", "file", "what it shows")
