@@ -18,7 +18,7 @@ import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 import launch
-from arch import registry
+from arch import plugins, registry
 from arch.checkpoints import Checkpoints
 from arch.data import corpora, downloads
 from arch.runs import RunFolder
