@@ -33,6 +33,7 @@ class Context:
     # data without gradients
     key: Key[Array, ""] | None = None
     positions: Int[Array, "batch length"] | None = None  # None: 0 … length - 1
+    segments: Int[Array, "batch length"] | None = None  # types of tokens; None: 0 everywhere
     mask: Bool[Array, "batch length"] | None = None  # True where a token is, None: everywhere
     memory_mask: Bool[Array, "batch memory"] | None = None
     memory_positions: Int[Array, "batch memory"] | None = None

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +11,19 @@ from jaxtyping import Array, Float, Int
 
 from arch.context import Context
 from arch.layers import Projection, dropout, sinusoid
+from arch.layers import norm as normalisation
 from arch.registry import ConfigurationError, Registry
 
 POSITIONS = ("sinusoidal", "learned", "rotary", "none")
 # What `model.embedding` says beside the options of its kind.
-SURROUNDINGS = {"positions": "sinusoidal", "scale": True, "rotary_base": 10000.0}
+SURROUNDINGS = {
+    "positions": "sinusoidal",
+    "scale": True,
+    "rotary_base": 10000.0,
+    "types": 0,
+    "norm": "",
+    "epsilon": 1e-12,
+}
 
 embeddings = Registry("embedding")
 
@@ -43,18 +52,37 @@ class Plain(nnx.Module):
 
 @embeddings.register("factorised")
 class Factorised(nnx.Module):
-    """vocabulary × size, then size × width (Lan et al. 2019, §3.1); a tied head goes back through
-    a projection of its own to `size`, then through the table."""
+    """vocabulary × size, then size × width (Lan et al. 2019, §3.1).
 
-    def __init__(self, vocabulary: int, width: int, *, size=128, init_std=0.0, rngs: nnx.Rngs):
+    Args:
+        size: E.
+        early: positions and types are added, normed and dropped at `size`, before the projection,
+            as ALBERT does; else at the model's width, after it.
+        back: a tied softmax goes back through a projection of its own to `size`, then through the
+            table; the head `masked` brings its own way back.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        width: int,
+        *,
+        size=128,
+        early=False,
+        back=True,
+        init_std=0.0,
+        rngs: nnx.Rngs,
+    ):
         if size < 1:
             raise ConfigurationError(f"embedding.size={size}: allowed is 1 or more")
+        self.early = early
         self.table = table(vocabulary, size, init_std, rngs)
         self.project = Projection(size, width, init_std=init_std, rngs=rngs)
-        self.back = Projection(width, size, init_std=init_std, rngs=rngs)
+        self.back: Any = Projection(width, size, init_std=init_std, rngs=rngs) if back else None
 
-    def __call__(self, ids: Int[Array, "..."]) -> Float[Array, "... width"]:
-        return self.project(self.table[...][ids])
+    def __call__(self, ids: Int[Array, "..."]) -> Float[Array, "... size"]:
+        rows = self.table[...][ids]
+        return rows if self.early else self.project(rows)
 
     def logits(self, x: Float[Array, "rows width"]) -> Float[Array, "rows vocabulary"]:
         return self.back(x) @ self.table[...].astype(x.dtype).T
@@ -145,12 +173,14 @@ class Adaptive(nnx.Module):
 
 
 class Embedding(nnx.Module):
-    """Tokens, times √width where `scale` says so, plus positions, then dropout.
+    """Tokens, times √width where `scale` says so, plus positions and types, norm, dropout.
 
     Args:
-        tokens: the built kind's constructor, called with rngs.
+        kind: of the token embedding, with its options.
         positions: sinusoidal | learned (up to max_length) | rotary (nothing is added here, the
             attention turns its queries and keys) | none.
+        types: number of token types (segments), each with a learned vector; 0 for none.
+        norm: layer | rms: of the sum (BERT); empty for none. epsilon: its ε.
     """
 
     def __init__(
@@ -163,6 +193,9 @@ class Embedding(nnx.Module):
         positions: str,
         scale: bool,
         rotary_base: float,
+        types: int,
+        norm: str,
+        epsilon: float,
         rngs: nnx.Rngs,
         **options,
     ):
@@ -170,16 +203,20 @@ class Embedding(nnx.Module):
             raise ConfigurationError(
                 f"model.embedding.positions={positions!r}: allowed are {', '.join(POSITIONS)}"
             )
-        self.width, self.max_length, self.positions = width, max_length, positions
+        if types < 0:
+            raise ConfigurationError(f"model.embedding.types={types}: allowed is 0 or more")
+        self.max_length, self.positions = max_length, positions
         self.factor = math.sqrt(width) if scale else 1.0
         self.rotary_base = rotary_base if positions == "rotary" else 0.0
         self.tokens = embeddings.get(kind, "model.embedding.kind")(
             vocabulary, width, **options, rngs=rngs
         )
-        learned = positions == "learned"
-        self.learned = (
-            table(max_length, width, options.get("init_std", 0.0), rngs) if learned else None
-        )
+        self.early = getattr(self.tokens, "early", False)
+        self.width = options["size"] if self.early else width
+        std = options.get("init_std", 0.0)
+        self.learned = table(max_length, self.width, std, rngs) if positions == "learned" else None
+        self.types = table(types, self.width, std, rngs) if types else None
+        self.norm = normalisation(norm, self.width, epsilon, rngs) if norm else None
 
     def __call__(
         self,
@@ -192,10 +229,15 @@ class Embedding(nnx.Module):
         x = self.tokens(ids) * self.factor
         if signal is not None:
             x = x + signal
+        if self.types is not None:
+            segments = context.segments
+            x = x + (self.types[...][0] if segments is None else self.types[...][segments])
+        if self.norm is not None:
+            x = self.norm(x)
         x = x.astype(dtype)
         if context.train and context.has_dropout:
             x = dropout(x, context.dropout, context.key_for("embedding"))
-        return x
+        return self.tokens.project(x) if self.early else x
 
     def signal(self, positions: Int[Array, "batch length"]) -> Array | None:
         """What is added at these positions, (batch, length, width); None for nothing."""

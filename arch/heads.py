@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from arch.context import Context
 from arch.embeddings import Adaptive
-from arch.layers import Projection, dropout
+from arch.layers import ACTIVATIONS, Projection, dropout, norm
 from arch.registry import ConfigurationError, Registry
 
 heads = Registry("head")
@@ -80,6 +80,16 @@ def pooled(
     return (x * real).sum(1, keepdims=True) / jnp.maximum(real.sum(1, keepdims=True), 1)
 
 
+def of_logits(logits: Float[Array, "rows n"], targets: Int[Array, " rows"]) -> Score:
+    """The score of targets under softmax(logits)."""
+    normaliser = jax.nn.logsumexp(logits, axis=-1)
+    return Score(
+        target=picked(logits, targets) - normaliser,
+        mean=jnp.mean(logits, axis=-1) - normaliser,
+        best=jnp.argmax(logits, axis=-1),
+    )
+
+
 def picked(values: Float[Array, "rows n"], index: Int[Array, " rows"]) -> Float[Array, " rows"]:
     """values[i, index[i]] as a masked sum: its gradient is elementwise, where a gather's is a
     scatter."""
@@ -114,6 +124,11 @@ class Softmax(nnx.Module):
         if pool not in POOLS:
             raise ConfigurationError(f"head.pool={pool!r}: allowed are {', '.join(POOLS)}")
         self.pool = pool
+        if tie and getattr(tokens, "back", True) is None:
+            raise ConfigurationError(
+                "head.kind='softmax' goes back through a factorised embedding's own map; "
+                "embedding.back=False leaves it none"
+            )
         if tie and not hasattr(tokens, "logits"):
             raise ConfigurationError(
                 "head.kind='softmax' cannot tie an adaptive embedding; use head.kind='adaptive'"
@@ -130,13 +145,7 @@ class Softmax(nnx.Module):
         return y if self.bias is None else y + self.bias[...][None]
 
     def score_rows(self, tokens, rows, targets, context: Context) -> Score:
-        logits = self.logits(tokens, rows)
-        normaliser = jax.nn.logsumexp(logits, axis=-1)
-        return Score(
-            target=picked(logits, targets) - normaliser,
-            mean=jnp.mean(logits, axis=-1) - normaliser,
-            best=jnp.argmax(logits, axis=-1),
-        )
+        return of_logits(self.logits(tokens, rows), targets)
 
     def flops(self, tokens) -> int:
         """Forward FLOPs a token."""
@@ -144,6 +153,81 @@ class Softmax(nnx.Module):
             return 2 * self.width * self.vocabulary
         size = tokens.table.shape[1]
         return 2 * size * (self.width + self.vocabulary)
+
+
+@heads.register("masked")
+class Masked(nnx.Module):
+    """What BERT and ALBERT predict: masked tokens, and how two segments stand to each other.
+
+        token       log softmax(E · norm(φ(W x + b)) + c) at a position, E the token table
+        sentence    log softmax(V · tanh(P x₀ + p) + v), x₀ the first position's state
+
+    W goes to the width of the table (Devlin et al. 2018; Lan et al. 2019, whose table is narrower
+    than the model).
+
+    Args:
+        predict: the token's part is there.
+        classes: of the sentence's part; 0 leaves the pooler P alone.
+        activation: φ: relu | gelu | gelu_tanh | silu.
+        epsilon: of the norm.
+        init_std: of the kernels.
+        chunk: positions scored at a time; 0 for all at once.
+    """
+
+    def __init__(
+        self,
+        vocabulary,
+        width,
+        tokens,
+        *,
+        predict=True,
+        classes=2,
+        activation="gelu_tanh",
+        epsilon=1e-12,
+        init_std=0.02,
+        chunk=0,
+        rngs: nnx.Rngs,
+    ):
+        if activation not in ACTIVATIONS:
+            raise ConfigurationError(
+                f"head.activation={activation!r}: allowed are {', '.join(ACTIVATIONS)}"
+            )
+        if not hasattr(tokens, "table"):
+            raise ConfigurationError("head.kind='masked' needs a plain or factorised embedding")
+        for name, value in (("classes", classes), ("chunk", chunk)):
+            if value < 0:
+                raise ConfigurationError(f"head.{name}={value}: allowed is 0 or more")
+        self.width, self.vocabulary, self.chunk = width, vocabulary, chunk
+        self.activation, self.size, self.classes = activation, tokens.table.shape[1], classes
+        self.pooler = Projection(width, width, init_std=init_std, rngs=rngs)
+        self.sentence: Any = (
+            Projection(width, classes, init_std=init_std, rngs=rngs) if classes else None
+        )
+        self.transform: Any = (
+            Projection(width, self.size, init_std=init_std, rngs=rngs) if predict else None
+        )
+        self.norm: Any = norm("layer", self.size, epsilon, rngs) if predict else None
+        self.bias: Any = nnx.Param(jnp.zeros((vocabulary,))) if predict else None
+
+    def logits(self, tokens, x: Float[Array, "rows width"]) -> Float[Array, "rows vocabulary"]:
+        y = self.norm(ACTIVATIONS[self.activation](self.transform(x))).astype(x.dtype)
+        return (y @ tokens.table[...].astype(x.dtype).T).astype(jnp.float32) + self.bias[...][None]
+
+    def score_rows(self, tokens, rows, targets, context: Context) -> Score:
+        return of_logits(self.logits(tokens, rows), targets)
+
+    def pooled(self, x: Float[Array, "batch length width"]) -> Float[Array, "batch width"]:
+        """tanh(P x₀ + p)."""
+        return jnp.tanh(self.pooler(x[:, 0]))
+
+    def sentence_logits(
+        self, x: Float[Array, "batch length width"]
+    ) -> Float[Array, "batch classes"]:
+        return self.sentence(self.pooled(x)).astype(jnp.float32)
+
+    def flops(self, tokens) -> int:
+        """Forward FLOPs a token; those of the sentence's part, once a sequence, are left out."""
+        return 2 * self.size * (self.width + self.vocabulary) if self.norm is not None else 0
 
 
 @heads.register("adaptive")

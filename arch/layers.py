@@ -1,5 +1,7 @@
-"""The few parts that sublayers, stacks, embeddings and heads share: projection, norm, dropout."""
+"""The few parts that sublayers, stacks, embeddings and heads share: projection, norm, dropout,
+activations, sinusoids."""
 
+import functools
 import math
 
 import jax
@@ -10,6 +12,12 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from arch.registry import ConfigurationError
 
 NORMS = ("layer", "rms")
+ACTIVATIONS = {
+    "relu": jax.nn.relu,
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
+    "silu": jax.nn.silu,
+}
 
 
 def kernel_initializer(std: float) -> jax.nn.initializers.Initializer:

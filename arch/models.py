@@ -48,6 +48,11 @@ class Model:
         )
         head = dict(model["head"])
         create = heads.get(head.pop("kind"), "model.head.kind")
+        if self.embedding.module.early and self.stack.adds_signal:
+            raise ConfigurationError(
+                "model.embedding.early=True adds positions at its own width, and the stack at the "
+                "model's; say model.stack.signal_each_step=False, or early=False"
+            )
         self.head = Definition(
             functools.partial(create, vocabulary, width, self.embedding.module.tokens, **head)
         )
@@ -106,6 +111,12 @@ class Model:
         head, tokens = self._head(parameters)
         x = pooled(head, x, context)
         return head.logits(tokens, x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1)
+
+    def sentence_logits(
+        self, parameters: Parameters, x: Float[Array, "batch length width"]
+    ) -> Float[Array, "batch classes"]:
+        """What a head that speaks of the sequence says of the last hidden state."""
+        return self._head(parameters)[0].sentence_logits(x)
 
     # One token at a time
 

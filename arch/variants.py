@@ -7,6 +7,8 @@ macaron(layers=12)                      Lu et al. 2019
 gpt2(size='small')                      Radford et al. 2019
 transformer(layers=6)                   Vaswani et al. 2017, encoder and decoder; sandwiches of both
 universal(size='base', halting='act')   Dehghani et al. 2018
+bert(size='base')                       Devlin et al. 2018
+albert(size='base', share='sf')         Lan et al. 2019
 lstm(layers=2)                          an encoder-decoder of LSTMs that attends to its encoder
 """
 
@@ -30,6 +32,10 @@ UNIVERSAL = {
     "small": (512, 2048, 8, 6, 0.1),
     "base": (1024, 4096, 16, 6, 0.3),
 }
+
+# size → layers, width; heads of width 64, an inner width of 4 · width
+BERT = {"base": (12, 768), "large": (24, 1024)}
+ALBERT = {**BERT, "xlarge": (24, 2048), "xxlarge": (12, 4096)}
 
 
 def decoder(
@@ -169,6 +175,62 @@ def universal(size: str = "base", halting: str = "none", **model) -> dict[str, o
     )
 
 
+def masked_encoder(
+    layers: int,
+    width: int,
+    heads: int,
+    activation: str,
+    embedding: Mapping,
+    share: str = "",
+    groups: int = 1,
+    inner_groups: int = 1,
+    inner_width: int = 0,
+    **model,
+) -> dict[str, object]:
+    """A post-norm encoder with BERT's embedding and heads: types, a norm over the sum, ε 1e-12,
+    biases everywhere, normal(0.02) init (the authors' is truncated), dropout 0.1."""
+    attention = {"kind": "attention", "heads": heads, "attention_dropout": 0.1, "init_std": 0.02}
+    inner = {"inner_width": inner_width or 4 * width, "activation": activation, "init_std": 0.02}
+    shared = {"share": share, "groups": groups, "inner_groups": inner_groups}
+    stack = {"norm": "post", "epsilon": 1e-12, "final_norm": False, **shared}
+    signals = {"positions": "learned", "scale": False, "types": 2, "norm": "layer"}
+    return {
+        "family": "encoder",
+        "width": width,
+        "order": orders.compress(orders.vanilla(layers * inner_groups)),
+        "dropout": 0.1,
+        "sublayers": {"s": attention, "f": {"kind": "feed_forward", **inner}},
+        "embedding": {**embedding, **signals, "init_std": 0.02},
+        **model,
+        "stack": {**stack, **model.get("stack", {})},
+        "head": {"kind": "masked", "activation": activation, **model.get("head", {})},
+    }
+
+
+def bert(size: str = "base", activation: str = "gelu", **model) -> dict[str, object]:
+    """Post-norm encoder, learned positions, types, masked tokens and next sentence. The authors'
+    code has the tanh form of GELU, Hugging Face's the exact one: `gelu`."""
+    layers, width = _size("bert", size, BERT)
+    return masked_encoder(layers, width, width // 64, activation, {"kind": "plain"}, **model)
+
+
+def albert(
+    size: str = "base", share: str = "sf", embedding_size: int = 128, **model
+) -> dict[str, object]:
+    """BERT with a narrow token table and weights shared by letter: 'sf' all, 's' attention, 'f'
+    feed-forward, '' none. At embedding_size = width there is no map, as in the paper's counts."""
+    layers, width = _size("albert", size, ALBERT)
+    narrow = {"kind": "factorised", "size": embedding_size, "early": True, "back": False}
+    embedding = {"kind": "plain"} if embedding_size == width else narrow
+    return masked_encoder(layers, width, width // 64, "gelu_tanh", embedding, share=share, **model)
+
+
+def _size(variant: str, size: str, sizes: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    if size not in sizes:
+        raise ConfigurationError(f"{variant} size {size!r}: allowed are {', '.join(sizes)}")
+    return sizes[size]
+
+
 def lstm(layers: int = 2, width: int = 512, heads: int = 8, **model) -> dict[str, object]:
     """lⁿ and (lc)ⁿ: as the other encoder-decoders, LSTMs in the place of attention and
     feed-forward."""
@@ -178,5 +240,8 @@ def lstm(layers: int = 2, width: int = 512, heads: int = 8, **model) -> dict[str
 
 
 VARIANTS = {
-    f.__name__: f for f in (vanilla, sandwich, par, macaron, gpt2, transformer, universal, lstm)
-}
+    f.__name__: f
+    for f in (
+        vanilla, sandwich, par, macaron, gpt2, transformer, universal, lstm, bert, albert,
+    )
+}  # fmt: skip

@@ -22,6 +22,7 @@ class Block:
         final_norm: a norm after all.
         share: letters whose occurrences share weights (ALBERT: 'sf'); empty for none.
         groups: owners of each shared letter along the depth.
+        inner_groups: so many owners a group, taking turns (ALBERT's inner_group_num).
         apply: auto | unrolled | scan | switch; never touches the parameters.
         remat: none | full | dots: what the backward pass recomputes, a sublayer at a time.
         scale_output_init: initial `output` kernels times 1/√depth (GPT-2).
@@ -42,6 +43,7 @@ class Block:
         final_norm=True,
         share="",
         groups=1,
+        inner_groups=1,
         apply="auto",
         remat="none",
         scale_output_init=False,
@@ -49,7 +51,7 @@ class Block:
         check_placement(norm, "model.stack.norm")
         if not epsilon > 0:
             raise ConfigurationError(f"model.stack.epsilon={epsilon}: allowed is above 0")
-        self.schedule = schedule(order, share, groups)
+        self.schedule = schedule(order, share, groups, inner_groups)
         self.depth = len(self.schedule.positions)
         self.apply = depth.choose(apply, self.depth)
         depth.rematerialise(lambda: None, remat)

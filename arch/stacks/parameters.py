@@ -39,11 +39,12 @@ class Schedule:
         return np.array(pairs, np.int32).T
 
 
-def schedule(order: str, share: str = "", groups: int = 1) -> Schedule:
+def schedule(order: str, share: str = "", groups: int = 1, inner_groups: int = 1) -> Schedule:
     """The order's positions and their owners.
 
     A letter in `share` has `groups` owners, each serving an equal run of its occurrences, as
-    ALBERT's hidden groups do (Lan et al. 2019); any other letter has an owner an occurrence.
+    ALBERT's hidden groups do (Lan et al. 2019), or `inner_groups` owners a group, which take turns;
+    any other letter has an owner an occurrence.
 
     >>> schedule("sfsf", share="f").positions
     (('s', 0), ('f', 0), ('s', 1), ('f', 0))
@@ -60,11 +61,31 @@ def schedule(order: str, share: str = "", groups: int = 1) -> Schedule:
             f"model.stack.groups={groups}: allowed is 1 to the occurrences of each shared letter, "
             f"{counts}"
         )
-    owners = {letter: groups if letter in share else n for letter, n in counts.items()}
+    for letter in share:
+        if (
+            inner_groups < 1
+            or counts[letter] % inner_groups
+            or (groups * inner_groups > counts[letter])
+        ):
+            raise ConfigurationError(
+                f"model.stack.inner_groups={inner_groups}, groups={groups}: the {counts[letter]} "
+                f"occurrences of {letter!r} must be a multiple of it, and enough for all owners"
+            )
+    if inner_groups > 1 and not share:
+        raise ConfigurationError(
+            f"model.stack.inner_groups={inner_groups}: no letter is shared; allowed is 1"
+        )
+    held = groups * inner_groups
+    owners = {letter: held if letter in share else n for letter, n in counts.items()}
     seen = dict.fromkeys(counts, 0)
     positions = []
     for letter in orders.expand(order):
-        positions.append((letter, seen[letter] * owners[letter] // counts[letter]))
+        owner = seen[letter]
+        if letter in share:
+            layer, turn = divmod(owner, inner_groups)
+            group = layer * groups // (counts[letter] // inner_groups)
+            owner = group * inner_groups + turn
+        positions.append((letter, owner))
         seen[letter] += 1
     return Schedule(tuple(positions), owners)
 

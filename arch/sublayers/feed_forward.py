@@ -7,15 +7,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from arch.context import Context
-from arch.layers import Projection, dropout, product_flops
+from arch.layers import ACTIVATIONS, Projection, dropout, product_flops
 from arch.registry import ConfigurationError, sublayers
 
-ACTIVATIONS = {
-    "relu": jax.nn.relu,
-    "gelu": functools.partial(jax.nn.gelu, approximate=False),
-    "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
-    "silu": jax.nn.silu,
-}
 GATED = {"swiglu": jax.nn.silu, "geglu": functools.partial(jax.nn.gelu, approximate=False)}
 
 
