@@ -230,8 +230,8 @@ class Embedding(nnx.Module):
         if signal is not None:
             x = x + signal
         if self.types is not None:
-            segments = context.segments
-            x = x + (self.types[...][0] if segments is None else self.types[...][segments])
+            segments = jnp.zeros_like(ids) if context.segments is None else context.segments
+            x = x + self.types[...][segments]
         if self.norm is not None:
             x = self.norm(x)
         x = x.astype(dtype)
