@@ -61,7 +61,7 @@ def test_sharing_changes_what_is_held_and_not_what_is_applied():
     ("layers", "groups", "inner"), [(12, 1, 1), (12, 4, 1), (5, 2, 1), (6, 2, 3)]
 )
 def test_a_layers_owner_is_that_of_its_group_and_turn(layers, groups, inner):
-    """Hugging Face: group of layer i = int(i / (layers / groups)), then its inner layers in turn."""
+    """Hugging Face: layer i is of group int(i / (layers / groups)), its inner layers in turn."""
     positions = schedule(f"(sf){layers * inner}", "sf", groups, inner).positions
     expected = [
         int(layer / (layers / groups)) * inner + turn
