@@ -168,6 +168,7 @@ class Masked(nnx.Module):
     Args:
         predict: the token's part is there.
         classes: of the sentence's part; 0 leaves the pooler P alone.
+        pooler: P is there, which the sentence's part needs.
         activation: φ: relu | gelu | gelu_tanh | silu.
         epsilon: of the norm.
         init_std: of the kernels.
@@ -182,6 +183,7 @@ class Masked(nnx.Module):
         *,
         predict=True,
         classes=2,
+        pooler=True,
         activation="gelu_tanh",
         epsilon=1e-12,
         init_std=0.02,
@@ -197,9 +199,16 @@ class Masked(nnx.Module):
         for name, value in (("classes", classes), ("chunk", chunk)):
             if value < 0:
                 raise ConfigurationError(f"head.{name}={value}: allowed is 0 or more")
+        if classes and not pooler:
+            raise ConfigurationError(
+                f"head.pooler=False: the sentence's part needs it; allowed with head.classes=0, "
+                f"not {classes}"
+            )
         self.width, self.vocabulary, self.chunk = width, vocabulary, chunk
         self.activation, self.size, self.classes = activation, tokens.table.shape[1], classes
-        self.pooler = Projection(width, width, init_std=init_std, rngs=rngs)
+        self.pooler: Any = (
+            Projection(width, width, init_std=init_std, rngs=rngs) if pooler else None
+        )
         self.sentence: Any = (
             Projection(width, classes, init_std=init_std, rngs=rngs) if classes else None
         )

@@ -1,0 +1,288 @@
+"""What `huggingface` knows of each family: which tensor is which parameter, which attribute is
+which field, and what may be left aside. Tables alone.
+
+In names, {base} is the prefix that a model without heads lacks, {layer} an owner of a letter, and
+{group}, {turn} an owner of ALBERT's: the group, and which of its inner layers.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """The parameter `path` is the tensor `name`, or part `part` of `parts` of its last axis."""
+
+    path: str
+    name: str
+    transposed: bool = False
+    part: int = 0
+    parts: int = 1
+
+
+def same(path: str, name: str) -> tuple[Rule, ...]:
+    return (Rule(path, name),)
+
+
+def norm(path: str, name: str) -> tuple[Rule, ...]:
+    return Rule(f"{path}.scale", f"{name}.weight"), Rule(f"{path}.bias", f"{name}.bias")
+
+
+def linear(path: str, name: str) -> tuple[Rule, ...]:
+    """PyTorch's: a weight of (outputs, inputs)."""
+    kernel = Rule(f"{path}.kernel", f"{name}.weight", transposed=True)
+    return kernel, Rule(f"{path}.bias", f"{name}.bias")
+
+
+def conv1d(path: str, name: str, part: int = 0, parts: int = 1) -> tuple[Rule, ...]:
+    """GPT-2's: a weight of (inputs, outputs), maybe several side by side."""
+    kernel = Rule(f"{path}.kernel", f"{name}.weight", part=part, parts=parts)
+    return kernel, Rule(f"{path}.bias", f"{name}.bias", part=part, parts=parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """One `model_type`.
+
+    Args:
+        base: the prefix.
+        rules: every parameter that there may be.
+        tied: tensor that may be there → the tensor it must equal.
+        buffers: tensor that may be there → what it must hold: see `huggingface.BUFFERS`.
+        layers, positions, activation: the attributes that give these.
+        fields: attribute → the fields of `model` that it sets.
+        defaults: attribute → its value where config.json is silent, of all that have a meaning.
+        fixed: attribute → the one value that is supported.
+        architectures: class → the parts of the head that it must have.
+    """
+
+    base: str
+    rules: tuple[Rule, ...]
+    tied: Mapping[str, str]
+    buffers: Mapping[str, str]
+    layers: str
+    positions: str
+    activation: str
+    fields: Mapping[str, tuple[str, ...]]
+    defaults: Mapping[str, object]
+    fixed: Mapping[str, object]
+    architectures: Mapping[str, tuple[str, ...]]
+
+
+# hidden_act → activation; of those that are one function the first is written
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "gelu_python": "gelu",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_python_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "swish": "silu",
+}
+# The parts of the head `masked` → the parameter that tells.
+PARTS = {
+    "pooler": "head.pooler.kernel",
+    "predict": "head.transform.kernel",
+    "sentence": "head.sentence.kernel",
+}
+# Attributes that change nothing of what is computed here: names, token ids, what is returned,
+# defaults of generation, and parts that other classes have.
+HARMLESS = frozenset(
+    """
+    model_type architectures transformers_version dtype torch_dtype use_cache _name_or_path
+    name_or_path bos_token_id eos_token_id pad_token_id sep_token_id cls_token_id mask_token_id
+    decoder_start_token_id id2label label2id num_labels _num_labels problem_type finetuning_task
+    task_specific_params output_attentions output_hidden_states output_past return_dict torchscript
+    use_bfloat16 gradient_checkpointing chunk_size_feed_forward classifier_dropout
+    classifier_dropout_prob language directionality pooler_fc_size pooler_num_attention_heads
+    pooler_num_fc_layers pooler_size_per_head pooler_type n_ctx summary_type summary_use_proj
+    summary_activation summary_proj_to_labels summary_first_dropout attn_implementation
+    do_sample max_length min_length num_beams temperature top_k top_p repetition_penalty
+    length_penalty
+    """.split()
+)
+ANY = {"is_encoder_decoder": False, "tie_encoder_decoder": False, "pruned_heads": {}}
+DECODER = {"is_decoder": False, "add_cross_attention": False, "position_embedding_type": "absolute"}
+
+ENCODER_EMBEDDING = (
+    *same("embedding.tokens.table", "{base}embeddings.word_embeddings.weight"),
+    *same("embedding.learned", "{base}embeddings.position_embeddings.weight"),
+    *same("embedding.types", "{base}embeddings.token_type_embeddings.weight"),
+    *norm("embedding.norm", "{base}embeddings.LayerNorm"),
+)
+ENCODER_BUFFERS = {
+    "{base}embeddings.position_ids": "positions",
+    "{base}embeddings.token_type_ids": "zeros",
+}
+INIT_STD = ("sublayers.s.init_std", "sublayers.f.init_std", "embedding.init_std")
+ENCODER_FIELDS = {
+    "hidden_size": ("width",),
+    "num_attention_heads": ("sublayers.s.heads",),
+    "intermediate_size": ("sublayers.f.inner_width",),
+    "hidden_act": ("sublayers.f.activation", "head.activation"),
+    "hidden_dropout_prob": ("dropout",),
+    "attention_probs_dropout_prob": ("sublayers.s.attention_dropout",),
+    "type_vocab_size": ("embedding.types",),
+    "initializer_range": (*INIT_STD, "head.init_std"),
+    "layer_norm_eps": ("stack.epsilon", "embedding.epsilon", "head.epsilon"),
+}
+
+BERT_DEFAULTS = {
+    "vocab_size": 30522, "num_hidden_layers": 12, "max_position_embeddings": 512,
+    "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072,
+    "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
+    "type_vocab_size": 2, "initializer_range": 0.02, "layer_norm_eps": 1e-12,
+}  # fmt: skip
+ALBERT_DEFAULTS = {
+    **BERT_DEFAULTS,
+    "vocab_size": 30000, "hidden_size": 4096, "num_attention_heads": 64,
+    "intermediate_size": 16384, "hidden_act": "gelu_new", "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0, "embedding_size": 128, "num_hidden_groups": 1,
+    "inner_group_num": 1,
+}  # fmt: skip
+GPT2_DEFAULTS = {
+    "vocab_size": 50257, "n_layer": 12, "n_positions": 1024, "n_embd": 768, "n_head": 12,
+    "n_inner": 0,  # 0, or null: four times n_embd
+    "activation_function": "gelu_new", "resid_pdrop": 0.1, "embd_pdrop": 0.1, "attn_pdrop": 0.1,
+    "layer_norm_epsilon": 1e-5, "initializer_range": 0.02, "tie_word_embeddings": True,
+}  # fmt: skip
+
+_BERT, _SELF = "{base}encoder.layer.{layer}", "{base}encoder.layer.{layer}.attention.self"
+BERT = Family(
+    base="bert.",
+    rules=(
+        *ENCODER_EMBEDDING,
+        *linear("stack.s.sublayer.query", f"{_SELF}.query"),
+        *linear("stack.s.sublayer.key", f"{_SELF}.key"),
+        *linear("stack.s.sublayer.value", f"{_SELF}.value"),
+        *linear("stack.s.sublayer.output", f"{_BERT}.attention.output.dense"),
+        *norm("stack.s.norm_after", f"{_BERT}.attention.output.LayerNorm"),
+        *linear("stack.f.sublayer.input", f"{_BERT}.intermediate.dense"),
+        *linear("stack.f.sublayer.output", f"{_BERT}.output.dense"),
+        *norm("stack.f.norm_after", f"{_BERT}.output.LayerNorm"),
+        *linear("head.pooler", "{base}pooler.dense"),
+        *linear("head.transform", "cls.predictions.transform.dense"),
+        *norm("head.norm", "cls.predictions.transform.LayerNorm"),
+        *same("head.bias", "cls.predictions.bias"),
+        *linear("head.sentence", "cls.seq_relationship"),
+    ),
+    tied={
+        "cls.predictions.decoder.weight": "{base}embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+    buffers=ENCODER_BUFFERS,
+    layers="num_hidden_layers",
+    positions="max_position_embeddings",
+    activation="hidden_act",
+    fields=ENCODER_FIELDS,
+    defaults=BERT_DEFAULTS,
+    fixed={**ANY, **DECODER, "tie_word_embeddings": True},
+    architectures={
+        "BertForPreTraining": ("pooler", "predict", "sentence"),
+        "BertForMaskedLM": ("predict",),
+        "BertForNextSentencePrediction": ("pooler", "sentence"),
+        "BertModel": (),
+    },
+)
+
+_ALBERT = "{base}encoder.albert_layer_groups.{group}.albert_layers.{turn}"
+ALBERT = Family(
+    base="albert.",
+    rules=(
+        *ENCODER_EMBEDDING,
+        *linear("embedding.tokens.project", "{base}encoder.embedding_hidden_mapping_in"),
+        *linear("stack.s.sublayer.query", f"{_ALBERT}.attention.query"),
+        *linear("stack.s.sublayer.key", f"{_ALBERT}.attention.key"),
+        *linear("stack.s.sublayer.value", f"{_ALBERT}.attention.value"),
+        *linear("stack.s.sublayer.output", f"{_ALBERT}.attention.dense"),
+        *norm("stack.s.norm_after", f"{_ALBERT}.attention.LayerNorm"),
+        *linear("stack.f.sublayer.input", f"{_ALBERT}.ffn"),
+        *linear("stack.f.sublayer.output", f"{_ALBERT}.ffn_output"),
+        *norm("stack.f.norm_after", f"{_ALBERT}.full_layer_layer_norm"),
+        *linear("head.pooler", "{base}pooler"),
+        *linear("head.transform", "predictions.dense"),
+        *norm("head.norm", "predictions.LayerNorm"),
+        *same("head.bias", "predictions.bias"),
+        *linear("head.sentence", "sop_classifier.classifier"),
+    ),
+    tied={
+        "predictions.decoder.weight": "{base}embeddings.word_embeddings.weight",
+        "predictions.decoder.bias": "predictions.bias",
+    },
+    buffers=ENCODER_BUFFERS,
+    layers="num_hidden_layers",
+    positions="max_position_embeddings",
+    activation="hidden_act",
+    fields={
+        **ENCODER_FIELDS,
+        "embedding_size": ("embedding.size",),
+        "num_hidden_groups": ("stack.groups",),
+        "inner_group_num": ("stack.inner_groups",),
+    },
+    defaults=ALBERT_DEFAULTS,
+    fixed={
+        **BERT.fixed,
+        "down_scale_factor": 1,
+        "gap_size": 0,
+        "net_structure_type": 0,
+        "num_memory_blocks": 0,
+        "layers_to_keep": [],
+    },
+    architectures={
+        "AlbertForPreTraining": ("pooler", "predict", "sentence"),
+        "AlbertForMaskedLM": ("predict",),
+        "AlbertModel": (),
+    },
+)
+
+_GPT2 = "{base}h.{layer}"
+GPT2 = Family(
+    base="transformer.",
+    rules=(
+        *same("embedding.tokens.table", "{base}wte.weight"),
+        *same("embedding.learned", "{base}wpe.weight"),
+        *norm("stack.s.norm_before", f"{_GPT2}.ln_1"),
+        *conv1d("stack.s.sublayer.query", f"{_GPT2}.attn.c_attn", 0, 3),
+        *conv1d("stack.s.sublayer.key", f"{_GPT2}.attn.c_attn", 1, 3),
+        *conv1d("stack.s.sublayer.value", f"{_GPT2}.attn.c_attn", 2, 3),
+        *conv1d("stack.s.sublayer.output", f"{_GPT2}.attn.c_proj"),
+        *norm("stack.f.norm_before", f"{_GPT2}.ln_2"),
+        *conv1d("stack.f.sublayer.input", f"{_GPT2}.mlp.c_fc"),
+        *conv1d("stack.f.sublayer.output", f"{_GPT2}.mlp.c_proj"),
+        *norm("stack.final_norm", "{base}ln_f"),
+        Rule("head.matrix.kernel", "lm_head.weight", transposed=True),
+    ),
+    tied={"lm_head.weight": "{base}wte.weight"},
+    buffers={
+        "{base}h.{layer}.attn.bias": "causal",
+        "{base}h.{layer}.attn.masked_bias": "never",
+    },
+    layers="n_layer",
+    positions="n_positions",
+    activation="activation_function",
+    fields={
+        "n_embd": ("width",),
+        "n_head": ("sublayers.s.heads",),
+        "n_inner": ("sublayers.f.inner_width",),
+        "activation_function": ("sublayers.f.activation",),
+        "resid_pdrop": ("dropout",),
+        "embd_pdrop": ("dropout",),
+        "attn_pdrop": ("sublayers.s.attention_dropout",),
+        "layer_norm_epsilon": ("stack.epsilon",),
+        "initializer_range": INIT_STD,
+        "tie_word_embeddings": ("head.tie",),
+    },
+    defaults=GPT2_DEFAULTS,
+    fixed={
+        **ANY,
+        **DECODER,
+        "scale_attn_weights": True,
+        "scale_attn_by_inverse_layer_idx": False,
+        "reorder_and_upcast_attn": False,
+    },
+    architectures={"GPT2LMHeadModel": (), "GPT2Model": ()},
+)
+
+FAMILIES = {"bert": BERT, "albert": ALBERT, "gpt2": GPT2}
