@@ -4,7 +4,7 @@
     python launch.py sweep --config=experiments/universal_babi.py:scale=small
     python launch.py sweep --config=experiments/universal_babi.py:scale=paper,training=joint
 
-tiny   tasks 1, 2, 3, 15 and 20 at width 64; about forty minutes on two cores
+tiny   tasks 1, 2, 3, 15 and 20 at width 64; an hour on one core
 small  the same tasks at width 128, an hour on one GPU (estimated)
 paper  all twenty tasks with ten seeds, a day on one GPU (estimated)
 
@@ -15,6 +15,12 @@ steps; with halting a position may take twice as many. The weights tested are th
 on the stories held out, and all seeds are averaged: the paper's headline is the best of ten by
 validation, its mean over the ten (6.34 ± 3.32 for 1k questions, tasks trained singly, with halting)
 is the honest target, and is over all twenty tasks.
+
+At tiny scale expect tasks 1 and 20 to be learned, the Universal Transformer with a fifth of the
+Transformer's errors in task 1. Tasks 2 and 3 are not: 900 questions are learned by heart within
+1,500 steps, and the weights of the lowest validation loss are early ones, hardly better than the
+commonest answer (the last weights have 10 percentage points less errors in task 2, seen apart).
+Hence the ponder time does not grow with the supporting facts, as it does in the paper.
 """
 
 from pathlib import Path
