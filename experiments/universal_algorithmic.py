@@ -24,22 +24,14 @@ LSTM does. With halting, positions stop after one or two of six steps.
 
 from arch import config, statistics, variants
 from arch.experiment import Cell
+from experiments import dehghani2018
+from experiments.dehghani2018 import NAMES
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "base": 10}
 
 ALGORITHMS = ("copy", "reverse", "addition")
 MULTIPLES = {"valid": 1, "x2": 2, "x4": 4, "x10": 10}
 ADAM = {"name": "adamw", "learning_rate": 2e-3, "beta2": 0.98, "weight_decay": 0.0, "warmup": 0.1}
-# the authors' 2 · width^-½ · step^-½ after 8000 steps of warm-up
-AUTHORS = {
-    "name": "adamw",
-    "learning_rate": 2.0 * 128**-0.5 * 8000**-0.5,
-    "beta2": 0.997,
-    "epsilon": 1e-9,
-    "weight_decay": 0.0,
-    "schedule": "rsqrt",
-    "warmup_steps": 8000,
-}
 SCALES = {
     "tiny": {
         "width": 64,
@@ -65,15 +57,9 @@ SCALES = {
         "dropout": 0.1,
         "length": 40,
         "examples": 1024,
-        "train": {"steps": 100000, "batch": 100, "optimizer": AUTHORS},
+        "train": {"steps": 100000, "batch": 100, "optimizer": dehghani2018.adam(128)},
         "every": 5000,
     },
-}
-NAMES = {
-    "lstm": "LSTM",
-    "transformer": "Transformer",
-    "ut": "Universal Transformer",
-    "ut_act": "Universal Transformer, ACT",
 }
 # (model, algorithm) → accuracy of symbols and of sequences, at ten times the training length
 PAPER = {
