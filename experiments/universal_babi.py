@@ -4,7 +4,7 @@
     python launch.py sweep --config=experiments/universal_babi.py:scale=small
     python launch.py sweep --config=experiments/universal_babi.py:scale=paper,training=joint
 
-tiny   tasks 1, 2, 3, 15 and 20 at width 64; about forty minutes on two cores
+tiny   tasks 1, 2, 3, 15 and 20 at width 64; an hour on one core
 small  the same tasks at width 128, an hour on one GPU (estimated)
 paper  all twenty tasks with ten seeds, a day on one GPU (estimated)
 
@@ -15,6 +15,12 @@ steps; with halting a position may take twice as many. The weights tested are th
 on the stories held out, and all seeds are averaged: the paper's headline is the best of ten by
 validation, its mean over the ten (6.34 ± 3.32 for 1k questions, tasks trained singly, with halting)
 is the honest target, and is over all twenty tasks.
+
+At tiny scale expect tasks 1 and 20 to be learned, the Universal Transformer with a fifth of the
+Transformer's errors in task 1. Tasks 2 and 3 are not: 900 questions are learned by heart within
+1,500 steps, and the weights of the lowest validation loss are early ones, hardly better than the
+commonest answer (the last weights have 10 percentage points less errors in task 2, seen apart).
+Hence the ponder time does not grow with the supporting facts, as it does in the paper.
 """
 
 from pathlib import Path
@@ -28,6 +34,8 @@ from arch import config, statistics
 from arch.context import Context
 from arch.data.babi import TASKS
 from arch.experiment import Cell
+from experiments import dehghani2018
+from experiments.dehghani2018 import NAMES
 
 ARGUMENTS = {
     "scale": ("tiny", "small", "paper"),
@@ -40,15 +48,6 @@ MOST_SHOWN = 12  # sentences in a chart of halting
 FAILED = 5.0  # percent of wrong answers above which a task counts as failed
 WORDS = 12  # the longest sentence of the twenty tasks has 11
 ADAM = {"name": "adamw", "learning_rate": 1e-3, "beta2": 0.98, "weight_decay": 0.0}
-# the authors' 2 · width^-½ · step^-½ after 8000 steps of warm-up
-AUTHORS = {
-    "name": "adamw",
-    "learning_rate": 2.0 * 128**-0.5 * 8000**-0.5,
-    "beta2": 0.997,
-    "epsilon": 1e-9,
-    "schedule": "rsqrt",
-    "warmup_steps": 8000,
-}
 SCALES = {
     "tiny": {
         "width": 64,
@@ -73,15 +72,10 @@ SCALES = {
         "heads": 4,
         "steps": 8,
         "tasks": TASKS,
-        "train": {"steps": 40000, "batch": 128, "optimizer": AUTHORS},
+        "train": {"steps": 40000, "batch": 128, "optimizer": dehghani2018.adam(128)},
         "evaluate": 1000,
         "seeds": tuple(range(10)),
     },
-}
-NAMES = {
-    "transformer": "Transformer",
-    "ut": "Universal Transformer",
-    "ut_act": "Universal Transformer, ACT",
 }
 # Percent of wrong answers over the twenty tasks, (size, training) → model → figures.
 BEST = {  # of ten seeds, picked by validation
@@ -141,7 +135,11 @@ def groups(arg):
 
 def cells(arg, results):
     return [
-        Cell(f"{prefix}-{model}", {"task.tasks": tasks, **overrides}, variant=NAMES[model])
+        Cell(
+            f"{prefix}-{model}",
+            {"task.tasks": tasks, **overrides},
+            variant=NAMES[model],
+        )
         for prefix, tasks in groups(arg).items()
         for model, overrides in models(arg).items()
     ]
@@ -179,7 +177,7 @@ def TABLE(arg, cells, results):
 def over_tasks(arg, results):
     """The mean over tasks of each seed, then mean and SD over seeds, with the paper's beside."""
     setting, rows = (arg.size, arg.training), []
-    for model, name in NAMES.items():
+    for model in models(arg):
         by_task = errors_by_task(arg, results, model)
         seeds = set.intersection(*map(set, by_task.values()))
         each = {s: [by_task[task][s] for task in by_task] for s in sorted(seeds)}
@@ -188,7 +186,7 @@ def over_tasks(arg, results):
         mean, sd = MEANS[setting]
         rows.append(
             [
-                name,
+                NAMES[model],
                 str(error.n),
                 statistics.mean_and_sd(error, 2),
                 statistics.mean_and_sd(failed, 1),

@@ -24,6 +24,7 @@ a language model. The test passages are read from ARCH_DATA_DIR/lambada.
 
 from arch import config, statistics, variants
 from arch.experiment import Cell
+from experiments import dehghani2018
 
 ARGUMENTS = {
     "scale": ("tiny", "small", "paper"),
@@ -33,16 +34,6 @@ ARGUMENTS = {
 }
 
 ADAM = {"name": "adamw", "learning_rate": 1e-3, "beta2": 0.98}
-# 2.0 d^-1/2 rsqrt with 8,000 warm-up steps, at its peak
-RSQRT = {
-    "name": "adamw",
-    "learning_rate": 2.0 * 1024**-0.5 * 8000**-0.5,
-    "schedule": "rsqrt",
-    "warmup_steps": 8000,
-    "beta1": 0.9,
-    "beta2": 0.997,
-    "epsilon": 1e-9,
-}
 SCALES = {
     "tiny": {
         "model": {"layers": 3, "width": 64, "heads": 4, "dropout": 0.1},
@@ -64,7 +55,7 @@ SCALES = {
         "model": {"layers": 6, "width": 1024, "heads": 16, "dropout": 0.3, "dtype": "bfloat16"},
         "task": {"corpus": "wikitext-103", "passages": "lower", "length": 128},
         "tokenizer": {"language_model": "words:60000", "reading": "words:60000"},
-        "train": {"steps": 350000, "batch": 32, "optimizer": RSQRT},
+        "train": {"steps": 350000, "batch": 32, "optimizer": dehghani2018.adam(1024)},
         "evaluate": {"every": 5000},
         "save": {"every": 5000},
     },
