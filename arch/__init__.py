@@ -15,6 +15,7 @@
     group          replicas trained together        checkpoints, runs   what is kept of them
     experiment     a file of cells                  sweeps  cells × seeds, resumed where they stood
     statistics     intervals, paired differences    results, report, figures, charts
+    huggingface    weights of BERT, ALBERT, GPT-2 from and to a directory
 
 Glossary: an *order* is a string of letters, each a *sublayer*; a *stack* runs it; a *task* has data
 and objective; a *variant* is a paper's point in that space; a *cell* is one configuration of an
