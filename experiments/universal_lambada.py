@@ -18,9 +18,9 @@ length 64).
 `valid` is the training corpus's own, where the paper's control is passages of the novels.
 
 Text of newspapers, 0.9 million words of it, says little of novels: at tiny scale expect all three
-models to find 5 % of the words in reading, of the 31 % that could be found. And the last word, often
-a name, comes in several rare pieces: expect perplexities of millions and accuracies near 0 as a
-language model. The test passages are read from ARCH_DATA_DIR/lambada.
+models to find 5 % of the words in reading, of the 31 % that could be found. And the last word,
+often a name, comes in several rare pieces: expect perplexities of millions and accuracies near 0 as
+a language model. The test passages are read from ARCH_DATA_DIR/lambada.
 """
 
 from arch import config, statistics, variants
