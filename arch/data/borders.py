@@ -1,6 +1,8 @@
 """Where words and sentences begin, told from the texts of a tokenizer's entries.
 
-A sentence ends with a line, or with . ! ? before a space; in words, with a word that ends in one.
+A sentence ends with a line, or with a token that is . ! or ? alone, before a space. So Penn
+Treebank's word `mr.` ends none; in bytes, characters and subwords, where it is several tokens, it
+does.
 A word goes on where letters or digits stand on both sides of the seam of two tokens: so a subword
 continues its word, and punctuation is a word of its own, as in BERT's whole words.
 """
@@ -54,5 +56,5 @@ def sentences(
         return np.array([says(text) for text in entries])[ids]
 
     line = of(lambda text: text.endswith("\n"))[:-1] & ~of(lambda text: text[:1] == "\n")[1:]
-    closed = of(lambda text: text.endswith(CLOSING))[:-1] & of(lambda text: text[:1] == " ")[1:]
+    closed = of(lambda text: text.strip() in CLOSING)[:-1] & of(lambda text: text[:1] == " ")[1:]
     return np.unique(np.concatenate([documents, np.flatnonzero(line | closed) + 1, [len(ids)]]))
