@@ -104,6 +104,19 @@ class Model:
         head, tokens = self._head(parameters)
         return score(head, tokens, x, inputs, targets, context), extras
 
+    def score_at(
+        self,
+        parameters: Parameters,
+        x: Float[Array, "batch length width"],
+        positions: Int[Array, "batch places"],
+        targets: Int[Array, "batch places"],
+        context: Context,
+    ) -> Score:
+        """The score of targets at some positions of the last hidden state: no logits elsewhere."""
+        head, tokens = self._head(parameters)
+        rows = jnp.take_along_axis(x, positions[..., None], axis=1)
+        return score(head, tokens, rows, None, targets, context)
+
     def logits(
         self, parameters: Parameters, inputs: Any, context: Context
     ) -> Float[Array, "batch length vocabulary"]:

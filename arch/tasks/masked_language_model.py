@@ -1,0 +1,295 @@
+"""Masked language modelling of pairs of segments: what BERT and ALBERT are pre-trained on."""
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from arch.context import Context, named
+from arch.data import masking, segments, tokenizers
+from arch.data.dataset import Dataset, load
+from arch.registry import Config, ConfigurationError, tasks
+from arch.tasks.masked_pairs import Batch, Pairs, Source
+
+LONGEST_SPAN = 10
+
+
+class Chosen(NamedTuple):
+    index: Int[np.ndarray, " n"]  # of the split's fixed pairs
+
+
+@tasks.register("masked_language_model")
+class MaskedLanguageModel:
+    """p(hidden token | the others) and p(label | the pair): see `arch.data.segments`, `.masking`.
+
+    Both are objectives, 'loss' in nats a hidden token and 'sentence_loss' in nats a pair. The model
+    is an encoder with head.kind='masked', and embedding.types=2 if it is to tell A from B. [PAD],
+    [CLS], [SEP] and [MASK] are the vocabulary's last four entries. Pairs are drawn anew at each
+    step, and there are no epochs; evaluation is of pairs that are fixed, the same for every seed.
+
+    Args:
+        corpus, tokenizer: as of `language_model`.
+        length: of a sequence, special tokens and padding included.
+        sentence: none (B follows A, and no loss asks) | next (half of the time B is from another
+            document, label 1) | order (half of the time the two are swapped, label 1).
+        rate: share of the tokens that are hidden.
+        spans: the most words hidden together: 1 is BERT's, 3 ALBERT's.
+        whole_words: all tokens of a word are hidden together; with `words` each token is one.
+        short: share of the sequences whose target length is uniform from 2 on.
+        most: of the tokens hidden in a sequence; 0 is no limit but the rate. The released script of
+            ALBERT has 20, which at length 512 is 3.9 % and not 15.
+        evaluation_examples: pairs a split is evaluated on.
+        measure: of next, order: evaluation also says `next_accuracy`, `order_accuracy`, what the
+            sentence head makes of pairs drawn that way (Lan et al. 2019, table 5). An untrained
+            head is at chance.
+    """
+
+    families = ("encoder",)
+    metric = "perplexity"
+    shapes = 1
+    streamed = False
+    decodes = False
+
+    def __init__(
+        self,
+        *,
+        corpus="stdlib",
+        tokenizer="bytes",
+        length=128,
+        sentence="order",
+        rate=0.15,
+        spans=1,
+        whole_words=False,
+        short=0.1,
+        most=0,
+        evaluation_examples=512,
+        measure=(),
+    ):
+        if sentence not in segments.RELATIONS:
+            raise ConfigurationError(
+                f"task.sentence={sentence!r}: allowed are {', '.join(segments.RELATIONS)}"
+            )
+        if len(set(measure)) < len(measure) or not set(measure) <= {"next", "order"}:
+            raise ConfigurationError(f"task.measure={measure!r}: allowed are next, order")
+        if length < segments.AROUND + 2:
+            raise ConfigurationError(
+                f"task.length={length}: allowed is {segments.AROUND + 2} ([CLS] a [SEP] b [SEP]) "
+                "or more"
+            )
+        if not 0 < rate < 1:
+            raise ConfigurationError(f"task.rate={rate}: allowed is between 0 and 1")
+        if not 1 <= spans <= LONGEST_SPAN:
+            raise ConfigurationError(f"task.spans={spans}: allowed is 1 to {LONGEST_SPAN} words")
+        if not 0 <= short <= 1:
+            raise ConfigurationError(f"task.short={short}: allowed is 0 to 1")
+        if most < 0:
+            raise ConfigurationError(f"task.most={most}: allowed is 0 (no limit) or more")
+        if evaluation_examples < 1:
+            raise ConfigurationError(
+                f"task.evaluation_examples={evaluation_examples}: allowed is 1 or more"
+            )
+        try:
+            self._fixed_size = tokenizers.fixed_size(tokenizer)
+        except ValueError as error:
+            raise ConfigurationError(f"task.tokenizer={tokenizer!r}: {error}") from None
+        self.corpus, self.tokenizer_name, self.length = corpus, tokenizer, length
+        self.sentence, self.measure = sentence, tuple(measure)
+        self.evaluation_examples = evaluation_examples
+        self._fixed = functools.cache(self._fixed_pairs)
+        self._drawing = {
+            "length": length,
+            "counts": masking.predictions(rate, most, length - segments.AROUND),
+            "spans": spans,
+            "whole_words": whole_words,
+            "short": short,
+        }
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """The tokenised corpus; raises ConfigurationError where it cannot serve this task."""
+        try:
+            dataset = load(self.corpus, self.tokenizer_name)
+        except ValueError as error:
+            raise ConfigurationError(f"task.corpus={self.corpus!r}: {error}") from None
+        for split, tokens in dataset.splits.items():
+            self._check_documents(split, int((segments.lengths(tokens) > 1).sum()))
+        return dataset
+
+    def _check_documents(self, split: str, found: int) -> None:
+        """A split has something to draw, and what a random segment needs."""
+        if not found:
+            raise ConfigurationError(
+                f"task.corpus={self.corpus!r}: the {split} split has no document of 2 tokens"
+            )
+        measured = "next" in self.measure and split != "train"
+        if found < 2 and (self.sentence == "next" or measured):
+            field = "sentence='next'" if self.sentence == "next" else f"measure={self.measure!r}"
+            raise ConfigurationError(
+                f"task.{field}: a random segment is of another document, and the {split} split of "
+                f"{self.corpus!r} has one; 'order' needs no other"
+            )
+
+    @property
+    def sha256(self) -> str:
+        return self.dataset.sha256
+
+    @property
+    def details(self) -> dict:
+        return dict(self.dataset.details)
+
+    @property
+    def about(self) -> str:
+        """What there is to train and evaluate on, for `launch.py prepare`."""
+        sizes = ", ".join(
+            f"{split} {len(tokens.ids):,} in {len(tokens.documents):,}"
+            for split, tokens in self.dataset.splits.items()
+        )
+        return f"tokens of {self.tokenizer_name} in documents: {sizes}"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(split for split in self.dataset.splits if split != "train")
+
+    @property
+    def entries(self) -> int:
+        """Of the tokenizer: the vocabulary without the special tokens."""
+        return self._fixed_size or self.dataset.tokenizer.size
+
+    @property
+    def vocabulary(self) -> int:
+        return self.entries + segments.SPECIAL
+
+    @property
+    def max_length(self) -> int:
+        return self.length
+
+    @property
+    def tokens_per_sequence(self) -> int:
+        """Positions of a sequence, padding included."""
+        return self.length
+
+    # Training
+
+    def source(self) -> Source:
+        return self.pairs.source(self.dataset.splits["train"])
+
+    @functools.cached_property
+    def pairs(self) -> Pairs:
+        return Pairs(self.dataset.tokenizer, **self._drawing)
+
+    def indices(
+        self, key: Key[Array, ""], step: Int[Array, ""], batch: int, shape: int = 0
+    ) -> Key[Array, " batch"]:
+        """A key for each of the step's pairs."""
+        return jax.random.split(jax.random.fold_in(key, step), batch)
+
+    def gather(self, source: Source, indices: Key[Array, " batch"], shape: int = 0) -> Batch:
+        """The pairs of the keys, masked."""
+        return self.pairs.draw(source, indices, self.sentence)
+
+    def assemble(self, gathered: Batch) -> Batch:
+        return gathered
+
+    def weight(self, batch: Batch) -> Float[Array, ""]:
+        """The hidden tokens: what the objective's sum is divided by."""
+        return batch.weights.sum()
+
+    def sums(self, model, parameters, batch: Batch, context: Context):
+        """({loss: (sum, weight), …}, statistics): nats a hidden token and, apart, nats a pair."""
+        self._check(model.head.module)
+        x, extras = self._hidden(model, parameters, batch, context)
+        score = model.score_at(parameters, x, batch.positions, batch.targets, context)
+        weight = self.weight(batch)
+        right = ((score.best == batch.targets) * batch.weights).sum()
+        losses = {"loss": (-(score.target * batch.weights).sum(), weight)}
+        statistics = {"accuracy": (right, weight)}
+        if self.sentence != "none":
+            logits = model.sentence_logits(parameters, x)
+            log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), batch.label[:, None], axis=1)
+            losses["sentence_loss"] = -(log_p[:, 0] * batch.real).sum(), batch.real.sum()
+            statistics["sentence_accuracy"] = _right(logits, batch)
+        for relation, pairs in batch.measured.items():
+            x, _ = self._hidden(model, parameters, pairs, context)
+            logits = model.sentence_logits(parameters, x)
+            statistics[f"{relation}_accuracy"] = _right(logits, pairs)
+        return {**losses, **extras.losses}, {**statistics, **extras.statistics}
+
+    @staticmethod
+    def _hidden(model, parameters, batch: Batch, context: Context):
+        context = context.replace(mask=batch.mask, segments=batch.segments)
+        return model.hidden(parameters, batch.inputs, context)
+
+    def _check(self, head) -> None:
+        """Raises ConfigurationError for a head that has not what the objective needs."""
+        if not hasattr(head, "score_rows") or getattr(head, "pool", "none") != "none":
+            raise ConfigurationError(
+                "task.kind='masked_language_model' predicts tokens at positions, which this "
+                "model.head does not; use model.head.kind='masked'"
+            )
+        if getattr(head, "transform", head) is None:
+            raise ConfigurationError("model.head.predict=False: the task predicts hidden tokens")
+        asked = self.sentence != "none" or self.measure
+        if asked and not (hasattr(head, "sentence_logits") and head.classes == 2):
+            raise ConfigurationError(
+                f"task.sentence={self.sentence!r}, task.measure={self.measure!r}: the model has no "
+                "sentence head of two classes; use model.head.kind='masked', model.head.classes=2"
+            )
+
+    # Evaluation
+
+    def check_evaluation(self, settings: Config) -> None:
+        """Raises ConfigurationError for a split that is not there, a window or a stride."""
+        for split in settings["splits"]:
+            if split not in ("valid", "test"):
+                raise ConfigurationError(f"evaluate.splits={split!r}: allowed are valid, test")
+        if "valid" not in self.splits:
+            raise ConfigurationError(f"task.corpus={self.corpus!r}: it has no valid split")
+        for name in ("window", "stride"):
+            if settings[name] not in (0, self.length):
+                raise ConfigurationError(
+                    f"evaluate.{name}={settings[name]}: pairs have task.length={self.length}, "
+                    "allowed is 0"
+                )
+
+    def examples(self, split: str, tokens: int, window: int = 0, stride: int = 0) -> Chosen:
+        """The split's fixed pairs; the first ones, one for each `length` of `tokens`."""
+        n = max(1, tokens // self.length) if tokens else self.evaluation_examples
+        return Chosen(np.arange(min(n, self.evaluation_examples)))
+
+    def evaluation_batch(self, split: str, examples: Chosen, window: int = 0) -> Batch:
+        return jax.tree.map(lambda a: a[examples.index], self._fixed(split))
+
+    def _fixed_pairs(self, split: str) -> Batch:
+        """The pairs that a split is evaluated on, of a constant key."""
+        keys = jax.random.split(named(jax.random.key(0), split), self.evaluation_examples)
+        source = self.pairs.source(self.dataset.splits[split])
+        draw = jax.jit(self.pairs.draw, static_argnums=2)
+        measured = {relation: draw(source, keys, relation) for relation in self.measure}
+        return jax.device_get(draw(source, keys, self.sentence)._replace(measured=measured))
+
+    def assemble_evaluation(self, gathered: Any) -> Batch:
+        return gathered
+
+    def figures(
+        self, split: str, means: Mapping[str, float], count: int, window: int = 0, stride: int = 0
+    ) -> dict:
+        """What is reported of a mean loss in nats a token over `count` hidden tokens."""
+        return {
+            "loss": means["loss"],
+            "perplexity": math.exp(min(means["loss"], 700.0)),
+            "unit": f"hidden {self.dataset.tokenizer.unit}",
+            "window": self.length,
+            "stride": self.length,
+            "tokens": count,
+        }
+
+
+def _right(logits: Float[Array, "batch classes"], batch: Batch) -> tuple[Array, Array]:
+    """(pairs whose label is the most probable, pairs)."""
+    right = (jnp.argmax(logits, axis=-1) == batch.label) * batch.real
+    return right.sum(), batch.real.sum()
