@@ -5,6 +5,8 @@ get_config(arg)      the configuration that all cells start from; arg.scale, arg
 cells(arg, results)  the cells; called again until it names nothing new. results.values(cell)
                      is {seed: metric} of what has finished
 TABLE      the table the cells fill: a dictionary, or a function of (arg, cells, results)
+measure(config, task, model)   in a file that measures something instead of training: its figures,
+                     name → number, which TABLE finds under the split 'measured'; once a seed
 """
 
 import contextlib
@@ -175,6 +177,15 @@ class Experiment:
         twin = copy.copy(self)
         twin.cells = lambda results: self._checked([Cell(Path(self.file).stem)])
         return twin
+
+    @property
+    def trains(self) -> bool:
+        """Whether a result is of training, and not of the file's own `measure`."""
+        return not hasattr(self.module, "measure")
+
+    def measure(self, config: Config, task, model) -> dict[str, float]:
+        """The figures of a file that measures."""
+        return self.module.measure(config, task, model)
 
     def table(self, cells: list[Cell], results: Results) -> dict:
         """The specification of the table, checked."""

@@ -5,7 +5,7 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -42,6 +42,23 @@ class Member:
     @property
     def step(self) -> int:
         return 0 if self.state is None else int(self.state.step)
+
+    def line(self, status: str, evaluations: Mapping, error: str = "", **more) -> dict:
+        """A line of runs.jsonl: which replica, what became of it, and where that comes from."""
+        return {
+            "cell": self.cell,
+            "hash": self.identity,
+            "seed": self.seed,
+            **provenance.device(),
+            "status": status,
+            "error": error,
+            **self.details,
+            "evaluations": evaluations,
+            **more,
+            "versions": provenance.versions(),
+            "git": provenance.git(),
+            "attempts": self.folder.state.get("attempts", 1),
+        }
 
 
 class Stop:
@@ -226,31 +243,24 @@ class Group:
         timing = member.own.lines("timing.jsonl")
         seconds = sum(line["seconds"] for line in timing)
         rate = sum(line["steps"] for line in timing) * self._per_step() / seconds if timing else 0.0
-        return {
-            "cell": member.cell,
-            "hash": member.identity,
-            "seed": member.seed,
-            **provenance.device(),
-            "status": "finished" if alive else "nan",
-            "error": "" if alive else f"loss or gradient not finite at step {stopped}",
-            "stopped_step": max(stopped, 0),
-            **member.details,
-            "steps": steps,
-            "tokens": round(steps * self._per_step() / len(self.members)),
-            "evaluations": evaluations,
-            "tokens_per_second": rate,
-            "compile_seconds": self.program.compile_seconds,
-            "peak_memory_bytes": self.program.peak_memory_bytes,
-            "replicas": {"mode": self.program.mode, "width": len(self.members)},
-            "versions": provenance.versions(),
-            "git": provenance.git(),
-            "attempts": member.folder.state.get("attempts", 1),
-            "corpus": {
-                "name": task.corpus,
-                "sha256": task.sha256,
-                "details": dict(task.details),
-            },
-        }
+        return member.line(
+            "finished" if alive else "nan",
+            evaluations,
+            "" if alive else f"loss or gradient not finite at step {stopped}",
+            stopped_step=max(stopped, 0),
+            steps=steps,
+            tokens=round(steps * self._per_step() / len(self.members)),
+            tokens_per_second=rate,
+            compile_seconds=self.program.compile_seconds,
+            peak_memory_bytes=self.program.peak_memory_bytes,
+            replicas={"mode": self.program.mode, "width": len(self.members)},
+            corpus=corpus(task),
+        )
+
+
+def corpus(task) -> dict:
+    """What a line says of the data."""
+    return {"name": task.corpus, "sha256": task.sha256, "details": dict(task.details)}
 
 
 def machine(mode: str, width: int) -> dict:

@@ -149,7 +149,8 @@ class Spec:
 
     metric: a name in an evaluation; split: which evaluation; baseline: a cell or ''; x: a number a
     cell, for the figure's axis; paper: published figures by cell, shown beside ours and subtracted
-    only if `paper_comparable`; columns: extra ones, of COLUMNS; sections: more tables, each
+    only if `paper_comparable`; exact: figures that no seed changes, shown without n and spread;
+    columns: extra ones, of COLUMNS; sections: more tables, each
     {title, columns, rows, note}; charts: more pictures, see `arch.charts`.
     """
 
@@ -164,6 +165,7 @@ class Spec:
     paper_label: str = ""
     paper_unit: str = ""
     paper_comparable: bool = False
+    exact: bool = False
     columns: Sequence[str] = ()
     sections: Sequence[Mapping[str, Any]] = ()
     charts: Sequence[Mapping[str, Any]] = ()

@@ -84,6 +84,7 @@ class SeedFolder:
         return read_json(self.path / "summary.json")
 
     def finish(self, summary: Mapping) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "summary.json", summary)
 
     def forget(self) -> None:

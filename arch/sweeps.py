@@ -15,15 +15,16 @@ from typing import Any
 import jax
 
 from arch import config as configuration
-from arch import describe, evaluation, executors, provenance, results, training
+from arch import describe, evaluation, executors, results, training
 from arch.checkpoints import Checkpoints
 from arch.experiment import Cell, Experiment, Results, matching
-from arch.group import Group, Interrupted, Member, Stop
+from arch.group import Group, Interrupted, Member, Stop, corpus
 from arch.progress import Progress
 from arch.registry import Config, ConfigurationError
 from arch.runs import RunFolder
 
 RUNS, RESULTS = Path("runs"), Path("results")
+MEASURED = "measured"  # the split of figures that no training made
 
 
 @dataclasses.dataclass
@@ -43,6 +44,10 @@ class Job:
         """Seeds without a summary of this hash."""
         summaries = {seed: self.folder.seed(seed).summary for seed in self.seeds}
         return [s for s, x in summaries.items() if x is None or x["hash"] != self.identity]
+
+    def member(self, seed: int) -> Member:
+        """The replica of a seed, not yet restored."""
+        return Member(self.cell.name, seed, self.config, self.identity, self.folder, self.details)
 
 
 @dataclasses.dataclass
@@ -119,7 +124,7 @@ class Sweep:
                     for members, job in self._groups(jobs):
                         mode = training.replica_mode(job.config.train.replicas)
                         program = programs.setdefault(mode, training.Programs(mode))
-                        errors |= self._run_group(members, job, program, stop)
+                        errors |= self._attempt(members, job, program, stop)
                         self._mark_finished(jobs)
                         self._gather(jobs)
                 failed |= self._settle(jobs, errors)
@@ -143,6 +148,7 @@ class Sweep:
             left = job.unfinished()
             if left:
                 job.folder.create(job.config, job.identity, job.cell.name)
+            if left and self.experiment.trains:
                 size = describe.state_bytes(job.config, job.model)
                 need += size * len(left) * (job.config.save.keep + 1)
         if need:
@@ -198,9 +204,7 @@ class Sweep:
             signature = training.signature(job.config, job.model, job.task.sha256)
             schedule = job.model.stack.schedule.positions
             for seed in job.unfinished():
-                member = Member(
-                    job.cell.name, seed, job.config, job.identity, job.folder, job.details
-                )
+                member = job.member(seed)
                 try:
                     member.state = restored(member, job.model)
                 except ConfigurationError as error:
@@ -210,13 +214,13 @@ class Sweep:
                 key = (signature, schedule, member.step)
                 groups.setdefault(key, ([], job))[0].append(member)
         for members, job in groups.values():
-            width = self.replicas or fitting(job, len(members))
+            width = 1
+            if self.experiment.trains:
+                width = self.replicas or fitting(job, len(members))
             for start in range(0, len(members), width):
                 yield members[start : start + width], job
 
-    def _run_group(
-        self, members, job: Job, programs: training.Programs, stop: Stop
-    ) -> dict[str, str]:
+    def _attempt(self, members, job: Job, programs: training.Programs, stop: Stop) -> dict:
         """Cell → error of those that failed; an error of one group does not stop the others."""
         cells = {m.cell: m.folder for m in members}
         for folder in cells.values():
@@ -225,12 +229,10 @@ class Sweep:
                 steps=job.config.train.steps, attempts=folder.state.get("attempts", 0) + 1,
             )  # fmt: skip
         try:
-            program = programs.get(job.config, job.task, job.model)
-            with Progress() as progress:
-                schedule = job.model.stack.schedule.as_data()
-                group = Group(members, program, schedule, progress.update)
-                progress.begin(group)
-                group.run(stop)
+            if self.experiment.trains:
+                self._train(members, job, programs, stop)
+            else:
+                self._measure(members, job, stop)
         except (Interrupted, KeyboardInterrupt):
             for folder in cells.values():
                 folder.update_state(state="interrupted", error="asked to stop")
@@ -242,6 +244,22 @@ class Sweep:
             print(f"cell {', '.join(cells)} failed: {text}", file=sys.stderr)
             return dict.fromkeys(cells, text)
         return {}
+
+    def _train(self, members, job: Job, programs: training.Programs, stop: Stop) -> None:
+        program = programs.get(job.config, job.task, job.model)
+        with Progress() as progress:
+            schedule = job.model.stack.schedule.as_data()
+            group = Group(members, program, schedule, progress.update)
+            progress.begin(group)
+            group.run(stop)
+
+    def _measure(self, members, job: Job, stop: Stop) -> None:
+        """What the experiment measures instead of training."""
+        for member in members:
+            if stop.asked:
+                raise Interrupted
+            figures = self.experiment.measure(member.config, job.task, job.model)
+            member.own.finish(member.line("finished", {MEASURED: figures}, corpus=corpus(job.task)))
 
     def _gather(self, jobs: list[Job]) -> None:
         """runs/ → results/: the lines of finished and failed replicas, and what the table is."""
@@ -255,7 +273,8 @@ class Sweep:
                 if summary is not None and summary["hash"] == job.identity:
                     lines.append({"name": self.name, **summary})
                 elif state.get("state") == "failed":
-                    lines.append(self._failure(job, seed, state["error"]))
+                    failure = job.member(seed).line("failed", {}, state["error"])
+                    lines.append({"name": self.name, **failure})
         folder = RESULTS / self.name
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -278,22 +297,6 @@ class Sweep:
             },
         )
         results.write(folder, merged)
-
-    def _failure(self, job: Job, seed: int, error: str) -> dict:
-        return {
-            "name": self.name,
-            "cell": job.cell.name,
-            "hash": job.identity,
-            "seed": seed,
-            **provenance.device(),
-            "status": "failed",
-            "error": error,
-            **job.details,
-            "evaluations": {},
-            "versions": provenance.versions(),
-            "git": provenance.git(),
-            "attempts": job.folder.state.get("attempts", 1),
-        }
 
 
 def restored(member: Member, model):

@@ -128,12 +128,15 @@ def _figures(rows: list[Row], spec: Spec) -> dict[str, list[str]]:
     summaries = [statistics.summary(row.values.values()) for row in rows]
     places = decimals(s.mean for s in summaries)
     settings = _settings(rows)
-    columns = {"n": [str(s.n) for s in summaries]}
+    columns = {} if spec.exact else {"n": [str(s.n) for s in summaries]}
     for setting in settings or [None]:
         header = spec.metric + (f" ({setting})" if len(settings) > 1 else "")
+        written = [
+            number(s.mean, places) if spec.exact else mean_and_sd(s, places) for s in summaries
+        ]
         columns[header] = [
-            mean_and_sd(s, places) if row.setting == setting else MISSING
-            for row, s in zip(rows, summaries, strict=True)
+            text if row.setting == setting else MISSING
+            for row, text in zip(rows, written, strict=True)
         ]
     found = [difference(row, rows, spec) for row in rows]
     if any(found):
@@ -262,10 +265,9 @@ def _corpora(row: Row) -> set[str]:
 def _caption(rows: list[Row], spec: Spec) -> list[str]:
     settings, shown = _settings(rows), [d for row in rows if (d := difference(row, rows, spec))]
     where = f" ({settings[0]})" if len(settings) == 1 else ""
-    notes = [
-        f"{spec.metric}{where}: mean ± SD with n − 1; "
-        f"{'lower' if spec.lower_is_better else 'higher'} is better."
-    ]
+    better = "lower" if spec.lower_is_better else "higher"
+    spread = "" if spec.exact else "mean ± SD with n − 1; "
+    notes = [f"{spec.metric}{where}: {spread}{better} is better."]
     if "test" in spec.columns:
         lines = [line for row in rows for line in row.lines]
         tests = _settings(results.rows(lines, (), "test", spec.metric))

@@ -185,12 +185,23 @@ def masked_encoder(
     groups: int = 1,
     inner_groups: int = 1,
     inner_width: int = 0,
+    dropout: float = 0.1,
+    init_std: float = 0.02,
     **model,
 ) -> dict[str, object]:
     """A post-norm encoder with BERT's embedding and heads: types, a norm over the sum, ε 1e-12,
-    biases everywhere, normal(0.02) init (the authors' is truncated), dropout 0.1."""
-    attention = {"kind": "attention", "heads": heads, "attention_dropout": 0.1, "init_std": 0.02}
-    inner = {"inner_width": inner_width or 4 * width, "activation": activation, "init_std": 0.02}
+    biases everywhere, normal init (the authors' is truncated), dropout of attention weights too."""
+    attention = {
+        "kind": "attention",
+        "heads": heads,
+        "attention_dropout": dropout,
+        "init_std": init_std,
+    }
+    inner = {
+        "inner_width": inner_width or 4 * width,
+        "activation": activation,
+        "init_std": init_std,
+    }
     shared = {"share": share, "groups": groups, "inner_groups": inner_groups}
     stack = {"norm": "post", "epsilon": 1e-12, "final_norm": False, **shared}
     signals = {"positions": "learned", "scale": False, "types": 2, "norm": "layer"}
@@ -198,9 +209,9 @@ def masked_encoder(
         "family": "encoder",
         "width": width,
         "order": orders.compress(orders.vanilla(layers * inner_groups)),
-        "dropout": 0.1,
+        "dropout": dropout,
         "sublayers": {"s": attention, "f": {"kind": "feed_forward", **inner}},
-        "embedding": {**embedding, **signals, "init_std": 0.02},
+        "embedding": {**signals, "init_std": init_std, **embedding},
         **model,
         "stack": {**stack, **model.get("stack", {})},
         "head": {"kind": "masked", "activation": activation, **model.get("head", {})},

@@ -47,30 +47,35 @@ def cells(arg, results):
     for order in named(arg):
         overrides: dict = {"model.order": order}
         if arg.match != "none" and order != named(arg)[0]:
-            overrides["model.width"] = matching_width(arg, base, order)
+            cost = flops if arg.match == "flops" else None
+            step = math.lcm(2, arg.heads)
+            overrides["model.width"] = width_for(base, {"model.order": order}, step, cost)
         chosen.append(Cell(order.replace(" ", ""), overrides))
     return chosen
 
 
-def matching_width(arg, base, order):
-    """The width, a multiple of the heads, at which the order costs most nearly what the first
-    does."""
+def width_for(base, changes, step, cost=None):
+    """The width, a multiple of `step`, at which a changed `base` costs most nearly what it costs
+    unchanged: unique parameters, or what `cost` says of (task, model)."""
 
-    def cost(order, width):
-        task, model = build(config.override(base, {"model.order": order, "model.width": width}))
-        if arg.match == "flops":
-            return model.flops_per_token(task.length)
-        return model.parameter_counts()["unique"]
+    def of(changes):
+        task, model = build(config.override(base, changes))
+        return cost(task, model) if cost else model.parameter_counts()["unique"]
 
-    wanted = cost(named(arg)[0], arg.width)
-    step = math.lcm(2, arg.heads)
+    wanted = of({})
     low, high = 1, 1
-    while cost(order, high * step) < wanted:
+    while of({**changes, "model.width": high * step}) < wanted:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if cost(order, middle * step) < wanted else (low, middle)
-    return step * min((low, high), key=lambda n: abs(cost(order, n * step) - wanted))
+        smaller = of({**changes, "model.width": middle * step}) < wanted
+        low, high = (middle, high) if smaller else (low, middle)
+    nearest = min((low, high), key=lambda n: abs(of({**changes, "model.width": n * step}) - wanted))
+    return step * nearest
+
+
+def flops(task, model):
+    return model.flops_per_token(task.length)
 
 
 def TABLE(arg, cells, results):

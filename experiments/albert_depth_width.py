@@ -1,0 +1,54 @@
+"""How deep and how wide with one layer's weights: all sublayers shared.
+
+    python launch.py sweep --config=experiments/albert_depth_width.py
+    python launch.py sweep --config=experiments/albert_depth_width.py:scale=small
+
+tiny   1 to 24 layers at width 48, 3 layers to width 288; 40 minutes on two cores
+small  1 to 48 layers at width 192, 3 layers to width 1152; a night on one GPU (estimated)
+paper  1 to 48 layers at width 1024, 3 layers to width 6144; days on a TPU pod (estimated)
+
+Lan et al. 2019, Tables 11 and 12. Depth adds no parameters here, and pays up to 24 layers there;
+width, 1, 2, 4 and 6 times the narrowest, pays up to 4 times. L3 is also the narrowest of the
+three-layer models. Inner widths are four times the width, heads have one width.
+"""
+
+from arch.experiment import Cell
+from experiments import lan2019
+
+ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
+
+LAYERS = {"tiny": (1, 3, 6, 12, 24), "small": tuple(lan2019.DEPTH), "paper": tuple(lan2019.DEPTH)}
+NARROWEST = {"tiny": 48, "small": 192, "paper": 1024}
+
+
+def get_config(arg):
+    return lan2019.make(arg)
+
+
+def sized(arg, layers, times):
+    scale, width = lan2019.SCALES[arg.scale], NARROWEST[arg.scale] * times
+    return {
+        "model.order": f"(sf){layers}",
+        "model.width": width,
+        "model.sublayers.s.heads": width * scale["heads"] // scale["width"],
+        "model.sublayers.f.inner_width": 4 * width,
+    }
+
+
+def cells(arg, results):
+    deep = [Cell(f"L{n}", sized(arg, n, 1), variant="albert") for n in LAYERS[arg.scale]]
+    return deep + [Cell(f"W{n}", sized(arg, 3, n), variant="albert") for n in (2, 4, 6)]
+
+
+def TABLE(arg, cells, results):
+    names = {cell.name for cell in cells}
+    paper = {f"L{n}": average for n, average in lan2019.DEPTH.items()}
+    paper |= {f"W{n}": average for n, average in lan2019.WIDTHS.items()}
+    return lan2019.table(
+        "Depth and width of shared layers",
+        cells,
+        results,
+        {name: average for name, average in paper.items() if name in names},
+        "Tables 11 (L, layers) and 12 (W, width in multiples of 1024, three layers)",
+        baseline="L3",
+    )

@@ -1,0 +1,47 @@
+"""How narrow may the token table be: factorised embeddings, with and without sharing in depth.
+
+    python launch.py sweep --config=experiments/albert_embedding.py
+    python launch.py sweep --config=experiments/albert_embedding.py:scale=small
+
+tiny   3 layers at width 96, 800 steps; 25 minutes on two cores
+small  12 layers at width 384, five hours on one GPU (estimated)
+paper  ALBERT base, days on a TPU pod (estimated), and on WikiText-103, not Wikipedia and books
+
+Lan et al. 2019, Table 3: embedding sizes of 64, 128, 256 and 768 to a width of 768, and the same
+parts of the width at other scales. Without sharing wider is better; with it 128 was best.
+"""
+
+from arch.experiment import Cell
+from experiments import lan2019
+
+ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
+
+SIZES = (64, 128, 256, 768)
+PAPER = {
+    f"{sharing}-E{size}": lan2019.BASE[sharing, size][1]
+    for sharing in ("none", "all")
+    for size in SIZES
+}
+
+
+def get_config(arg):
+    return lan2019.make(arg)
+
+
+def cells(arg, results):
+    return [
+        Cell(
+            f"{sharing}-E{size}",
+            {"model.stack.share": lan2019.SHARING[sharing], **lan2019.embedded(arg, size)},
+            variant="albert",
+        )
+        for sharing in ("none", "all")
+        for size in SIZES
+    ]
+
+
+def TABLE(arg, cells, results):
+    return lan2019.table(
+        "Embedding sizes, to a width of 768", cells, results, PAPER, "Table 3, base",
+        baseline="none-E768",
+    )  # fmt: skip

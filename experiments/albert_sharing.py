@@ -1,0 +1,48 @@
+"""Which sublayers may share their weights in depth: all, attention, feed-forward, none.
+
+    python launch.py sweep --config=experiments/albert_sharing.py
+    python launch.py sweep --config=experiments/albert_sharing.py:scale=small
+
+tiny   3 layers at width 96, 800 steps; 25 minutes on two cores
+small  12 layers at width 384, five hours on one GPU (estimated)
+paper  ALBERT base, days on a TPU pod (estimated), and on WikiText-103, not Wikipedia and books
+
+Lan et al. 2019, Table 4, at two embedding sizes, 128 and 768 to the paper's width of 768: sharing
+feed-forward costs most of what sharing costs, sharing attention nearly nothing. All cells apply the
+same sublayers and take the same time: sharing saves memory. They differ in their parameters, so no
+cell starts from another's weights; seeds share the data.
+"""
+
+from arch.experiment import Cell
+from experiments import lan2019
+
+ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
+
+SIZES = (768, 128)
+PAPER = {
+    f"E{size}-{sharing}": lan2019.BASE[sharing, size][1]
+    for size in SIZES
+    for sharing in lan2019.SHARING
+} | {"E128-none": lan2019.TABLE4_NONE_128}
+
+
+def get_config(arg):
+    return lan2019.make(arg)
+
+
+def cells(arg, results):
+    return [
+        Cell(
+            f"E{size}-{sharing}",
+            {"model.stack.share": letters, **lan2019.embedded(arg, size)},
+            variant="albert",
+        )
+        for size in SIZES
+        for sharing, letters in lan2019.SHARING.items()
+    ]
+
+
+def TABLE(arg, cells, results):
+    return lan2019.table(
+        "Sharing by letter", cells, results, PAPER, "Table 4, base", baseline="E768-none"
+    )

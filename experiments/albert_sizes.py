@@ -1,0 +1,81 @@
+"""Parameters of BERT and ALBERT, without heads and with those of pre-training; nothing is trained.
+
+    python launch.py sweep --config=experiments/albert_sizes.py
+    python launch.py describe --config=experiments/albert_sizes.py
+
+Counting takes a minute on any machine, most of it for the corpus. Lan et al. 2019, Table 1, with
+the sharing and the embedding sizes of Tables 3 and 4. The papers round, and not to one rule: the
+encoder of ALBERT xxlarge, 222.6M, is 235M in Table 1. An encoder is table, layers and pooler.
+"""
+
+from arch import config, variants
+from arch.experiment import Cell
+from experiments import lan2019
+
+ARGUMENTS = {"corpus": "stdlib"}
+
+ENCODER = {"head": {"predict": False, "classes": 0}}
+LENGTH = 512
+
+
+def models():
+    """Cell → (model, entries of the vocabulary beside its four special ones, the paper's count)."""
+    found = {}
+
+    def add(name, variant, entries, paper, **options):
+        found[name] = variant(**options, **ENCODER), entries, paper
+        if name in lan2019.SIZES:
+            found[f"{name}+heads"] = variant(**options), entries, None
+
+    for size in variants.BERT:
+        name = f"bert-{size}"
+        add(name, variants.bert, 30518, lan2019.SIZES[name], size=size)
+    for size in variants.ALBERT:
+        name = f"albert-{size}"
+        add(name, variants.albert, 29996, lan2019.SIZES[name], size=size)
+    for (sharing, embedding_size), (paper, _) in lan2019.BASE.items():
+        if (sharing, embedding_size) != ("all", 128):  # base as it is
+            add(
+                f"base-E{embedding_size}-{sharing}", variants.albert, 29996, paper,
+                share=lan2019.SHARING[sharing], embedding_size=embedding_size,
+            )  # fmt: skip
+    return found
+
+
+def task(arg, entries):
+    tokenizer = f"words:{entries}"
+    kind = "masked_language_model"
+    return {"kind": kind, "corpus": arg.corpus, "tokenizer": tokenizer, "length": LENGTH}
+
+
+def get_config(arg):
+    model, entries, _ = models()["albert-base"]
+    return config.make(seeds=(0,), model=model, task=task(arg, entries))
+
+
+def cells(arg, results):
+    base = config.flat(get_config(arg).to_dict())
+    found = []
+    for name, (model, entries, _) in models().items():
+        own = config.flat(config.make(model=model, task=task(arg, entries)).to_dict())
+        changes = {field: value for field, value in own.items() if value != base.get(field)}
+        found.append(Cell(name, changes, variant=name.split("-")[0]))
+    return found
+
+
+def measure(config, task, model):
+    counts = model.parameter_counts()
+    return {"millions": counts["unique"] / 1e6, "applied": counts["applied"] / 1e6}
+
+
+TABLE = {
+    "title": "Parameters of BERT and ALBERT",
+    "metric": "millions",
+    "split": "measured",
+    "exact": True,
+    "columns": ["parameters.unique", "parameters.applied", "flops_per_token"],
+    "paper": {name: {"value": paper} for name, (_, _, paper) in models().items() if paper},
+    "paper_label": "Lan et al. 2019, Tables 1, 3 and 4",
+    "paper_unit": "millions",
+    "paper_comparable": True,
+}
