@@ -304,8 +304,10 @@ def provenance(lines: Iterable[Line]) -> list[tuple[str, str]]:
             "Code": f"git {revision(r)}",
             "Versions": ", ".join(f"{k} {v}" for k, v in (r.get("versions") or {}).items()),
         }
-        if r["status"] != "finished":
+        if r["status"] != "finished" or "steps" not in r:
             del texts["Trained for"]
+        if not replicas:
+            del texts["Replicas"]
         for label, text in texts.items():
             facts.setdefault(label, {})[text] = None
     return [(label, " / ".join(texts)) for label, texts in facts.items()]

@@ -171,7 +171,8 @@ def losses(row: Row) -> str:
 def _paper(rows: list[Row], spec: Spec) -> dict[str, list[str]]:
     if not spec.paper:
         return {}
-    places = decimals(p.value for p in spec.paper.values())
+    whole = all(float(p.value).is_integer() for p in spec.paper.values())
+    places = 0 if whole else decimals(p.value for p in spec.paper.values())
     unit = f" ({spec.paper_unit})" if spec.paper_unit else ""
     found = [spec.paper.get(row.cell) for row in rows]
     columns = {
@@ -189,7 +190,7 @@ def _paper(rows: list[Row], spec: Spec) -> dict[str, list[str]]:
     if spec.paper_comparable:
         means = [statistics.summary(row.values.values()).mean for row in rows]
         columns["ours − paper"] = [
-            number(m - p.value, places, True) if p else MISSING
+            number(m - p.value, decimals(means), True) if p else MISSING
             for m, p in zip(means, found, strict=True)
         ]
     return columns
@@ -279,7 +280,7 @@ def _caption(rows: list[Row], spec: Spec) -> list[str]:
         )
     elif spec.baseline:
         notes.append(f"No differences to {spec.baseline}: that takes two seeds in common.")
-    if any(1 < len(row.values) < FEW for row in rows):
+    if not spec.exact and any(1 < len(row.values) < FEW for row in rows):
         notes.append(
             f"Under {FEW} seeds: intervals are Student t and wide; every seed is in the "
             "figure and in runs.jsonl."

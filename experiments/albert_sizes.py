@@ -16,16 +16,16 @@ ARGUMENTS = {"corpus": "stdlib"}
 
 ENCODER = {"head": {"predict": False, "classes": 0}}
 LENGTH = 512
+SEEDS = (0,)  # a count is the same for all
 
 
 def models():
-    """Cell → (model, entries of the vocabulary beside its four special ones, the paper's count)."""
+    """Cell → (model, entries of the vocabulary beside the four special ones, the paper's count)."""
     found = {}
 
     def add(name, variant, entries, paper, **options):
         found[name] = variant(**options, **ENCODER), entries, paper
-        if name in lan2019.SIZES:
-            found[f"{name}+heads"] = variant(**options), entries, None
+        found[f"{name}+heads"] = variant(**options), entries, None
 
     for size in variants.BERT:
         name = f"bert-{size}"
@@ -36,7 +36,7 @@ def models():
     for (sharing, embedding_size), (paper, _) in lan2019.BASE.items():
         if (sharing, embedding_size) != ("all", 128):  # base as it is
             add(
-                f"base-E{embedding_size}-{sharing}", variants.albert, 29996, paper,
+                f"albert-base-E{embedding_size}-{sharing}", variants.albert, 29996, paper,
                 share=lan2019.SHARING[sharing], embedding_size=embedding_size,
             )  # fmt: skip
     return found
@@ -50,16 +50,16 @@ def task(arg, entries):
 
 def get_config(arg):
     model, entries, _ = models()["albert-base"]
-    return config.make(seeds=(0,), model=model, task=task(arg, entries))
+    return config.make(seeds=SEEDS, model=model, task=task(arg, entries))
 
 
 def cells(arg, results):
     base = config.flat(get_config(arg).to_dict())
     found = []
     for name, (model, entries, _) in models().items():
-        own = config.flat(config.make(model=model, task=task(arg, entries)).to_dict())
-        changes = {field: value for field, value in own.items() if value != base.get(field)}
-        found.append(Cell(name, changes, variant=name.split("-")[0]))
+        own = config.make(seeds=SEEDS, model=model, task=task(arg, entries))
+        changes = {k: v for k, v in config.flat(own.to_dict()).items() if v != base.get(k)}
+        found.append(Cell(name, changes, variant=name.partition("-")[0]))
     return found
 
 

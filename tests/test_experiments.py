@@ -9,7 +9,7 @@ import pytest
 
 import arch
 import launch
-from arch import describe, results
+from arch import describe, results, sweeps
 from arch.experiment import Experiment, Results
 from experiments import attention_distance, press2020
 
@@ -69,6 +69,8 @@ def test_tiny_and_small_scales_have_the_parameters_of_the_closed_form(reference,
 OWN_DATA = (
     "ptb.py", "shakespeare.py", "universal_algorithmic.py", "universal_babi.py",
     "universal_lambada.py", "universal_translation.py", "sandwich_translation.py",
+    "albert_sizes.py", "albert_sharing.py", "albert_embedding.py", "albert_depth_width.py",
+    "albert_sentence_order.py",
 )  # fmt: skip
 
 
@@ -86,7 +88,12 @@ def test_every_experiment_trains_two_steps_and_makes_its_table(file, tmp_path, m
         width = ""
     reference = f"{ROOT}/experiments/{file}:corpus=file:{corpus}{width}"
     options = [f"--config.{field}" for field in small]
-    cell = {"orders.py": "(sf)6", "random_orders.py": "b00"}.get(file, "k0")
+    small += ["evaluate.tokens=64"] * (file == "sharing_meets_order.py")
+    cell = {
+        "orders.py": "(sf)6",
+        "random_orders.py": "b00",
+        "sharing_meets_order.py": "sandwich3-attention",
+    }.get(file, "k0")
     command = ["sweep", f"--config={reference}", "--name=x", f"--cells={cell}", *options]
     assert launch.main(command) == 0
     lines = results.read(tmp_path / "results" / "x")
@@ -105,6 +112,93 @@ def swept(reference, cell, *fields) -> dict:
     assert line["status"] == "finished"
     assert Path("results/x/table.md").read_text().startswith("# ")
     return line
+
+
+@pytest.fixture
+def documents(tmp_path, monkeypatch):
+    """A corpus of documents, each of several lines; the working directory is beside it."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefgh"), 4)) for _ in range(50)]
+    lines = [" ".join(rng.choice(words, 6)) + " ." for _ in range(600)]
+    text = "\n\n".join("\n".join(lines[i : i + 6]) for i in range(0, 600, 6))
+    (tmp_path / "text.txt").write_text(text)
+    return f"file:{tmp_path}/text.txt"
+
+
+@pytest.mark.parametrize(
+    ("file", "cell", "fields"),
+    [
+        ("albert_sharing.py", "E768-attention", ("model.width=16",)),
+        ("albert_embedding.py", "all-E64", ("model.width=16",)),
+        ("albert_depth_width.py", "L1", ()),
+        ("albert_sentence_order.py", "next", ("model.width=16",)),
+    ],
+)
+def test_the_albert_experiments_train_two_steps(file, cell, fields, documents):
+    command = [
+        "sweep", f"--config={ROOT}/experiments/{file}:corpus={documents}", "--name=x", "--seeds=1",
+        f"--cells={cell}", "--config.train.steps=2", "--config.train.batch=2",
+        "--config.task.tokenizer=words", "--config.task.length=16",
+        "--config.task.evaluation_examples=4", *(f"--config.{field}" for field in fields),
+    ]  # fmt: skip
+    assert launch.main(command) == 0
+    (line,) = results.read("results/x")
+    figures = line["evaluations"]["test"]
+    wanted = {"accuracy", "sentence_accuracy"}
+    if file == "albert_sentence_order.py":
+        wanted |= {"next_accuracy", "order_accuracy"}
+    assert wanted <= set(figures) and all(0 <= figures[name] <= 1 for name in wanted)
+    assert Path("results/x/table.md").read_text().startswith("# ")
+
+
+def test_an_experiment_that_measures_writes_exact_figures_once(documents):
+    command = [
+        "sweep", f"--config={ROOT}/experiments/albert_sizes.py:corpus={documents}", "--name=x",
+        "--cells=albert-base*all",
+    ]  # fmt: skip
+    assert launch.main(command) == 0
+    lines = results.read("results/x")
+    assert {line["cell"]: line["evaluations"]["measured"]["millions"] for line in lines} == {
+        "albert-base-E64-all": 9.681408,
+        "albert-base-E256-all": 15.687936,
+        "albert-base-E768-all": 31.114752,
+    }
+    before = Path("results/x/runs.jsonl").read_bytes()
+    assert launch.main(command) == 0
+    assert Path("results/x/runs.jsonl").read_bytes() == before
+    row = next(x for x in Path("results/x/table.md").read_text().splitlines() if "E768" in x)
+    assert "31.11 |" in row and "±" not in row and "single run" not in row
+
+
+def test_a_measurement_that_fails_is_a_failed_line(documents, monkeypatch, capsys):
+    file = f"{ROOT}/experiments/albert_sizes.py:corpus={documents}"
+    experiment = Experiment(file)
+
+    def broken(config, task, model):
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(experiment.module, "measure", broken)
+    sweep = sweeps.Sweep(experiment, name="x", cells="albert-base-E64-all")
+    assert sweep.run() == 1
+    (line,) = results.read("results/x")
+    assert (line["status"], line["error"]) == ("failed", "RuntimeError: no such thing")
+    assert "no such thing" in capsys.readouterr().err
+
+
+def test_shared_models_are_widened_to_the_baselines_parameters():
+    rows = {row["cell"]: row for row in described("sharing_meets_order.py")}
+    assert len(rows) == 28
+    base = rows["vanilla-none"]["parameters"]["unique"]
+    for sharing in ("none", "attention", "ffn", "all"):
+        same = [row for name, row in rows.items() if name.endswith(f"-{sharing}")]
+        assert len(same) == 4
+        assert len({row["parameters"]["unique"] for row in same}) == 1
+        assert {row["parameters"]["applied"] for row in same} == {base}
+        assert len({row["flops_per_token"] for row in same}) == 1
+        if sharing != "none":
+            wide = rows[f"vanilla-{sharing}-wide"]["parameters"]["unique"]
+            assert wide == pytest.approx(base, rel=0.07)
 
 
 @pytest.mark.parametrize("model", ["lstm", "ut_act"])
