@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from arch.context import Context
 from arch.data import lambada
+from arch.data.tokenizer_files import File
 from arch.data.tokenizers import Characters, Tokenizer, Words
 from arch.registry import ConfigurationError
 from arch.tasks.language_model import LanguageModel
@@ -153,4 +154,6 @@ def unknown_id(tokenizer: Tokenizer) -> int:
     """The id of <unk>; -1 where every text has ids of its own."""
     if isinstance(tokenizer, Words):
         return 0
+    if isinstance(tokenizer, File):
+        return tokenizer.unknown
     return tokenizer.size - 1 if isinstance(tokenizer, Characters) and tokenizer.unknown else -1
