@@ -105,6 +105,16 @@ def lines(text: str) -> int:
     return text.count("\n") + (not text.endswith("\n") and text != "")
 
 
+def encode_open(tokenizer: Tokenizer, text: str) -> np.ndarray:
+    """The ids of a text that goes on: without the <eos> that `Words` closes one with.
+
+    Raises:
+      ValueError: a character that the tokenizer has no entry for.
+    """
+    ids = tokenizer.encode(text)
+    return ids[:-1] if isinstance(tokenizer, Words) and not text.endswith("\n") else ids
+
+
 class Bytes(Tokenizer):
     """A token is a byte of UTF-8."""
 
