@@ -55,7 +55,9 @@ class File(Tokenizer):
         found = {name: [s for s in known if s in vocabulary] for name, known in SPECIAL.items()}
         self.special = {name: vocabulary[there[0]] for name, there in found.items() if there}
         # they are found in a text also where the file has them as entries alone
-        self._encoder.add_special_tokens([there[0] for there in found.values() if there])
+        added = {token.content for token in self._encoder.get_added_tokens_decoder().values()}
+        names = [there[0] for there in found.values() if there]
+        self._encoder.add_special_tokens([name for name in names if name not in added])
         self._bytes = self._bytes_of_entries()
         self.lossless = bool(self._bytes)
 
