@@ -42,7 +42,7 @@ class Loaded:
         'attention.weights' is (heads, queries, keys). The text is cut at the task's length.
         ConfigurationError where nothing in the model records a name.
         """
-        if not hasattr(self.task, "dataset"):
+        if not hasattr(self.task, "tokenizer") and not hasattr(self.task, "dataset"):
             raise ConfigurationError(
                 f"capture: task.kind={self.task.kind!r} reads no plain text; use capture_inputs"
             )

@@ -117,6 +117,15 @@ def data(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
+def pairs(data, tmp_path_factory) -> str:
+    """The same without a test split: pairs of each have a program to compile."""
+    folder = tmp_path_factory.mktemp("pairs")
+    for split in ("train", "valid"):
+        shutil.copy(Path(data[5:], f"{split}.txt"), folder)
+    return f"file:{folder}"
+
+
+@pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Path:
     """bert, albert, gpt2: the fixtures with tokenizers."""
     folder = tmp_path_factory.mktemp("models")
@@ -274,8 +283,8 @@ def masked_task(tokenizer: Path, corpus: str, **options):
 
 
 @pytest.mark.parametrize("name", ["bert", "albert"])
-def test_special_tokens_stand_where_they_should_and_are_never_hidden(name, models, data):
-    task = masked_task(models / name, data, whole_words=True, spans=2)
+def test_special_tokens_stand_where_they_should_and_are_never_hidden(name, models, pairs):
+    task = masked_task(models / name, pairs, whole_words=True, spans=2)
     special = segments.special(task.tokenizer)
     assert task.vocabulary == task.tokenizer.size == task.entries
     batch = task.evaluation_batch("valid", task.examples("valid", 0))
@@ -300,7 +309,9 @@ def test_a_table_of_entries_draws_as_a_number_of_them_does():
     counts, zeros = masking.predictions(0.3, 0, 40), jnp.zeros(40, jnp.int32)
     ids = jax.random.randint(jax.random.key(0), (40,), 0, 12)
     found = [
-        masking.mask(jax.random.key(1), ids, zeros, counts, entries, 11, 2)
+        jax.jit(lambda x, e=entries: masking.mask(jax.random.key(1), x, zeros, counts, e, 11, 2))(
+            ids
+        )
         for entries in (10, np.arange(10, dtype=np.int32))
     ]
     for a, b in zip(*found, strict=True):
@@ -354,15 +365,21 @@ def log_p(logits) -> np.ndarray:
     return x - np.log(np.exp(x).sum(-1, keepdims=True))
 
 
+def logits_of(loaded):
+    """A function: the logits of whole sequences."""
+    of = jax.jit(lambda parameters, x: loaded.model.logits(parameters, x, Context()))
+    return lambda ids: np.asarray(of(loaded.parameters, jnp.asarray(ids)))
+
+
 def by_windows(loaded, ids, window: int, stride: int) -> tuple[float, float]:
     """(nats a token, accuracy) of a stream, one window after the other; each target counts once."""
-    logits = jax.jit(lambda parameters, x: loaded.model.logits(parameters, x, Context()))
+    logits = logits_of(loaded)
     total, right, count, start = 0.0, 0, 0, 0
     while count < len(ids) - 1:
         piece = np.zeros(window, int)
         have = ids[start : start + window + 1]
         piece[: len(have) - 1] = have[:-1]
-        found = log_p(logits(loaded.parameters, piece[None])[0])
+        found = log_p(logits(piece[None])[0])
         for place in range(window - stride if start else 0, len(have) - 1):
             total -= found[place, have[place + 1]]
             right += found[place].argmax() == have[place + 1]
@@ -388,9 +405,9 @@ def test_the_loss_of_gpt2_is_that_of_its_logits_window_by_window(window, stride,
 
 
 @pytest.mark.parametrize("name, relation", [("bert", "next"), ("albert", "order")])
-def test_masked_models_are_evaluated_on_tokens_and_on_pairs(name, relation, models, data):
-    rows = evaluated(f"--run={models / name}", f"--corpus={data}")
-    loaded = arch.load(models / name, corpus=data)
+def test_masked_models_are_evaluated_on_tokens_and_on_pairs(name, relation, models, pairs):
+    rows = evaluated(f"--run={models / name}", f"--corpus={pairs}")
+    loaded = arch.load(models / name, corpus=pairs)
     assert loaded.config.task.sentence == relation and loaded.task.length == 20
     task, model = loaded.task, loaded.model
     batch = task.evaluation_batch("valid", task.examples("valid", 0))
@@ -416,16 +433,17 @@ def test_masked_models_are_evaluated_on_tokens_and_on_pairs(name, relation, mode
 
 
 def test_next_sentence_is_left_out_of_one_document_and_that_is_said(models, tmp_path):
-    (tmp_path / "one.txt").write_text(text(4000, 1, end=" \n"))
-    done = cli.run("evaluate", f"--run={models / 'bert'}", f"--corpus=file:{tmp_path}/one.txt")
+    for split in ("train", "valid"):
+        (tmp_path / f"{split}.txt").write_text(text(900, 1, end=" \n"))
+    done = cli.run("evaluate", f"--run={models / 'bert'}", f"--corpus=file:{tmp_path}")
     assert done.code == 0, done.err
     assert "sentence_accuracy" not in done.out
     assert "next sentence is left out" in done.out and "has one document" in done.out
-    order = evaluated(f"--run={models / 'albert'}", f"--corpus=file:{tmp_path}/one.txt")
+    order = evaluated(f"--run={models / 'albert'}", f"--corpus=file:{tmp_path}")
     assert 0 <= float(order["valid"]["sentence_accuracy"]) <= 1
 
 
-def test_a_model_without_a_sentence_head_has_no_pairs_to_tell(models, tmp_path, data):
+def test_a_model_without_a_sentence_head_has_no_pairs_to_tell(models, tmp_path, pairs):
     folder = copied(models / "bert", tmp_path)
     tensors = load_file(folder / "model.safetensors")
     save_file(
@@ -433,9 +451,9 @@ def test_a_model_without_a_sentence_head_has_no_pairs_to_tell(models, tmp_path, 
         folder / "model.safetensors",
     )
     rewrite(folder / "config.json", architectures=["BertForMaskedLM"])
-    loaded = arch.load(folder, corpus=data)
+    loaded = arch.load(folder, corpus=pairs)
     assert loaded.config.task.sentence == "none"
-    assert not loaded.task.evaluation_batch("test", loaded.task.examples("test", 0)).label.any()
+    assert not loaded.task.evaluation_batch("valid", loaded.task.examples("valid", 0)).label.any()
 
 
 def test_text_too_short_to_train_on_is_long_enough_to_evaluate_on(models, tmp_path):
@@ -487,7 +505,7 @@ def generated(*argv) -> str:
 
 def test_gpt2_goes_on_as_if_all_were_computed_anew(models):
     loaded = arch.load(models / "gpt2")
-    logits = jax.jit(lambda x: loaded.model.logits(loaded.parameters, x, Context()))
+    logits = logits_of(loaded)
     ids = loaded.tokenizer.encode("the cat").tolist()
     start = len(ids)
     while len(ids) < start + 6:
@@ -511,8 +529,8 @@ def test_masks_are_filled_with_the_most_probable_tokens(name, prompt, before, mo
     tokenizer = TOKENIZERS[name]()
     pieces = ["[CLS]", *before.split(" "), "[SEP]"]
     ids = np.array([tokenizer.token_to_id(piece) for piece in pieces])
-    logits = loaded.model.logits(loaded.parameters, jnp.asarray(ids)[None], Context())
-    best = np.asarray(logits[0])[:, : tokenizer.get_vocab_size()].argmax(-1)
+    logits = logits_of(loaded)(ids[None])
+    best = logits[0][:, : tokenizer.get_vocab_size()].argmax(-1)
     filled = np.where(ids == tokenizer.token_to_id("[MASK]"), best, ids)
     said = generated(f"--run={models / name}", f"--prompt={prompt}")
     assert said == tokenizer.decode(filled[1:-1], skip_special_tokens=False)
@@ -532,16 +550,27 @@ def test_masks_of_our_own_models_are_filled_too(spec, prompt, pieces, data):
         task={"kind": "masked_language_model", "corpus": data, "tokenizer": spec, "length": 16},
     )
     task, model = training.build(made)
-    loaded = Loaded(made, task, model, model.init(jax.random.key(0)))
+    loaded = Loaded(made, task, model, jax.jit(model.init)(jax.random.key(0)))
     size, tokenizer = task.entries, task.tokenizer
     numbers = {"[MASK]": size + segments.MASK}
     numbers |= {p: int(tokenizer.encode(p)[0]) for p in pieces if p != "[MASK]"}
     middle = [numbers[piece] for piece in pieces]
     ids = np.array([size + segments.CLS, *middle, size + segments.SEP])
-    logits = np.asarray(model.logits(loaded.parameters, jnp.asarray(ids)[None], Context())[0])
+    logits = logits_of(loaded)(ids[None])[0]
     best = logits[:, :size].argmax(-1)
     filled = np.where(ids == numbers["[MASK]"], best, ids)
     assert loaded.generate(prompt) == tokenizer.decode(filled[1:-1])
+
+
+def test_no_corpus_is_read_to_speak_or_to_look_inside(models, monkeypatch):
+    def read(name):
+        raise AssertionError(f"{name} was read")
+
+    monkeypatch.setattr(corpora, "load", read)
+    loaded = arch.load(models / "gpt2")
+    assert len(loaded.generate("the cat", tokens=3)) > 0
+    assert list(loaded.capture("the cat", ["attention.weights"])["attention.weights"]) == [0, 2, 4]
+    assert "sat" in arch.load(models / "bert").generate("the [MASK] sat.")
 
 
 # Bad inputs
@@ -664,14 +693,14 @@ def test_a_config_of_neither_is_neither(tmp_path):
     assert "neither a run's, which has a hash, nor a model's" in line
 
 
-def test_a_head_that_predicts_no_tokens_is_refused_where_it_is_to(models, tmp_path, data):
+def test_a_head_that_predicts_no_tokens_is_refused_where_it_is_to(models, tmp_path, pairs):
     folder = copied(models / "bert", tmp_path)
     tensors = load_file(folder / "model.safetensors")
     bare = {k[5:]: v for k, v in tensors.items() if k.startswith("bert.")}
     save_file(bare, folder / "model.safetensors")
     rewrite(folder / "config.json", architectures=["BertModel"])
     says = "model.head.predict=False"
-    assert says in refused("evaluate", f"--run={folder}", f"--corpus={data}")
+    assert says in refused("evaluate", f"--run={folder}", f"--corpus={pairs}")
     assert says in refused("generate", f"--run={folder}", "--prompt=the [MASK]")
     weights = arch.load(folder).capture("the cat", ["attention.weights"])["attention.weights"]
     assert weights[0].shape == (2, 2, 2)
