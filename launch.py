@@ -50,10 +50,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
     command("report", "tables and figures from results/", required_name,
             ("--format", {"default": "md,csv,svg", "metavar": "md,csv,svg,html,latex"}),
             ("--against", {"default": "", "metavar": "NAME"}))  # fmt: skip
-    command("evaluate", "what a run achieves on its splits", run,
+    command("evaluate", "what a run, or a model in Hugging Face's format, achieves on the splits "
+            "of its own corpus (of such a model, stdlib) or another", run,
+            ("--corpus", {"default": "", "metavar": "NAME"}),
             ("--stride", {"type": int, "default": 0}),
             ("--window", {"type": int, "default": 0}))  # fmt: skip
-    command("generate", "text that a run makes of a prompt", run, ("--prompt", {"required": True}),
+    command("generate", "text that a run, or a model in Hugging Face's format, makes of a prompt: "
+            "goes on with it, translates it, or fills in its [MASK]s", run,
+            ("--prompt", {"required": True}),
             ("--tokens", {"type": int, "default": 100}),
             ("--temperature", {"type": float, "default": 0.8}),
             ("--top_k", {"type": int, "default": 0}), ("--seed", {"type": int, "default": 0}),

@@ -16,6 +16,7 @@
     experiment     a file of cells                  sweeps  cells × seeds, resumed where they stood
     statistics     intervals, paired differences    results, report, figures, charts
     huggingface    weights of BERT, ALBERT, GPT-2 from and to a directory
+    notebook       what is loaded to be evaluated and to speak: a run, or an imported model
 
 Glossary: an *order* is a string of letters, each a *sublayer*; a *stack* runs it; a *task* has data
 and objective; a *variant* is a paper's point in that space; a *cell* is one configuration of an
@@ -23,8 +24,8 @@ and objective; a *variant* is a paper's point in that space; a *cell* is one con
 """
 
 
-def load(path, seed: int = 0):
-    """A trained run for a notebook: see `arch.notebook.Run`."""
+def load(path, seed: int = 0, corpus: str = ""):
+    """A trained run for a notebook, or a model in Hugging Face's format: see `arch.notebook`."""
     from arch import notebook
 
-    return notebook.load(path, seed)
+    return notebook.load(path, seed, corpus)

@@ -1,11 +1,12 @@
-"""Decoding, one token after the other: by cached steps where every kind has them, else anew."""
+"""Decoding, one token after the other: by cached steps where every kind has them, else anew; and
+filling in what is left out of a text."""
 
 import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch.context import Context
 from arch.models import Model
@@ -28,6 +29,17 @@ class Prompt(NamedTuple):
     lengths: Int[Array, " batch"]
     steps: int
     end: int
+
+
+class Blanks(NamedTuple):
+    """A text with tokens left out, for an encoder to fill in.
+
+    left_out: where. entries: the tokens that may stand there are those below.
+    """
+
+    tokens: Int[Array, "batch length"]
+    left_out: Bool[Array, "batch length"]
+    entries: int
 
 
 class Search(NamedTuple):
@@ -102,6 +114,13 @@ def decode(
     chosen = jnp.argmax(scores / penalty, axis=1)
     tokens = jnp.take_along_axis(tokens, chosen[:, None, None], axis=1)[:, 0]
     return _continuations(tokens, prompt)
+
+
+def fill(model: Model, parameters: Parameters, blanks: Blanks) -> Int[Array, "batch length"]:
+    """The text with the most probable token at each place that was left out, each by itself."""
+    logits = model.logits(parameters, blanks.tokens, Context(inference=True))
+    best = jnp.argmax(logits[..., : blanks.entries], axis=-1)
+    return jnp.where(blanks.left_out, best, blanks.tokens)
 
 
 def sample(

@@ -219,6 +219,8 @@ class Masked(nnx.Module):
         self.bias: Any = nnx.Param(jnp.zeros((vocabulary,))) if predict else None
 
     def logits(self, tokens, x: Float[Array, "rows width"]) -> Float[Array, "rows vocabulary"]:
+        if self.transform is None:
+            raise ConfigurationError("model.head.predict=False: this head predicts no tokens")
         y = self.norm(ACTIVATIONS[self.activation](self.transform(x))).astype(x.dtype)
         return (y @ tokens.table[...].astype(x.dtype).T).astype(jnp.float32) + self.bias[...][None]
 

@@ -63,6 +63,15 @@ class Place(NamedTuple):
     shape: tuple[int, ...]
 
 
+def is_checkpoint(folder: str | Path) -> bool:
+    """Whether the directory's config.json names a `model_type`, which a run's does not."""
+    try:
+        written = configs.read_json(Path(folder) / "config.json")
+    except ConfigurationError:
+        return False
+    return "model_type" in written
+
+
 def read(folder: str | Path) -> Imported:
     """The model in a directory: configuration, vocabulary, positions, and float32 parameters."""
     folder = Path(folder)

@@ -149,10 +149,18 @@ class RunFolder:
     def config(self) -> dict:
         """{'hash', 'cell', 'config'} as written; ConfigurationError where this is no run."""
         held = read_json(self.path / "config.json")
+        if isinstance(held, dict) and "hash" not in held:
+            raise ConfigurationError(
+                f"{self.path}: config.json is neither a run's, which has a hash, nor a model's in "
+                "Hugging Face's format, which has a model_type"
+            )
         if held is None:
             inside = sorted(p.parent.name for p in self.path.glob("*/config.json"))
             hint = f"; it has {', '.join(inside)}" if inside else ""
-            raise ConfigurationError(f"{self.path}: no run is here (no whole config.json){hint}")
+            raise ConfigurationError(
+                f"{self.path}: no run is here, nor a model in Hugging Face's format (no whole "
+                f"config.json){hint}"
+            )
         return held
 
     @property

@@ -172,7 +172,8 @@ def numbered(sizes, lines=()) -> segments.Text:
 def drawn(text, relation, n=2000, length=32, short=0.1):
     keys = jax.random.split(jax.random.key(0), n)
     size = int(text.ids.shape[0])
-    one = jax.jit(jax.vmap(lambda key: segments.draw(key, text, size, length, relation, short)))
+    special = segments.above(size)
+    one = jax.jit(jax.vmap(lambda key: segments.draw(key, text, special, length, relation, short)))
     return jax.device_get(one(keys)), size
 
 

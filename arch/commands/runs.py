@@ -75,9 +75,12 @@ def show_report(arguments) -> int:
 
 
 def evaluate(arguments) -> int:
-    """`evaluate`: a finished or stopped run, by another window or stride if asked."""
-    rows = []
-    for loaded in notebook.load_all(arguments.run):
+    """`evaluate`: a finished or stopped run, or an imported model, on another corpus, by another
+    window or stride if asked."""
+    rows, notes = [], set()
+    for loaded in notebook.load_all(arguments.run, arguments.corpus):
+        notes.add(loaded.note)
+        which = {"seed": loaded.seed} if isinstance(loaded, notebook.Run) else {}
         program = loaded.program()
         schedule = loaded.model.stack.schedule.as_data()
         parameters = jax.tree.map(lambda a: np.asarray(a)[None], loaded.parameters)
@@ -93,18 +96,21 @@ def evaluate(arguments) -> int:
                 program, parameters, schedule, split, tokens=0, window=window, stride=stride
             )[0]
             figures |= evaluation.decode(program, parameters, split, tokens=0)[0]
-            rows.append({"seed": loaded.seed, "split": split, **figures})
+            rows.append({**which, "split": split, **figures})
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = terminal.table(arguments.run, *names)
     for row in rows:
         values = (row.get(name, "") for name in names)
         table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in values))
     terminal.console().print(table)
+    for note in filter(None, notes):
+        print(note)
     return 0
 
 
 def generate(arguments) -> int:
-    """`generate`: a language model goes on with a text, an encoder-decoder translates it."""
+    """`generate`: a language model goes on with a text, an encoder-decoder translates it, a masked
+    language model fills in its [MASK]s."""
     run = notebook.load(arguments.run, arguments.seed)
     print(
         run.generate(
@@ -121,7 +127,7 @@ def generate(arguments) -> int:
 def verify(arguments) -> int:
     """`verify`: train again from the older kept checkpoint to the newer, and compare."""
     worst = 0.0
-    for loaded in notebook.load_all(arguments.run):
+    for loaded in notebook.load_runs(arguments.run):
         first, last, difference = loaded.replay()
         worst = max(worst, difference)
         what = "bit-equal" if difference == 0 else f"largest difference {difference:.3g}"

@@ -3,7 +3,8 @@
     corpora.py      what text: the embedded corpus, files, published corpora by name
     files.py        reading text files and directories, cutting them into splits
     downloads.py    fetching a file once, resumable and checked
-    tokenizers.py   bytes, characters, words, byte-level BPE
+    tokenizers.py   bytes, characters, words, byte-level BPE; by their specs
+    tokenizer_files.py   tokenizers of Hugging Face's   tokenizer_base.py   what all have in common
     dataset.py      corpus + tokenizer -> token arrays, cached on disk
     lambada.py      passages whose last word is to be guessed
     parallel.py     the same of two languages, sentence by sentence

@@ -2,7 +2,8 @@
 
 A sentence ends with a line, or with a token that is . ! or ? alone, before a space. So Penn
 Treebank's word `mr.` ends none; in bytes, characters and subwords, where it is several tokens, it
-does.
+does. A tokenizer that drops spaces and line ends (BERT's) leaves them to be told from its entries:
+all but those that go on with a word have a space before them, and no line ends.
 A word goes on where letters or digits stand on both sides of the seam of two tokens: so a subword
 continues its word, and punctuation is a word of its own, as in BERT's whole words.
 """
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
+from arch.data.tokenizer_files import File
 from arch.data.tokenizers import END, UNKNOWN, Tokenizer, Words
 
 CLOSING = (".", "!", "?")
@@ -26,6 +28,8 @@ class Seams(NamedTuple):
 
 def texts(tokenizer: Tokenizer) -> list[str]:
     """The text of each entry; that of a word has the space before it."""
+    if isinstance(tokenizer, File):
+        return tokenizer.texts()
     if isinstance(tokenizer, Words):
         found = ["\n" if word == END else " " + word for word in tokenizer.words]
         return found + [" " + UNKNOWN] * (tokenizer.size - len(found))

@@ -1,8 +1,9 @@
 """Corpus + tokenizer -> token arrays: `load('ptb', 'words')`.
 
 What takes time, training a tokenizer and running it, is done once and kept under
-`cache_directory()/tokens`, by the corpus's sha256, the tokenizer's spec and `FORMAT`. An entry is
-written beside its place and renamed into it; one that is not whole is made again.
+`cache_directory()/tokens`, by the corpus's sha256, the tokenizer's spec and `FORMAT`; of a
+tokenizer that is there already, by its content. An entry is written beside its place and renamed
+into it; one that is not whole is made again.
 """
 
 from __future__ import annotations
@@ -45,40 +46,48 @@ class Dataset:
     """A tokenised corpus."""
 
     corpus: str
-    sha256: str
+    sha256: str  # of the corpus, and of a tokenizer that did not learn from it
     details: Mapping[str, object]
     tokenizer: Tokenizer
     splits: Mapping[str, Tokens]
 
 
-def load(corpus: str, tokenizer: str) -> Dataset:
+def load(corpus: str, tokenizer: str | Tokenizer) -> Dataset:
     """The corpus in tokens, from the cache where it is there and whole.
+
+    Args:
+      tokenizer: its spec; or one that is there already, and learns nothing from this corpus.
 
     Raises:
       CorpusError: see `corpora.load`.
       ValueError: a malformed tokenizer; see `tokenizers.fixed_size`.
     """
-    tokenizers.fixed_size(tokenizer)
+    spec, given = (tokenizer, None) if isinstance(tokenizer, str) else ("", tokenizer)
+    if given is None:
+        tokenizers.fixed_size(spec)
+        given = tokenizers.from_file(spec)
     text = corpora.load(corpus)
-    place = (
-        cache_directory() / "tokens" / f"{text.sha256[:32]}-{tokenizer.replace(':', '-')}-v{FORMAT}"
-    )
+    name, sha256 = spec.replace(":", "-"), text.sha256
+    if given is not None:
+        content = _sha256(json.dumps(given.to_json(), sort_keys=True))
+        name, sha256 = f"given-{content[:32]}", _sha256(f"{sha256} {content}")
+    place = cache_directory() / "tokens" / f"{text.sha256[:32]}-{name}-v{FORMAT}"
     try:
         learned, splits = read(place)
     except (OSError, ValueError, LookupError):
-        learned, splits = _make(text, tokenizer, place)
-    return Dataset(corpus, text.sha256, text.details, learned, splits)
+        learned = given or tokenizers.build(spec, text)
+        splits = {split: _tokenise(documents, learned) for split, documents in text.splits.items()}
+        learned, splits = _kept(place, learned, splits)
+    return Dataset(corpus, sha256, text.details, learned, splits)
 
 
-def _make(text: corpora.Corpus, spec: str, place: Path) -> tuple[Tokenizer, dict[str, Tokens]]:
-    learned = tokenizers.build(spec, text)
-    splits = {split: _tokenise(documents, learned) for split, documents in text.splits.items()}
+def _kept(place: Path, tokenizer: Tokenizer, splits: dict) -> tuple[Tokenizer, dict[str, Tokens]]:
     try:
-        write(place, learned, splits)
+        write(place, tokenizer, splits)
         return read(place)
     except OSError as error:  # A full or read-only disk costs time at the next start, not this run.
         logging.getLogger(__name__).warning("tokens are not cached: %s", error)
-        return learned, splits
+        return tokenizer, splits
 
 
 def smallest(size: int) -> type[np.generic]:

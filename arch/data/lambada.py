@@ -22,11 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from arch.data import files
 from arch.data.files import CorpusError
-from arch.data.tokenizers import Tokenizer, Words
 
 FILES = {
     "test": ("lambada_test.jsonl", "lambada_test_plain_text.txt"),
@@ -165,13 +162,3 @@ def split(text: str, form: str) -> Passage:
     found = _LAST.search(text) if form == "raw" else re.search(r"\S+$", text)
     start = found.start() if found else len(text)
     return Passage(text[:start], text[start:])
-
-
-def encode(tokenizer: Tokenizer, text: str) -> np.ndarray:
-    """The ids of a text that goes on: without the <eos> that `Words` closes one with.
-
-    Raises:
-      ValueError: a character that the tokenizer has no entry for.
-    """
-    ids = tokenizer.encode(text)
-    return ids[:-1] if isinstance(tokenizer, Words) and not text.endswith("\n") else ids

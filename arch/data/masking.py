@@ -2,8 +2,8 @@
 
 Of the c tokens that may be hidden, n = max(1, round(rate · c)) are: spans of one to `spans` words,
 p(n) ∝ 1/n (Lan et al. 2019, §3.1), where a word is one token, or all tokens of a whole word. 80 %
-become [MASK], 10 % stay, 10 % become another token, uniform over the tokenizer's entries; BERT
-draws it from the whole vocabulary, the special tokens among it.
+become [MASK], 10 % stay, 10 % become another token, uniform over the tokenizer's entries without
+the special tokens; BERT draws it from the whole vocabulary, these among it.
 
 The sequence is cut into spans one after the other, which are then taken in random order for as
 long as there is room, the last one only in part; so every token is as likely as any other, and the
@@ -42,7 +42,7 @@ def mask(
     ids: Int[Array, " length"],
     segments: Int[Array, " length"],
     counts: Int[np.ndarray, " n"],
-    entries: int,
+    entries: int | Int[np.ndarray, " entries"],
     replacement: int,
     spans: int = 1,
     joined: Bool[Array, " length"] | None = None,
@@ -50,7 +50,8 @@ def mask(
     """Hide tokens of a sequence.
 
     Args:
-        ids: those below `entries` may be hidden, and stand in for others.
+        entries: the ids that may be hidden, and stand in for others: those below a number, or
+            those of an array.
         segments: spans do not go from one to the next.
         counts: of `predictions`.
         replacement: [MASK].
@@ -58,12 +59,15 @@ def mask(
             None: each token is a word.
     """
     where, what, which = jax.random.split(key, 3)
-    hidden, _ = choose(where, ids < entries, segments, jnp.asarray(counts), spans, joined)
+    hidden, _ = choose(where, _among(entries, ids), segments, jnp.asarray(counts), spans, joined)
     size = int(counts.max())
     positions = jnp.nonzero(hidden, size=size, fill_value=0)[0]
     real = jnp.arange(size) < hidden.sum()
     u = jax.random.uniform(what, ids.shape)
-    strange = jax.random.randint(which, ids.shape, 0, entries)
+    if isinstance(entries, int):
+        strange = jax.random.randint(which, ids.shape, 0, entries)
+    else:
+        strange = jnp.asarray(entries)[jax.random.randint(which, ids.shape, 0, len(entries))]
     changed = jnp.where(u < MASKED, replacement, jnp.where(u < MASKED + KEPT, ids, strange))
     return Masked(
         ids=jnp.where(hidden, changed, ids),
@@ -71,6 +75,14 @@ def mask(
         targets=jnp.where(real, ids[positions], 0),
         weights=real.astype(jnp.float32),
     )
+
+
+def _among(entries, ids: Int[Array, " length"]) -> Bool[Array, " length"]:
+    if isinstance(entries, int):
+        return ids < entries
+    table = np.zeros(entries.max() + 1, bool)
+    table[entries] = True
+    return jnp.asarray(table).at[ids].get(mode="fill", fill_value=False)
 
 
 def choose(

@@ -22,12 +22,23 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch.data.dataset import Tokens
+from arch.data.tokenizers import Tokenizer
 
 SPECIAL = 4
-PAD, CLS, SEP, MASK = range(SPECIAL)  # above the last entry of the tokenizer
+PAD, CLS, SEP, MASK = range(SPECIAL)  # above the last entry of a tokenizer without its own
+NAMES = ("[PAD]", "[CLS]", "[SEP]", "[MASK]")
 RELATIONS = ("none", "next", "order")
 AROUND = 3  # [CLS], [SEP], [SEP]
 TRIES = 8  # places looked at for a random B that is of whole sentences, as a following one is
+
+
+class Special(NamedTuple):
+    """The ids of the special tokens."""
+
+    pad: int
+    cls: int
+    sep: int
+    mask: int
 
 
 class Text(NamedTuple):
@@ -56,6 +67,26 @@ class Span(NamedTuple):
     end: Int[Array, ""]
 
 
+def above(entries: int) -> Special:
+    """The four ids above so many entries."""
+    return Special(*range(entries, entries + SPECIAL))
+
+
+def special(tokenizer: Tokenizer) -> Special:
+    """The tokenizer's own special tokens; where it knows of none, the ids above its entries.
+
+    Raises:
+      ValueError: it has some, but not all of them.
+    """
+    if tokenizer.special is None:
+        return above(tokenizer.size)
+    if missing := [name for name in NAMES if name not in tokenizer.special]:
+        raise ValueError(
+            f"its vocabulary has no {', '.join(missing)}; needed are {', '.join(NAMES)}"
+        )
+    return Special(*(tokenizer.special[name] for name in NAMES))
+
+
 def lengths(tokens: Tokens) -> Int[np.ndarray, " documents"]:
     """Tokens of each document."""
     return np.diff(np.append(tokens.documents, len(tokens.ids)))
@@ -72,7 +103,7 @@ def text(tokens: Tokens, sentences: Int[np.ndarray, " m"]) -> Text:
 def draw(
     key: Key[Array, ""],
     text: Text,
-    entries: int,
+    special: Special,
     length: int,
     relation: str,
     short: Float[Array, ""] | float,
@@ -80,7 +111,7 @@ def draw(
     """One pair: a pure function of the key.
 
     Args:
-        entries: of the tokenizer; [PAD] [CLS] [SEP] [MASK] are the four ids above.
+        special: what stands around the segments.
         relation: none (always in order) | order | next: half of the pairs have label 1.
     """
     target_key, pair_key, label_key, other_key = jax.random.split(key, 4)
@@ -98,7 +129,7 @@ def draw(
     else:
         changed = first, second
     first, second = jax.tree.map(lambda a, b: jnp.where(label, a, b), changed, (first, second))
-    return _row(text.ids, first, second, entries, length, label)
+    return _row(text.ids, first, second, special, length, label)
 
 
 def _target(key, most: int, short) -> Int[Array, ""]:
@@ -159,7 +190,7 @@ def _elsewhere(key, text: Text, document, room, size, whole) -> Span:
     )
 
 
-def _row(ids, first: Span, second: Span, entries: int, length: int, label) -> Rows:
+def _row(ids, first: Span, second: Span, special: Special, length: int, label) -> Rows:
     """[CLS] A [SEP] B [SEP] [PAD] …"""
     place = jnp.arange(length)
     border = 1 + first.end - first.start
@@ -168,9 +199,10 @@ def _row(ids, first: Span, second: Span, entries: int, length: int, label) -> Ro
     source = jnp.where(in_first, first.start + place - 1, second.start + place - border - 1)
     there = in_first | in_second
     tokens = ids[jnp.where(there, source, 0)].astype(jnp.int32)
-    special = jnp.where(place == 0, CLS, jnp.where((place == border) | (place == end), SEP, PAD))
+    at_end = (place == border) | (place == end)
+    around = jnp.where(place == 0, special.cls, jnp.where(at_end, special.sep, special.pad))
     return Rows(
-        ids=jnp.where(there, tokens, entries + special),
+        ids=jnp.where(there, tokens, around),
         segments=((place > border) & (place <= end)).astype(jnp.int32),
         mask=place <= end,
         label=label,

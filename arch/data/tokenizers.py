@@ -1,4 +1,4 @@
-"""Text to integers and back: bytes, characters, words, byte-level BPE.
+"""Text to integers and back: bytes, characters, words, byte-level BPE, others' tokenizers.
 
 | spec | entries | |
 |---|---|---|
@@ -6,61 +6,39 @@
 | `characters` | as the corpus decides | the training characters in order of code point |
 | `words`, `words:N` | as the corpus decides, N | `<unk>`, `<eos>`, training words, frequent first |
 | `bpe:N` | N | byte-level BPE; 256 bytes, then merges |
+| `file:PATH` | the file's | a `tokenizer.json` of Hugging Face's; see tokenizer_files.py |
 
-Tokenizers learn from the training split alone; `to_json` is all of one, and is saved with a run.
+Tokenizers learn from the training split alone; `to_json` is all of one, and is kept with the tokens
+it made.
 """
 
 from __future__ import annotations
 
-import abc
 import collections
 import functools
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from arch.data.corpora import Corpus
 from arch.data.files import encode as to_bytes
+from arch.data.tokenizer_base import CHUNK, ESCAPES, Tokenizer, chunks, printable_bytes
+from arch.data.tokenizer_files import File, read
 
 UNKNOWN, END = "<unk>", "<eos>"
-# Bytes of the corpus that make no character (see files.encode); `tokenizers` takes no such text.
-ESCAPES = re.compile("([\udc80-\udcff]+)")
-CHUNK = 1 << 20  # characters taken at once: bounds the memory of what is made on the way
-
-
-class Tokenizer(abc.ABC):
-    """A map from text to ids in 0 … size - 1."""
-
-    size: int
-    unit: str  # 'byte', 'character', 'word' or 'subword'
-    lossless: bool  # decode(encode(text)) == text, for all text that can be encoded
-
-    @abc.abstractmethod
-    def encode(self, text: str) -> np.ndarray:
-        """The ids of a text, int32."""
-
-    def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """The ids of many texts, each by itself."""
-        return [self.encode(text) for text in texts]
-
-    @abc.abstractmethod
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; bytes that make no character become surrogate escapes."""
-
-    @abc.abstractmethod
-    def to_json(self) -> dict:
-        """What `from_json` makes an equal tokenizer of."""
 
 
 def fixed_size(spec: str) -> int:
     """The number of entries the spec itself gives; 0 where the corpus decides.
 
     Raises:
-      ValueError: the spec is malformed; the message says what is allowed.
+      ValueError: the spec is malformed, or its file; the message says what is allowed.
     """
+    if (given := from_file(spec)) is not None:
+        return given.size
     kind, colon, number = spec.partition(":")
     least = {"words": 3, "bpe": 256}.get(kind, 0)
     if spec == "bytes":
@@ -71,12 +49,21 @@ def fixed_size(spec: str) -> int:
         return int(number)
     raise ValueError(
         f"tokenizer {spec!r}: expected bytes, characters, words, words:N (N entries, "
-        "at least 3) or bpe:N (N entries, at least 256)"
+        "at least 3), bpe:N (N entries, at least 256) or file:PATH (a tokenizer.json)"
     )
 
 
+def from_file(spec: str) -> File | None:
+    """The tokenizer of `file:PATH`; None of any other spec.
+
+    Raises:
+      ValueError: see `tokenizer_files.read`.
+    """
+    return read(spec.removeprefix("file:")) if spec.startswith("file:") else None
+
+
 def build(spec: str, corpus: Corpus) -> Tokenizer:
-    """Train the tokenizer on the corpus's training split.
+    """The tokenizer, trained on the corpus's training split where it is not there already.
 
     With `words:N` and `bpe:N` the size is N also where the corpus is too small to fill it; the
     last ids are then never used.
@@ -84,6 +71,8 @@ def build(spec: str, corpus: Corpus) -> Tokenizer:
     Raises:
       ValueError: see `fixed_size`.
     """
+    if (given := from_file(spec)) is not None:
+        return given
     size = fixed_size(spec)
     train = corpus.splits["train"]
     match spec.partition(":")[0]:
@@ -103,7 +92,9 @@ def from_json(saved: Mapping) -> Tokenizer:
     Raises:
       ValueError: a kind that is not known.
     """
-    kinds = {"bytes": Bytes, "characters": Characters, "words": Words, "bpe": BPE}
+    kinds = {
+        "bytes": Bytes, "characters": Characters, "words": Words, "bpe": BPE, "file": File,
+    }  # fmt: skip
     if saved.get("kind") not in kinds:
         raise ValueError(f"tokenizer kind {saved.get('kind')!r}: expected one of {sorted(kinds)}")
     return kinds[saved["kind"]](**{key: saved[key] for key in saved if key != "kind"})
@@ -114,19 +105,14 @@ def lines(text: str) -> int:
     return text.count("\n") + (not text.endswith("\n") and text != "")
 
 
-def chunks(text: str, characters: int = CHUNK) -> Iterator[str]:
-    """The text in pieces of about so many characters, cut only between a word and white space.
+def encode_open(tokenizer: Tokenizer, text: str) -> np.ndarray:
+    """The ids of a text that goes on: without the <eos> that `Words` closes one with.
 
-    Neither a word nor a match of GPT-2's pattern spans such a place, so that the tokens of the
-    pieces are the tokens of the text.
+    Raises:
+      ValueError: a character that the tokenizer has no entry for.
     """
-    border = re.compile(r"(?<=\S)[ \n]")
-    start = 0
-    while start < len(text):
-        found = border.search(text, start + characters)
-        end = found.start() if found else len(text)
-        yield text[start:end]
-        start = end
+    ids = tokenizer.encode(text)
+    return ids[:-1] if isinstance(tokenizer, Words) and not text.endswith("\n") else ids
 
 
 class Bytes(Tokenizer):
@@ -234,17 +220,6 @@ class Words(Tokenizer):
         return {"kind": "words", "words": self.words, "size": self.size}
 
 
-@functools.cache
-def _printable_bytes() -> dict[int, str]:
-    """GPT-2's alphabet: a printable character for each byte (Radford et al. 2019)."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {
-        **{byte: chr(byte) for byte in printable},
-        **{byte: chr(256 + i) for i, byte in enumerate(others)},
-    }
-
-
 class BPE(Tokenizer):
     """A token is a byte or a sequence of bytes merged by frequency, within GPT-2's word pattern.
 
@@ -274,7 +249,7 @@ class BPE(Tokenizer):
                 vocab_size=size,
                 show_progress=False,
                 special_tokens=[],
-                initial_alphabet=list(_printable_bytes().values()),
+                initial_alphabet=list(printable_bytes().values()),
             ),
         )
         model = json.loads(learner.to_str())["model"]
@@ -291,11 +266,11 @@ class BPE(Tokenizer):
 
     @functools.cached_property
     def _bytes(self) -> list[bytes]:
-        byte = {character: byte for byte, character in _printable_bytes().items()}
+        byte = {character: byte for byte, character in printable_bytes().items()}
         return [bytes(byte[character] for character in entry) for entry in self.entries]
 
     def encode(self, text: str) -> np.ndarray:
-        alphabet = _printable_bytes()
+        alphabet = printable_bytes()
         pieces = []
         for chunk in chunks(text, CHUNK >> 4):
             # Odd pieces are the escapes.

@@ -14,6 +14,7 @@ from arch.context import Context
 from arch.data import permutation, tokenizers
 from arch.data.dataset import Dataset, load
 from arch.data.files import encode
+from arch.data.tokenizers import Tokenizer
 from arch.generation import Prompt
 from arch.registry import Config, ConfigurationError, tasks
 
@@ -40,7 +41,7 @@ class LanguageModel:
 
     Args:
         corpus: a name of `arch.data.corpora`, or file:PATH.
-        tokenizer: bytes | characters | words | words:N | bpe:N.
+        tokenizer: bytes | characters | words | words:N | bpe:N | file:PATH.
         length: tokens of a training sequence.
         vocabulary: size of the token table; 0 is the tokenizer's own. A larger one leaves rows
             unused (fairseq pads WikiText-103's 267,735 words to 267,744) and makes parameters
@@ -55,6 +56,7 @@ class LanguageModel:
     metric = "perplexity"
     shapes = 1
     decodes = False
+    evaluates_only = False  # a trained model's, on text that it need not be trained on
 
     def __init__(
         self,
@@ -74,6 +76,7 @@ class LanguageModel:
             raise ConfigurationError(f"task.length={length}: allowed is 1 or more")
         try:
             self._fixed_size = tokenizers.fixed_size(tokenizer)
+            self.ready: Tokenizer | None = tokenizers.from_file(tokenizer)  # needs no corpus
         except ValueError as error:
             raise ConfigurationError(f"task.tokenizer={tokenizer!r}: {error}") from None
         self.corpus, self.tokenizer_name, self.length = corpus, tokenizer, length
@@ -84,11 +87,11 @@ class LanguageModel:
     def dataset(self) -> Dataset:
         """The tokenised corpus; raises ConfigurationError where it cannot serve this task."""
         try:
-            dataset = load(self.corpus, self.tokenizer_name)
+            dataset = load(self.corpus, self.ready or self.tokenizer_name)
         except ValueError as error:
             raise ConfigurationError(f"task.corpus={self.corpus!r}: {error}") from None
         for split, tokens in dataset.splits.items():
-            least = self.length + 1 if split == "train" else 2
+            least = self.length + 1 if split == "train" and not self.evaluates_only else 2
             if len(tokens.ids) < least:
                 raise ConfigurationError(
                     f"task.length={self.length}: the {split} split of {self.corpus!r} has "
@@ -100,6 +103,10 @@ class LanguageModel:
                 f"{dataset.tokenizer.size} tokens; 0 takes its size"
             )
         return dataset
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.ready or self.dataset.tokenizer
 
     @property
     def sha256(self) -> str:
@@ -121,7 +128,7 @@ class LanguageModel:
 
     @property
     def vocabulary(self) -> int:
-        return self._vocabulary or self._fixed_size or self.dataset.tokenizer.size
+        return self._vocabulary or self._fixed_size or self.tokenizer.size
 
     @property
     def max_length(self) -> int:
@@ -185,14 +192,14 @@ class LanguageModel:
 
     def written_prompt(self, text: str, steps: int) -> Prompt:
         """A text to go on with, for so many tokens."""
-        ids = self.dataset.tokenizer.encode(text)
+        ids = self.tokenizer.encode(text)
         if len(ids) == 0:
             raise ConfigurationError("generate: the prompt has no tokens")
         length = jnp.array([len(ids)])
         return Prompt(None, jnp.asarray(ids, jnp.int32)[None], length, steps, -1)
 
     def text_of(self, ids: Int[np.ndarray, " steps"]) -> str:
-        return self.dataset.tokenizer.decode(ids)
+        return self.tokenizer.decode(ids)
 
     # Evaluation
 

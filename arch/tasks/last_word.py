@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int
 
 from arch.context import Context
 from arch.data import lambada
-from arch.data.tokenizers import Characters, Tokenizer, Words
+from arch.data.tokenizer_files import File
+from arch.data.tokenizers import Characters, Tokenizer, Words, encode_open
 from arch.registry import ConfigurationError
 from arch.tasks.language_model import LanguageModel
 from arch.tasks.reading import Arrays, Chosen
@@ -145,12 +146,14 @@ def encode(tokenizer: Tokenizer, passage: lambada.Passage) -> tuple[Int[np.ndarr
     context, word = passage
     if tokenizer.unit == "subword" and context.endswith(" "):
         context, word = context[:-1], " " + word
-    last = lambada.encode(tokenizer, word)
-    return np.concatenate([lambada.encode(tokenizer, context), last]), len(last)
+    last = encode_open(tokenizer, word)
+    return np.concatenate([encode_open(tokenizer, context), last]), len(last)
 
 
 def unknown_id(tokenizer: Tokenizer) -> int:
     """The id of <unk>; -1 where every text has ids of its own."""
     if isinstance(tokenizer, Words):
         return 0
+    if isinstance(tokenizer, File):
+        return tokenizer.unknown
     return tokenizer.size - 1 if isinstance(tokenizer, Characters) and tokenizer.unknown else -1

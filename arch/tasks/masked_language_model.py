@@ -13,7 +13,10 @@ from jaxtyping import Array, Float, Int, Key
 from arch.context import Context, named
 from arch.data import masking, segments, tokenizers
 from arch.data.dataset import Dataset, load
+from arch.data.tokenizers import Tokenizer
+from arch.generation import Blanks
 from arch.registry import Config, ConfigurationError, tasks
+from arch.tasks import masked_prompt
 from arch.tasks.masked_pairs import Batch, Pairs, Source
 
 LONGEST_SPAN = 10
@@ -29,8 +32,9 @@ class MaskedLanguageModel:
 
     Both are objectives, 'loss' in nats a hidden token and 'sentence_loss' in nats a pair. The model
     is an encoder with head.kind='masked', and embedding.types=2 if it is to tell A from B. [PAD],
-    [CLS], [SEP] and [MASK] are the vocabulary's last four entries. Pairs are drawn anew at each
-    step, and there are no epochs; evaluation is of pairs that are fixed, the same for every seed.
+    [CLS], [SEP] and [MASK] are the four entries after the tokenizer's; of a tokenizer of file:PATH,
+    which must have them, they are its own. Pairs are drawn anew at each step, and there are no
+    epochs; evaluation is of pairs that are fixed, the same for every seed.
 
     Args:
         corpus, tokenizer: as of `language_model`.
@@ -47,6 +51,7 @@ class MaskedLanguageModel:
         measure: of next, order: evaluation also says `next_accuracy`, `order_accuracy`, what the
             sentence head makes of pairs drawn that way (Lan et al. 2019, table 5). An untrained
             head is at chance.
+        vocabulary: as of `language_model`; 0 is the tokenizer's entries and the special tokens.
     """
 
     families = ("encoder",)
@@ -54,6 +59,7 @@ class MaskedLanguageModel:
     shapes = 1
     streamed = False
     decodes = False
+    evaluates_only = False  # a trained model's, on text that it need not be trained on
 
     def __init__(
         self,
@@ -69,6 +75,7 @@ class MaskedLanguageModel:
         most=0,
         evaluation_examples=512,
         measure=(),
+        vocabulary=0,
     ):
         if sentence not in segments.RELATIONS:
             raise ConfigurationError(
@@ -95,10 +102,13 @@ class MaskedLanguageModel:
             )
         try:
             self._fixed_size = tokenizers.fixed_size(tokenizer)
+            self.ready: Tokenizer | None = tokenizers.from_file(tokenizer)  # needs no corpus
+            if self.ready is not None:
+                segments.special(self.ready)
         except ValueError as error:
             raise ConfigurationError(f"task.tokenizer={tokenizer!r}: {error}") from None
         self.corpus, self.tokenizer_name, self.length = corpus, tokenizer, length
-        self.sentence, self.measure = sentence, tuple(measure)
+        self.sentence, self.measure, self._vocabulary = sentence, tuple(measure), vocabulary
         self.evaluation_examples = evaluation_examples
         self._fixed = functools.cache(self._fixed_pairs)
         self._drawing = {
@@ -113,11 +123,18 @@ class MaskedLanguageModel:
     def dataset(self) -> Dataset:
         """The tokenised corpus; raises ConfigurationError where it cannot serve this task."""
         try:
-            dataset = load(self.corpus, self.tokenizer_name)
+            dataset = load(self.corpus, self.ready or self.tokenizer_name)
         except ValueError as error:
             raise ConfigurationError(f"task.corpus={self.corpus!r}: {error}") from None
         for split, tokens in dataset.splits.items():
-            self._check_documents(split, int((segments.lengths(tokens) > 1).sum()))
+            if split != "train" or not self.evaluates_only:
+                self._check_documents(split, int((segments.lengths(tokens) > 1).sum()))
+        needed = max(dataset.tokenizer.size, *(i + 1 for i in segments.special(dataset.tokenizer)))
+        if self._vocabulary and self._vocabulary < needed:
+            raise ConfigurationError(
+                f"task.vocabulary={self._vocabulary}: the tokenizer {self.tokenizer_name!r} has "
+                f"{needed} tokens with the special ones; 0 takes as many"
+            )
         return dataset
 
     def _check_documents(self, split: str, found: int) -> None:
@@ -133,6 +150,10 @@ class MaskedLanguageModel:
                 f"task.{field}: a random segment is of another document, and the {split} split of "
                 f"{self.corpus!r} has one; 'order' needs no other"
             )
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.ready or self.dataset.tokenizer
 
     @property
     def sha256(self) -> str:
@@ -157,12 +178,13 @@ class MaskedLanguageModel:
 
     @property
     def entries(self) -> int:
-        """Of the tokenizer: the vocabulary without the special tokens."""
-        return self._fixed_size or self.dataset.tokenizer.size
+        """Of the tokenizer; special tokens are among them only where they are its own."""
+        return self._fixed_size or self.tokenizer.size
 
     @property
     def vocabulary(self) -> int:
-        return self.entries + segments.SPECIAL
+        own = self.ready is not None and self.ready.special is not None
+        return self._vocabulary or self.entries + (0 if own else segments.SPECIAL)
 
     @property
     def max_length(self) -> int:
@@ -180,7 +202,7 @@ class MaskedLanguageModel:
 
     @functools.cached_property
     def pairs(self) -> Pairs:
-        return Pairs(self.dataset.tokenizer, **self._drawing)
+        return Pairs(self.tokenizer, **self._drawing)
 
     def indices(
         self, key: Key[Array, ""], step: Int[Array, ""], batch: int, shape: int = 0
@@ -240,6 +262,16 @@ class MaskedLanguageModel:
                 "sentence head of two classes; use model.head.kind='masked', model.head.classes=2"
             )
 
+    # Text with words left out
+
+    def written_prompt(self, text: str, steps: int) -> Blanks:
+        """A text whose [MASK]s are to be filled in; `steps` do nothing."""
+        return masked_prompt.written(text, self.tokenizer, self.max_length)
+
+    def text_of(self, ids: Int[np.ndarray, " length"]) -> str:
+        """The text between [CLS] and [SEP]."""
+        return self.tokenizer.decode(ids[1:-1])
+
     # Evaluation
 
     def check_evaluation(self, settings: Config) -> None:
@@ -282,7 +314,7 @@ class MaskedLanguageModel:
         return {
             "loss": means["loss"],
             "perplexity": math.exp(min(means["loss"], 700.0)),
-            "unit": f"hidden {self.dataset.tokenizer.unit}",
+            "unit": f"hidden {self.tokenizer.unit}",
             "window": self.length,
             "stride": self.length,
             "tokens": count,

@@ -43,7 +43,8 @@ class Pairs:
     """
 
     def __init__(self, tokenizer: Tokenizer, *, length, counts, spans, whole_words, short):
-        self.tokenizer, self.length, self.counts = tokenizer, length, counts
+        self.tokenizer, self.special = tokenizer, segments.special(tokenizer)
+        self.length, self.counts = length, counts
         self.spans, self.whole_words, self.short = spans, whole_words, short
 
     @functools.cached_property
@@ -52,21 +53,28 @@ class Pairs:
 
     def source(self, tokens: Tokens) -> Source:
         """What the pairs of a split are drawn from."""
+        beyond = max(0, max(self.special) + 1 - self.tokenizer.size)
         starts = borders.sentences(
             np.asarray(tokens.ids), np.asarray(tokens.documents), self._texts
         )
-        special = (0, segments.SPECIAL)
-        seams = [jnp.asarray(np.pad(side, special)) for side in borders.seams(self._texts)]
+        seams = [jnp.asarray(np.pad(side, (0, beyond))) for side in borders.seams(self._texts)]
         return Source(segments.text(tokens, starts), *seams)
+
+    @functools.cached_property
+    def _entries(self) -> int | Int[np.ndarray, " entries"]:
+        """All ids but the special ones."""
+        size = self.tokenizer.size
+        if self.special == segments.above(size):
+            return size
+        return np.setdiff1d(np.arange(size, dtype=np.int32), self.special)
 
     def draw(self, source: Source, keys: Key[Array, " batch"], relation: str) -> Batch:
         """A pair for each key, of the relation 'none', 'next' or 'order'."""
         return jax.vmap(functools.partial(self._row, source, relation))(keys)
 
     def _row(self, source: Source, relation: str, key: Key[Array, ""]) -> Batch:
-        entries = self.tokenizer.size
         pair = segments.draw(
-            named(key, "segments"), source.text, entries, self.length, relation, self.short
+            named(key, "segments"), source.text, self.special, self.length, relation, self.short
         )
         joined = None
         if self.whole_words:  # special tokens join nothing
@@ -76,8 +84,8 @@ class Pairs:
             pair.ids,
             pair.segments,
             self.counts,
-            entries,
-            replacement=entries + segments.MASK,
+            self._entries,
+            replacement=self.special.mask,
             spans=self.spans,
             joined=joined,
         )

@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch.context import Context
-from arch.data import lambada, permutation
+from arch.data import permutation
+from arch.data.tokenizers import encode_open
 from arch.registry import ConfigurationError
 from arch.tasks.language_model import LanguageModel
 
@@ -124,8 +125,7 @@ class Reading:
         """(context, word) of each passage, in tokens; a word that is not one token is <unk>."""
         tokenizer = self.text.dataset.tokenizer
         pairs = [
-            [lambada.encode(tokenizer, part) for part in passage]
-            for passage in self.passages(split)
+            [encode_open(tokenizer, part) for part in passage] for passage in self.passages(split)
         ]
         return tuple((c, int(w[0]) if len(w) == 1 else 0) for c, w in pairs)
 

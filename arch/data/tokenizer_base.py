@@ -1,0 +1,67 @@
+"""What all tokenizers are, and how they take long texts."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+# Bytes of the corpus that make no character (see files.encode); `tokenizers` takes no such text.
+ESCAPES = re.compile("([\udc80-\udcff]+)")
+CHUNK = 1 << 20  # characters taken at once: bounds the memory of what is made on the way
+
+
+class Tokenizer(abc.ABC):
+    """A map from text to ids in 0 … size - 1."""
+
+    size: int
+    unit: str  # 'byte', 'character', 'word' or 'subword'
+    lossless: bool  # decode(encode(text)) == text, for all text that can be encoded
+    # Its own [PAD], [CLS], [SEP], [MASK] → id, of those it has; None: it knows of no such tokens,
+    # and a task that needs them puts them above its entries.
+    special: Mapping[str, int] | None = None
+
+    @abc.abstractmethod
+    def encode(self, text: str) -> np.ndarray:
+        """The ids of a text, int32."""
+
+    def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The ids of many texts, each by itself."""
+        return [self.encode(text) for text in texts]
+
+    @abc.abstractmethod
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids; bytes that make no character become surrogate escapes."""
+
+    @abc.abstractmethod
+    def to_json(self) -> dict:
+        """What `from_json` makes an equal tokenizer of."""
+
+
+def chunks(text: str, characters: int = CHUNK, space: str = r"[ \n]") -> Iterator[str]:
+    """The text in pieces of about so many characters, cut only between a word and white space.
+
+    Neither a word nor a match of GPT-2's pattern spans such a place, so that the tokens of the
+    pieces are the tokens of the text.
+    """
+    border = re.compile(rf"(?<=\S){space}")
+    start = 0
+    while start < len(text):
+        found = border.search(text, start + characters)
+        end = found.start() if found else len(text)
+        yield text[start:end]
+        start = end
+
+
+@functools.cache
+def printable_bytes() -> dict[int, str]:
+    """GPT-2's alphabet: a printable character for each byte (Radford et al. 2019)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {
+        **{byte: chr(byte) for byte in printable},
+        **{byte: chr(256 + i) for i, byte in enumerate(others)},
+    }
