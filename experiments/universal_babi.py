@@ -257,7 +257,7 @@ def halting_steps(arg, results):
             charts.append(
                 {
                     "name": f"halting-{prefix}",
-                    "title": f"Task {tasks[0]}: steps until a sentence halts, seed {run.seed}",
+                    "title": f"Task {tasks[0]}: steps until a sentence halts, seed {line['seed']}",
                     "kind": "bars",
                     "series": {"a question of the test set": sentences_and_steps(run)},
                     "x_label": f"updates, at most {2 * SCALES[arg.scale]['steps']}",
