@@ -57,7 +57,8 @@ LAMB = {
     "final": 0.0,
 }
 # At tiny and small scale positions are rotary: with learned ones no model got beyond the
-# frequencies of tokens within some thousand steps.
+# frequencies of tokens within some thousand steps. At tiny scale single tokens are hidden, at the
+# others spans of up to three words.
 SCALES = {
     "tiny": {
         "layers": 3,
@@ -65,8 +66,8 @@ SCALES = {
         "heads": 4,
         "positions": "rotary",
         "model": {"dropout": 0.0, "init_std": 0.0},
-        "task": {"corpus": "stdlib", "tokenizer": "bpe:1024", "length": 128},
-        "train": {"steps": 800, "batch": 16, "optimizer": ADAM},
+        "task": {"corpus": "stdlib", "tokenizer": "bpe:512", "length": 128, "spans": 1},
+        "train": {"steps": 1200, "batch": 16, "optimizer": ADAM},
         "every": 200,
         "seeds": (0, 1, 2),
     },
