@@ -95,16 +95,39 @@ class RAdam(Optimizer):
 
 @optimizers.register("lamb")
 class Lamb(Optimizer):
-    """You et al. 2020; trust ratio per owner."""
+    """You et al. 2020: Adam's step, scaled to the norm of what it changes, per owner. Biases and
+    norms keep Adam's. Without bias_correction it is that of the code of BERT and ALBERT."""
 
     per_tensor = True
 
-    def __init__(self, *, beta1=0.9, beta2=0.999, epsilon=1e-6, weight_decay=0.01):
-        super().__init__(beta1=beta1, beta2=beta2, epsilon=epsilon)
+    def __init__(
+        self, *, beta1=0.9, beta2=0.999, epsilon=1e-6, bias_correction=True, weight_decay=0.01
+    ):
+        super().__init__(b1=beta1, b2=beta2, eps=epsilon)
+        self.moments = optax.scale_by_adam if bias_correction else scale_by_uncorrected_adam
 
     def transform(self, rate, decay, mask):
-        o = self.options
-        return optax.lamb(rate, o["beta1"], o["beta2"], o["epsilon"], weight_decay=decay, mask=mask)
+        return optax.chain(
+            self.moments(**self.options),
+            optax.add_decayed_weights(decay, mask),
+            optax.masked(optax.scale_by_trust_ratio(), mask),
+            optax.scale_by_learning_rate(rate),
+        )
+
+
+def scale_by_uncorrected_adam(b1, b2, eps) -> optax.GradientTransformation:
+    """m / (√v + ε) of moments that start at zero and are not corrected for it."""
+
+    def init(params):
+        return optax.tree.zeros_like(params), optax.tree.zeros_like(params)
+
+    def update(updates, state, params=None):
+        first = optax.tree.update_moment(updates, state[0], b1, 1)
+        second = optax.tree.update_moment(updates, state[1], b2, 2)
+        scaled = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), first, second)
+        return scaled, (first, second)
+
+    return optax.GradientTransformation(init, update)
 
 
 @optimizers.register("adafactor")

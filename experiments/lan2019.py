@@ -51,6 +51,7 @@ WIDTHS = {1: 71.2, 2: 74.6, 4: 76.3, 6: 74.0}
 ADAM = {"name": "adamw", "learning_rate": 2e-3, "schedule": "linear", "warmup": 0.1, "final": 0.0}
 LAMB = {
     "name": "lamb",
+    "bias_correction": False,
     "learning_rate": 0.00176,
     "schedule": "linear",
     "warmup_steps": 3125,

@@ -229,7 +229,12 @@ def test_an_owners_update_is_optaxs_of_its_matrix(name, assert_close):
     start = tree(owners=2, width=128)
     mask = lambda parameters: jax.tree.map(lambda a: a.ndim >= 2, parameters)  # noqa: E731
     reference = {
-        "lamb": optax.lamb(0.02, weight_decay=0.1, mask=mask),
+        "lamb": optax.chain(  # optax.lamb has the ratio for biases and norms too
+            optax.scale_by_adam(eps=1e-6),
+            optax.add_decayed_weights(0.1, mask),
+            optax.masked(optax.scale_by_trust_ratio(), mask),
+            optax.scale(-0.02),
+        ),
         "adafactor": optax.chain(
             optax.scale_by_factored_rms(decay_rate=0.8),
             optax.clip_by_block_rms(1.0),
@@ -247,6 +252,30 @@ def test_an_owners_update_is_optaxs_of_its_matrix(name, assert_close):
         assert_close(ours, alone[owner])
     rest = run(reference, {"table": start["embedding"]["tokens"]["table"]}, wavering, 2)
     assert_close(together["embedding"]["tokens"]["table"], rest["table"])
+
+
+def test_lamb_without_correction_is_that_of_alberts_code():
+    """In NumPy: biases and norms get neither decay nor ratio, a letter's owners a ratio each."""
+    start, steps = tree(), 3
+    chain = optimizers.build(settings("lamb", bias_correction=False), 0.0)(0.02, 0.1)
+    ours = run(chain, start, lambda _, i: wavering(start, i), steps)
+
+    def moved(path, weight, *gradients):
+        weight, m, v = np.asarray(weight, np.float64), 0.0, 0.0
+        for g in (np.asarray(g, np.float64) for g in gradients):
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+            update = m / (np.sqrt(v) + 1e-6)
+            if decays(path):
+                update = update + 0.1 * weight
+                norms = [np.sqrt((a**2).sum((-2, -1), keepdims=True)) for a in (weight, update)]
+                update = update * norms[0] / norms[1]
+            weight = weight - 0.02 * update
+        return weight
+
+    gradients = [wavering(start, i) for i in range(steps)]
+    wanted = jax.tree_util.tree_map_with_path(moved, start, *gradients)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-6)
 
 
 def test_muon_makes_a_matrix_orthogonal():
