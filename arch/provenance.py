@@ -31,8 +31,9 @@ def git() -> dict[str, object]:
         return done.stdout.strip() if done.returncode == 0 else ""
 
     revision = ask("rev-parse", "HEAD")
-    # what a sweep writes is no change of the code
-    changed = ask("status", "--porcelain", "--", ".", ":!results", ":!runs")
+    # neither what a sweep writes nor a log that lies about is a change of the code
+    tracked = ask("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results", ":!runs")
+    changed = tracked or ask("ls-files", "--others", "--exclude-standard", "--", "*.py")
     return {"revision": revision or "unknown", "dirty": bool(changed)}
 
 
