@@ -98,7 +98,7 @@ def plain(q, k, v, causal, window, mask, dropout, want_weights):
     keys, kv_heads = k.shape[1], k.shape[2]
     group = heads // kv_heads
     scores = _rows(q, kv_heads) @ _rows(k, kv_heads).swapaxes(-1, -2)
-    scores = scores.astype(jnp.float32) * (1 / math.sqrt(width))
+    scores = scores.astype(jnp.promote_types(q.dtype, jnp.float32)) * (1 / math.sqrt(width))
     scores = scores.reshape(batch, heads, queries, keys)
     allowed = visible(jnp.arange(queries), jnp.arange(keys), causal, window)
     if allowed is not None:
