@@ -17,9 +17,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch.layers import dropout as drop
+from arch.sublayers.shared_keys import ALONE, MASKED
 
-MASKED = -1e30
-ALONE = -1e5  # of a position to itself, which it sees where it sees nothing else
 MOST_AT_ONCE = 128  # buckets of one rotation; more are the product of two
 
 
@@ -177,7 +176,7 @@ def _rounds_that_see(sight: Sight, order, chunked, window, rounds: int):
         place, low, high = (chunked(_taken(jnp.roll(x, -by, 1), order)) for x in sight)
         place = window(place)[..., None, :]
         found.append((low[..., None] <= place) & (place <= high[..., None]))
-    return found[0], sum(x.astype(jnp.int32) for x in found)
+    return found[0], functools.reduce(jnp.add, (x.astype(jnp.int32) for x in found))
 
 
 def _log(times: Int[Array, "*rest"], most: int, dtype) -> Float[Array, "*rest"]:
