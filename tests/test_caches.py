@@ -25,6 +25,8 @@ OPTIONS = {
         {"heads": 4, "kv_heads": 1, "window": 3},
         {"heads": 2, "head_width": 7, "window": 1, "bias": False},
         {"path": "blocks"},
+        {"shared_qk": True},
+        {"shared_qk": True, "heads": 4, "window": 3, "bias": False},
     ),
     "lstm": ({"inner_width": 20},),
     "separable_convolution": (
