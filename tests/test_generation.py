@@ -34,7 +34,7 @@ FROZEN = {**BASIC, "mix": "accumulated", "freeze": True, "step_signal": "learned
 # name → order, encoder's order, stack, positions
 MODELS = {
     "learned": ("sfsf", "", {}, "learned"),
-    "local, shared-QK": ("afqa", "", {}, "sinusoidal"),
+    "axial, local, shared-QK": ("afqa", "", {}, "axial"),
     "window, rotary, post": ("wfs", "", {"norm": "post", "final_norm": False}, "rotary"),
     "convolution, lstm": ("svl", "", {}, "sinusoidal"),
     "shared, scanned": ("(sl)2", "", {"share": "sl", "apply": "scan"}, "none"),
