@@ -11,7 +11,7 @@ from arch import config, models
 from arch.context import Context
 from arch.registry import ConfigurationError
 from arch.stacks.parameters import Definition
-from arch.sublayers import hashing, shared_keys
+from arch.sublayers import dot_product, hashing
 from arch.sublayers.lsh_attention import LSHAttention
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -300,9 +300,11 @@ def test_more_rounds_come_nearer_to_full_attention():
     parameters = definition.init(jax.random.key(1))
     bound = definition.bind(parameters)
     q, v = bound._split(bound.query(x)), bound._split(bound.value(x))
-    k = shared_keys.keys_of(q, "unit")
-    full = shared_keys.attend(q, k, v, Context(), None).reshape(4, 256, -1)
-    full = bound.output(full)
+    full, _ = dot_product.attend(
+        q, dot_product.keys_of(q, "unit"), v, causal=True, window=0, mask=None, dropout=None,
+        want_weights=False, path="plain", own=jnp.arange(256),
+    )  # fmt: skip
+    full = bound.output(full.reshape(4, 256, -1))
     for rounds in (1, 2, 6):
         context = Context(key=jax.random.key(3))
         near = called(build(chunk=8, rounds=rounds), parameters, x, context)[0]

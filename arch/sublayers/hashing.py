@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch.layers import dropout as drop
-from arch.sublayers.shared_keys import ALONE, MASKED
+from arch.sublayers.dot_product import MASKED, OWN, widened
 
 MOST_AT_ONCE = 128  # buckets of one rotation; more are the product of two
 
@@ -107,8 +107,7 @@ def attend(
 
     window = functools.partial(_window, before=before, after=after, joint=across)
     q, k, v = (chunked(permuted(x, order, inverse)) for x in (q, k, v))
-    logits = q @ window(k).swapaxes(-1, -2)
-    logits = logits.astype(jnp.promote_types(q.dtype, jnp.float32))
+    logits = widened(q @ window(k).swapaxes(-1, -2))
     here, there = chunked(order)[..., :, None], window(chunked(order))[..., None, :]
     if across:
         seen = window(chunked(_taken(real[:, None], order)))[..., None, :]
@@ -119,7 +118,7 @@ def attend(
         seen = times[0]
         if remove_duplicates and rounds > 1:
             logits = logits - _log(times[1], rounds, logits.dtype)
-    logits = jnp.where(here == there, ALONE, jnp.where(seen, logits, MASKED))
+    logits = jnp.where(here == there, OWN, jnp.where(seen, logits, MASKED))
     normaliser = jax.nn.logsumexp(logits, axis=-1)
     weights = jnp.exp(logits - normaliser[..., None])
     if dropout is not None:

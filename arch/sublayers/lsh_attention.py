@@ -11,8 +11,7 @@ from jaxtyping import Array, Float
 from arch.context import Context, Extras, named
 from arch.layers import Projection, divide, product_flops
 from arch.registry import ConfigurationError, sublayers
-from arch.sublayers import hashing, shared_keys
-from arch.sublayers.shared_keys import KEY_NORMS, keys_of
+from arch.sublayers import dot_product, hashing
 
 Cache = dict[str, Array]
 
@@ -35,7 +34,7 @@ class LSHAttention(nnx.Module):
         chunk: places a query sees, to either side where not causal.
         buckets: numbers of buckets, even, whose product there are; () is two a chunk of the longest
             sequence that the model is built for, whatever the length at hand.
-        key_norm: unit | rms, see `shared_keys`.
+        key_norm: unit | rms, see `dot_product.keys_of`.
         attend_across_buckets: chunks see all of their own and the neighbouring chunks, whatever the
             bucket, as in Hugging Face's and trax's later code. **Not causal**: what comes later
             moves the chunks' borders; no token-by-token decoding.
@@ -86,8 +85,10 @@ class LSHAttention(nnx.Module):
                 f"buckets={tuple(buckets)}: allowed are even numbers from 2 on, whose product "
                 "there are, or () for two a chunk"
             )
-        if key_norm not in KEY_NORMS:
-            raise ConfigurationError(f"key_norm={key_norm!r}: allowed are {', '.join(KEY_NORMS)}")
+        if key_norm not in dot_product.KEY_NORMS:
+            raise ConfigurationError(
+                f"key_norm={key_norm!r}: allowed are {', '.join(dot_product.KEY_NORMS)}"
+            )
         if not attend_across_buckets and (before, after) != (1, 0):
             raise ConfigurationError(
                 f"before={before}, after={after}: allowed are 1 and 0 unless "
@@ -119,15 +120,19 @@ class LSHAttention(nnx.Module):
         dropout = None
         if context.train and self.attention_dropout:
             dropout = (self.attention_dropout, context.key_for("attention"))
-        k = keys_of(q, self.key_norm)
+        k = dot_product.keys_of(q, self.key_norm)
         if self._exact(context, x.shape[1]):
-            return self.output(_joined(shared_keys.attend(q, k, v, context, dropout))), Extras()
+            y, _ = dot_product.attend(
+                q, k, v, causal=context.causal, window=0, mask=context.mask, dropout=dropout,
+                want_weights=False, path="plain", own=jnp.arange(x.shape[1]),
+            )  # fmt: skip
+            return self.output(_joined(y)), Extras()
         replay = context.replay or {"buckets": self._hashed(q, context)}
         buckets = replay["buckets"]
         neighbours = (self.before, self.after) if self.across else (1, 0 if context.causal else 1)
         y = hashing.attend(
             _grouped(q),
-            _grouped(k),
+            _grouped(k * self.head_width**-0.5),
             _grouped(v),
             buckets.reshape(-1, *buckets.shape[2:]),
             chunk=self.chunk,
@@ -165,7 +170,7 @@ class LSHAttention(nnx.Module):
             )
         q, v = self._split(self.query(x)), self._split(self.value(x))
         buckets = self._hashed(q, context).transpose(0, 3, 1, 2)
-        new = {"k": keys_of(q, self.key_norm), "v": v, "buckets": buckets}
+        new = {"k": dot_product.keys_of(q, self.key_norm), "v": v, "buckets": buckets}
         cache = {
             name: jax.lax.dynamic_update_slice_in_dim(cache[name], row, context.time, axis=1)
             for name, row in new.items()
@@ -174,7 +179,7 @@ class LSHAttention(nnx.Module):
         there = (times <= context.time)[None]
         there = there if context.mask is None else there & context.mask
         logits = jnp.einsum("bqhd,bkhd->bhk", q, cache["k"])
-        logits = logits.astype(jnp.promote_types(q.dtype, jnp.float32))
+        logits = dot_product.widened(logits) * self.head_width**-0.5
         if self._exact(context, len(times)):
             seen = jnp.broadcast_to(there[:, None], logits.shape)
         else:
@@ -184,8 +189,9 @@ class LSHAttention(nnx.Module):
             seen = rounds > 0
             if not self.remove_duplicates:
                 logits = logits + jnp.log(jnp.maximum(rounds, 1))
+        logits = jnp.where(seen, logits, dot_product.MASKED)
         itself = (times == context.time)[None, None]
-        weights = shared_keys.weights_of(logits, seen, itself)
+        weights = jax.nn.softmax(jnp.where(itself, dot_product.OWN, logits), axis=-1)
         y = jnp.einsum("bhk,bkhd->bhd", weights.astype(v.dtype), cache["v"])
         return self.output(y.reshape(x.shape[0], 1, -1)), cache
 
