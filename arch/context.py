@@ -39,6 +39,7 @@ class Context:
     memory_positions: Int[Array, "batch memory"] | None = None
     time: Int[Array, ""] | None = None  # of a decoding step: which place of the cache it fills
     schedule: Int[Array, "2 depth"] | None = None  # (letter, owner): the order as data, for switch
+    replay: dict[str, Array] | None = None  # what this sublayer's Extras.replay was before
 
     # static
     causal: bool = _static(True)
@@ -46,6 +47,7 @@ class Context:
     inference: bool = _static(False)  # no gradient will be asked for: loops may stop early
     has_dropout: bool = _static(False)  # never `rate == 0`: the rate may be traced
     rotary_base: float = _static(0.0)  # 0: no rotary positions
+    max_length: int = _static(0)  # of a sequence, which sizes depend on; 0: not known
     record: frozenset[str] = _static(frozenset())
 
     def replace(self, **changes) -> "Context":

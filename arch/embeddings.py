@@ -9,17 +9,20 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from arch import axial
 from arch.context import Context
 from arch.layers import Projection, dropout, sinusoid
 from arch.layers import norm as normalisation
 from arch.registry import ConfigurationError, Registry
 
-POSITIONS = ("sinusoidal", "learned", "rotary", "none")
+POSITIONS = ("sinusoidal", "learned", "axial", "rotary", "none")
 # What `model.embedding` says beside the options of its kind.
 SURROUNDINGS = {
     "positions": "sinusoidal",
     "scale": True,
     "rotary_base": 10000.0,
+    "axial_shape": (),
+    "axial_widths": (),
     "types": 0,
     "norm": "",
     "epsilon": 1e-12,
@@ -177,8 +180,11 @@ class Embedding(nnx.Module):
 
     Args:
         kind: of the token embedding, with its options.
-        positions: sinusoidal | learned (up to max_length) | rotary (nothing is added here, the
-            attention turns its queries and keys) | none.
+        positions: sinusoidal | learned (up to max_length) | axial (learned, up to the product of
+            the shape) | rotary (nothing is added here, the attention turns its queries and keys)
+            | none.
+        axial_shape, axial_widths: (n₁, n₂) and (d₁, d₂) of axial positions, see
+            `axial.AxialPositions`; () for a grid near √max_length × √max_length, and for halves.
         types: number of token types (segments), each with a learned vector; 0 for none.
         norm: layer | rms: of the sum (BERT); empty for none. epsilon: its ε.
     """
@@ -193,6 +199,8 @@ class Embedding(nnx.Module):
         positions: str,
         scale: bool,
         rotary_base: float,
+        axial_shape: tuple,
+        axial_widths: tuple,
         types: int,
         norm: str,
         epsilon: float,
@@ -215,6 +223,16 @@ class Embedding(nnx.Module):
         self.width = options["size"] if self.early else width
         std = options.get("init_std", 0.0)
         self.learned = table(max_length, self.width, std, rngs) if positions == "learned" else None
+        self.axial: Any = (
+            axial.AxialPositions(
+                axial.shape_for(axial_shape, max_length),
+                axial.widths_for(axial_widths, self.width),
+                std or self.width**-0.5,
+                rngs,
+            )
+            if positions == "axial"
+            else None
+        )
         self.types = table(types, self.width, std, rngs) if types else None
         self.norm = normalisation(norm, self.width, epsilon, rngs) if norm else None
 
@@ -249,4 +267,11 @@ class Embedding(nnx.Module):
                     f"length {positions.shape[1]} exceeds the {self.max_length} learned positions"
                 )
             return self.learned[...][positions]
-        return None
+        return None if self.axial is None else self.axial(positions)
+
+    @property
+    def limit(self) -> int:
+        """How many positions there are vectors for; 0 for no end."""
+        if self.axial is not None:
+            return math.prod(self.axial.shape)
+        return 0 if self.learned is None else self.max_length

@@ -1,11 +1,13 @@
 """Evaluation of a group: sums over batches on the device, means on the host."""
 
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arch import axial
 from arch.registry import Config, ConfigurationError
 from arch.training import Program
 
@@ -82,7 +84,15 @@ def check(config: Config, task) -> None:
     settings = config["evaluate"]
     task.check_evaluation(settings)
     longest = settings["window"] or task.length
-    if config["model"]["embedding"]["positions"] == "learned" and longest > task.max_length:
+    embedding = config["model"]["embedding"]
+    if embedding["positions"] == "axial":
+        shape = axial.shape_for(embedding["axial_shape"], task.max_length)
+        if longest > math.prod(shape):
+            raise ConfigurationError(
+                f"evaluate.window={longest}: axial positions end at {math.prod(shape)}, the "
+                f"product of model.embedding.axial_shape={shape}"
+            )
+    if embedding["positions"] == "learned" and longest > task.max_length:
         raise ConfigurationError(
             f"evaluate.window={longest}: learned positions end at task.length={task.length}"
         )

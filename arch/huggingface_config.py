@@ -18,7 +18,7 @@ Values = dict[str, Any]  # attribute → value, of all that a family's `defaults
 # What a checkpoint has no word for: how, not what, is computed, and how parameters start.
 UNSAID = frozenset(
     """dtype stack.apply stack.remat stack.scale_output_init head.chunk sublayers.s.path
-    embedding.rotary_base""".split()
+    sublayers.f.chunk embedding.rotary_base embedding.axial_shape embedding.axial_widths""".split()
 )
 
 

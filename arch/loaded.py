@@ -96,12 +96,12 @@ class Loaded:
                 f"generate: task.kind={self.task.kind!r} makes no text; see `evaluate`"
             )
         asked = self.task.written_prompt(prompt, tokens)
-        if isinstance(asked, Prompt) and self.model.embedding.module.learned is not None:
+        if isinstance(asked, Prompt) and (learned := self.model.embedding.module.limit):
             longest = asked.tokens.shape[1] + asked.steps
-            if longest > self.model.max_length:
+            if longest > learned:
                 raise ConfigurationError(
                     f"generate: prompt and tokens need {longest} positions; the model has learned "
-                    f"{self.model.max_length}"
+                    f"{learned}"
                 )
 
         def speak(parameters):

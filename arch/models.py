@@ -48,13 +48,25 @@ class Model:
         )
         head = dict(model["head"])
         create = heads.get(head.pop("kind"), "model.head.kind")
+        if self.stack.output_width != width and head.get("tie", True):
+            raise ConfigurationError(
+                f"model.stack.merge='concatenate' has outputs of width {self.stack.output_width}, "
+                f"which no table of model.width={width} is tied to; say model.head.tie=False, or "
+                "model.stack.merge='average'"
+            )
         if self.embedding.module.early and self.stack.adds_signal:
             raise ConfigurationError(
                 "model.embedding.early=True adds positions at its own width, and the stack at the "
                 "model's; say model.stack.signal_each_step=False, or early=False"
             )
         self.head = Definition(
-            functools.partial(create, vocabulary, width, self.embedding.module.tokens, **head)
+            functools.partial(
+                create,
+                vocabulary,
+                self.stack.output_width,
+                self.embedding.module.tokens,
+                **head,
+            )
         )
 
     @staticmethod
@@ -159,7 +171,9 @@ class Model:
         if where is None:
             where = jnp.arange(ids.shape[1])[None]
         signal = embedding.signal(where)
-        context = context.replace(signal=signal, rotary_base=embedding.rotary_base)
+        context = context.replace(
+            signal=signal, rotary_base=embedding.rotary_base, max_length=self.max_length
+        )
         return embedding(ids, None if stack.adds_signal else signal, context, self.dtype), context
 
     def _head(self, parameters: Parameters) -> tuple[Any, Any]:
@@ -241,6 +255,11 @@ class EncoderDecoder(Model):
                 "encoder, like '(sf)4'"
             )
         self.encoder = self._stack(model, model["encoder_order"], False, False)
+        if self.encoder.output_width != model["width"]:
+            raise ConfigurationError(
+                "model.stack.merge='concatenate': the encoder's memory would be of twice the width "
+                "that the decoder attends to; allowed with an encoder is average"
+            )
         super().__init__(model, vocabulary, max_length)
         if not any(getattr(self.stack.sublayer(x), "cross", False) for x in self.stack.letters):
             raise ConfigurationError(

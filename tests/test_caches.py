@@ -25,6 +25,13 @@ OPTIONS = {
         {"heads": 4, "kv_heads": 1, "window": 3},
         {"heads": 2, "head_width": 7, "window": 1, "bias": False},
         {"path": "blocks"},
+        {"shared_qk": True},
+        {"shared_qk": True, "heads": 4, "window": 3, "bias": False},
+    ),
+    "local_attention": (
+        {"chunk": 2, "before": 2},
+        {"chunk": 3, "before": 0, "heads": 4, "bias": False},
+        {"chunk": 4, "heads": 2, "head_width": 7},
     ),
     "lstm": ({"inner_width": 20},),
     "separable_convolution": (
@@ -80,7 +87,7 @@ def decoded(sublayer, x, context=None, positions=None):
 
 
 def test_a_cache_comes_with_its_step_and_not_to_a_kind_that_needs_none():
-    assert {"attention", "lstm", "separable_convolution"} <= set(CACHED)
+    assert {"attention", "local_attention", "lstm", "separable_convolution"} <= set(CACHED)
     assert "feed_forward" in POSITIONWISE
     assert CACHED == tuple(kind for kind in KINDS if hasattr(sublayers.get(kind), "step"))
     assert not set(CACHED) & set(POSITIONWISE)
@@ -139,17 +146,25 @@ def test_a_caches_rows_are_its_sequences_so_that_they_may_be_reordered(kind, sam
 ROTARY = Context(rotary_base=100.0)
 
 
-@pytest.mark.parametrize("options", [{}, {"heads": 4, "kv_heads": 2, "window": 4}])
-def test_rotary_steps_are_turned_by_their_time(options, assert_close):
-    sublayer, x = made("attention", **options), normal(BATCH, LENGTH, WIDTH)
+@pytest.mark.parametrize(
+    "kind, options",
+    [
+        ("attention", {}),
+        ("attention", {"heads": 4, "kv_heads": 2, "window": 4}),
+        ("local_attention", {"chunk": 2}),
+    ],
+)
+def test_rotary_steps_are_turned_by_their_time(kind, options, assert_close):
+    sublayer, x = made(kind, **options), normal(BATCH, LENGTH, WIDTH)
     expected = parallel(sublayer, x, ROTARY)
     assert_close(decoded(sublayer, x, ROTARY), expected)
     assert np.abs(np.asarray(expected - parallel(sublayer, x))).max() > 1e-2
 
 
+@pytest.mark.parametrize("kind", ["attention", "local_attention"])
 @pytest.mark.parametrize("rows", [1, BATCH])
-def test_rotary_steps_are_turned_by_their_positions_where_these_are_given(rows, assert_close):
-    sublayer, x = made("attention"), normal(BATCH, LENGTH, WIDTH)
+def test_rotary_steps_are_turned_by_their_positions_where_these_are_given(rows, kind, assert_close):
+    sublayer, x = made(kind), normal(BATCH, LENGTH, WIDTH)
     positions = np.random.default_rng(2).integers(0, 50, (rows, LENGTH))
     positions = jnp.asarray(positions, jnp.int32)
     expected = parallel(sublayer, x, ROTARY.replace(positions=positions))
@@ -157,8 +172,9 @@ def test_rotary_steps_are_turned_by_their_positions_where_these_are_given(rows, 
     assert np.abs(np.asarray(expected - parallel(sublayer, x, ROTARY))).max() > 1e-2
 
 
-def test_what_stands_in_the_cache_after_a_token_is_not_seen(same_bytes):
-    sublayer, x = made("attention"), normal(BATCH, 1, WIDTH)
+@pytest.mark.parametrize("kind", ["attention", "local_attention"])
+def test_what_stands_in_the_cache_after_a_token_is_not_seen(kind, same_bytes):
+    sublayer, x = made(kind), normal(BATCH, 1, WIDTH)
     cache = sublayer.init_cache(BATCH, ROOM, x.dtype, Context())
     rubbish = jax.tree.map(lambda leaf: leaf.at[:, 1:].set(100.0), cache)
     now = Context(time=jnp.int32(0))

@@ -266,6 +266,10 @@ def test_on_ascii_bits_per_byte_are_the_loss_in_bits(evaluate):
             {"evaluate": {"window": 9}, "model": {"embedding": {"positions": "learned"}}},
             "evaluate.window=9: learned positions end at task.length=8",
         ),
+        (
+            {"evaluate": {"window": 10}, "model": {"embedding": {"positions": "axial"}}},
+            "evaluate.window=10: axial positions end at 9",
+        ),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_before_training(tiny_config, parts, message):

@@ -2,6 +2,6 @@
 residual.py what surrounds a sublayer, depth.py how the positions are walked, block.py puts the
 three together; then a file a kind."""
 
-from arch.stacks import sequential, universal
+from arch.stacks import reversible, sequential, universal
 
-__all__ = ["sequential", "universal"]
+__all__ = ["reversible", "sequential", "universal"]

@@ -30,6 +30,7 @@ class Block:
 
     adds_signal = False  # True: the stack adds the position signal itself, the embedding does not
     steps = 1  # how often the order is run
+    output_width: int  # of what comes out, which the head reads
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Block:
         check_placement(norm, "model.stack.norm")
         if not epsilon > 0:
             raise ConfigurationError(f"model.stack.epsilon={epsilon}: allowed is above 0")
+        self.output_width, self.norm_kind, self.epsilon = width, norm_kind, epsilon
         self.schedule = schedule(order, share, groups, inner_groups)
         self.depth = len(self.schedule.positions)
         self.apply = depth.choose(apply, self.depth)
@@ -61,7 +63,7 @@ class Block:
             letter: _define(letter, width, bindings[letter], norm, norm_kind, epsilon)
             for letter in self.schedule.letters
         }
-        self.final_norm = Definition(_norm(norm_kind, width, epsilon)) if final_norm else None
+        self.final_norm = norm_definition(norm_kind, width, epsilon) if final_norm else None
 
     def init(self, key: Key[Array, ""]) -> Parameters:
         """letter → parameters stacked over owners, and 'final_norm'."""
@@ -127,5 +129,5 @@ def _define(letter, width, binding, placement, norm_kind, epsilon) -> Definition
         raise ConfigurationError(f"model.sublayers.{letter}: {error}") from None
 
 
-def _norm(kind, width, epsilon):
-    return lambda rngs: norm(kind, width, epsilon, rngs)
+def norm_definition(kind: str, width: int, epsilon: float) -> Definition:
+    return Definition(lambda rngs: norm(kind, width, epsilon, rngs))

@@ -102,7 +102,12 @@ class Branch(nnx.Module):
 
     def step(self, x: Float[Array, "batch 1 width"], cache, context: Context):
         """(x after this letter, cache) of one decoding step, at `context.time`."""
+        y, cache = self.branch_step(x, cache, context)
+        return self.combine(x, y), cache
+
+    def branch_step(self, x: Float[Array, "batch 1 width"], cache, context: Context):
+        """What one decoding step adds, and the cache."""
         if getattr(self.sublayer, "positionwise", False):
-            return self(x, context)[0], cache
+            return self.branch(x, context)[0], cache
         y, cache = self.sublayer.step(self._before(x), cache, context)
-        return self.combine(x, self._after(y, context)), cache
+        return self._after(y, context), cache

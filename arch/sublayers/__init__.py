@@ -4,6 +4,20 @@ To add one: a file here with a class decorated by `@sublayers.register('kind')`,
 A file outside the package does as well: name it in the configuration's `plugins`.
 """
 
-from arch.sublayers import attention, convolution, feed_forward, lstm
+from arch.sublayers import (
+    attention,
+    convolution,
+    feed_forward,
+    local_attention,
+    lsh_attention,
+    lstm,
+)
 
-__all__ = ["attention", "convolution", "feed_forward", "lstm"]
+__all__ = [
+    "attention",
+    "convolution",
+    "feed_forward",
+    "local_attention",
+    "lsh_attention",
+    "lstm",
+]

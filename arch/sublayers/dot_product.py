@@ -12,7 +12,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch.layers import dropout as drop
 from arch.registry import ConfigurationError
@@ -20,6 +20,8 @@ from arch.registry import ConfigurationError
 PATHS = ("auto", "plain", "blocks", "cudnn")
 BLOCK = 128
 MASKED = -1e30
+OWN = -1e5  # a position's logit with itself, where queries are keys: above MASKED alone
+KEY_NORMS = ("unit", "rms")  # see `keys_of`
 
 
 def check(path: str, head_width: int, dropout: float) -> None:
@@ -53,10 +55,12 @@ def attend(
     dropout: tuple[float, Key[Array, ""]] | None,
     want_weights: bool,
     path: str,
+    own: Int[Array, " queries"] | None = None,
 ) -> tuple[Float[Array, "batch queries heads width"], Array | None]:
     """softmax(q kᵀ / √width) v, and the weights (batch, heads, queries, keys) when wanted.
 
     `mask` is True at keys that may be seen; a query without any such key gets uniform weights.
+    `own`: the key of each query that it sees only where it sees no other; path 'plain' alone.
     """
     chosen = choose(path, q, k, causal, window, mask, dropout is not None or want_weights)
     if chosen == "cudnn":
@@ -68,7 +72,7 @@ def attend(
         return y, None
     if chosen == "blocks":
         return blocks(q, k, v, window), None
-    return plain(q, k, v, causal, window, mask, dropout, want_weights)
+    return plain(q, k, v, causal, window, mask, dropout, want_weights, own)
 
 
 def choose(path, q, k, causal, window, mask, needs_weights: bool) -> str:
@@ -92,14 +96,17 @@ def choose(path, q, k, causal, window, mask, needs_weights: bool) -> str:
     return "plain"
 
 
-def plain(q, k, v, causal, window, mask, dropout, want_weights):
+def plain(q, k, v, causal, window, mask, dropout, want_weights, own=None):
     """The textbook form. Query heads of one key head are folded into its rows."""
     batch, queries, heads, width = q.shape
     keys, kv_heads = k.shape[1], k.shape[2]
     group = heads // kv_heads
     scores = _rows(q, kv_heads) @ _rows(k, kv_heads).swapaxes(-1, -2)
-    scores = scores.astype(jnp.float32) * (1 / math.sqrt(width))
+    scores = widened(scores) * (1 / math.sqrt(width))
     scores = scores.reshape(batch, heads, queries, keys)
+    if own is not None:
+        itself = own[:, None] == jnp.arange(keys)[None]
+        scores = jnp.where(itself[None, None], OWN, scores)
     allowed = visible(jnp.arange(queries), jnp.arange(keys), causal, window)
     if allowed is not None:
         scores = jnp.where(allowed[None, None], scores, MASKED)
@@ -111,6 +118,25 @@ def plain(q, k, v, causal, window, mask, dropout, want_weights):
     y = applied @ _rows(v, kv_heads)
     y = y.reshape(batch, heads, queries, width).swapaxes(1, 2)
     return y, weights if want_weights else None
+
+
+def widened(x: Array) -> Array:
+    """In float32, or the float64 it is."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def keys_of(q: Float[Array, "*rest width"], key_norm: str) -> Float[Array, "*rest width"]:
+    """The keys of attention whose keys are its queries (Kitaev et al. 2020, §2).
+
+    unit  q / |q|, as the paper writes it
+    rms   √width times as long, as trax and Hugging Face's code have it: logits are sharper
+    """
+    x = widened(q)
+    if key_norm == "unit":
+        k = x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12)
+    else:
+        k = x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + 1e-6)
+    return k.astype(q.dtype)
 
 
 def visible(queries: Array, keys: Array, causal: bool, window: int) -> Bool[Array, "q k"] | None:

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -26,6 +27,11 @@ class FeedForward(nnx.Module):
         bias: biases on the projections.
         activation_dropout: rate on the inner activations.
         init_std: of the kernels; 0 is Glorot's uniform.
+        chunk: positions in slices of so many, one after the other, their inner activations
+            recomputed in the backward pass (Kitaev et al. 2020, §3): memory for one slice's instead
+            of all. 0, or a length up to it: all at once. What is dropped is drawn anew a slice,
+            from the key and the slice's number: the same in the backward pass, other elements than
+            without chunks.
     """
 
     causal = True
@@ -41,6 +47,7 @@ class FeedForward(nnx.Module):
         bias=True,
         activation_dropout=0.0,
         init_std=0.0,
+        chunk=0,
         rngs: nnx.Rngs,
     ):
         if activation not in ACTIVATIONS and activation not in GATED:
@@ -51,13 +58,15 @@ class FeedForward(nnx.Module):
             raise ConfigurationError(
                 f"activation_dropout={activation_dropout}: allowed is 0 <= rate < 1"
             )
+        if chunk < 0:
+            raise ConfigurationError(f"chunk={chunk}: allowed is 0 (all at once) or more")
         inner = inner_width or round(expand * width)
         if inner < 1:
             raise ConfigurationError(
                 f"expand={expand}, inner_width={inner_width}: no inner width is left"
             )
         self.width, self.inner_width, self.activation = width, inner, activation
-        self.activation_dropout = activation_dropout
+        self.activation_dropout, self.chunk = activation_dropout, chunk
         self.input = Projection(width, inner, bias=bias, init_std=init_std, rngs=rngs)
         gated = activation in GATED
         self.gate = (
@@ -68,6 +77,11 @@ class FeedForward(nnx.Module):
     def __call__(
         self, x: Float[Array, "batch length width"], context: Context
     ) -> Float[Array, "batch length width"]:
+        if self.chunk and x.shape[1] > self.chunk:
+            return self._by_slices(x, context)
+        return self._at_once(x, context)
+
+    def _at_once(self, x: Float[Array, "batch length width"], context: Context) -> Array:
         if self.gate is None:
             y = ACTIVATIONS[self.activation](self.input(x))
         else:
@@ -75,6 +89,20 @@ class FeedForward(nnx.Module):
         if context.train and self.activation_dropout:
             y = dropout(y, self.activation_dropout, context.key_for("activation"))
         return self.output(y)
+
+    def _by_slices(self, x: Float[Array, "batch length width"], context: Context) -> Array:
+        batch, length, width = x.shape
+        slices = -(-length // self.chunk)
+        x = jnp.pad(x, ((0, 0), (0, slices * self.chunk - length), (0, 0)))
+        x = x.reshape(batch, slices, self.chunk, width).swapaxes(0, 1)
+
+        def body(part):
+            rows, number = part
+            return self._at_once(rows, context.at(number))
+
+        # inside of a loop the compiler cannot undo the recomputation: no barrier is needed
+        y = jax.lax.map(jax.checkpoint(body, prevent_cse=False), (x, jnp.arange(slices)))
+        return y.swapaxes(0, 1).reshape(batch, -1, width)[:, :length]
 
     def flops(self, length: int) -> int:
         """Forward FLOPs of one sequence."""
