@@ -190,7 +190,7 @@ def _paper(rows: list[Row], spec: Spec) -> dict[str, list[str]]:
     if spec.paper_comparable:
         means = [statistics.summary(row.values.values()).mean for row in rows]
         columns["ours − paper"] = [
-            number(m - p.value, decimals(means), True) if p else MISSING
+            number(m - p.value, decimals(means) if whole else places, True) if p else MISSING
             for m, p in zip(means, found, strict=True)
         ]
     return columns

@@ -24,6 +24,7 @@ LETTERS = {
     "w": {"kind": "attention", "heads": 2, "kv_heads": 1, "window": 2},
     "q": {"kind": "attention", "heads": 2, "shared_qk": True},
     "a": {"kind": "local_attention", "heads": 2, "chunk": 2},
+    "h": {"kind": "lsh_attention", "heads": 2, "chunk": 2, "rounds": 2},
     "c": {"kind": "attention", "heads": 2, "cross": True},
     "v": {"kind": "separable_convolution", "expand": 1.0, "second_kernel_size": 3},
     "l": {"kind": "lstm"},
@@ -35,6 +36,7 @@ FROZEN = {**BASIC, "mix": "accumulated", "freeze": True, "step_signal": "learned
 MODELS = {
     "learned": ("sfsf", "", {}, "learned"),
     "axial, local, shared-QK": ("afqa", "", {}, "axial"),
+    "hashes, reversible": ("hfha", "", {"kind": "reversible"}, "learned"),
     "window, rotary, post": ("wfs", "", {"norm": "post", "final_norm": False}, "rotary"),
     "convolution, lstm": ("svl", "", {}, "sinusoidal"),
     "shared, scanned": ("(sl)2", "", {"share": "sl", "apply": "scan"}, "none"),
