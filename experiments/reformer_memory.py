@@ -24,6 +24,7 @@ SCALES = {
     "small": {"width": 512, "heads": 8, "depths": (6, 24), "lengths": (4096, 16384, 65536)},
 }
 CHUNK = 64
+FULL = {"model.sublayers.s.path": "plain"}
 SEQUENTIAL = {"model.stack.kind": "sequential", "model.stack.apply": "scan"}
 REVERSIBLE = {"model.stack.kind": "reversible"}
 CHUNKED = {"model.sublayers.f.chunk": 512}
@@ -32,9 +33,9 @@ LSH = {
     "model.sublayers.s.chunk": CHUNK,
 }
 MODELS = {
-    "transformer": SEQUENTIAL,
-    "reversible": REVERSIBLE,
-    "chunked": REVERSIBLE | CHUNKED,
+    "transformer": SEQUENTIAL | FULL,
+    "reversible": REVERSIBLE | FULL,
+    "chunked": REVERSIBLE | CHUNKED | FULL,
     "lsh": SEQUENTIAL | LSH,
     "reformer": REVERSIBLE | CHUNKED | LSH,
 }
@@ -43,7 +44,6 @@ MODELS = {
 def get_config(arg):
     scale = SCALES[arg.scale]
     model = variants.vanilla(scale["depths"][0], width=scale["width"], heads=scale["heads"])
-    model["sublayers"]["s"]["path"] = "plain"
     return config.make(
         seeds=(0,),
         model={**model, "head": {"chunk": 512}},
