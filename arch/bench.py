@@ -1,4 +1,5 @@
-"""`launch.py bench`: how fast a configuration trains here, and how near that is to the machine."""
+"""How fast a configuration trains here, how near that is to the machine, and what loss and
+gradient alone cost in time and memory."""
 
 import time
 
@@ -43,6 +44,39 @@ def bench(config, task, model) -> dict[str, float]:
         "utilisation": 3 * model.flops_per_token(task.length) * tokens / peak,
         "machine_flops": peak,
     }
+
+
+class Gradient:
+    """The program of loss and gradient of one batch, compiled; nothing is updated."""
+
+    def __init__(self, config, task, model):
+        program = training.Program(config, task, model, "map")
+        self.tokens = config.train.batch * task.tokens_per_sequence
+        self._model = model
+        source = task.source()
+
+        def run(parameters, key):
+            indices = task.indices(key, jnp.int32(0), config.train.batch)
+            gathered = task.gather(source, indices)
+            return program.gradients(parameters, gathered, key, config.model.dropout, None)
+
+        shapes = jax.eval_shape(model.init, jax.random.key(0))
+        self._compiled = jax.jit(run).lower(shapes, jax.random.key(0)).compile()
+
+    @property
+    def activation_bytes(self) -> int:
+        """Temporary memory, as the compiler counts it: the gradients are outputs."""
+        return self._compiled.memory_analysis().temp_size_in_bytes
+
+    def seconds(self, rounds: int = ROUNDS) -> float:
+        """The median of `rounds` runs, after one that is not counted."""
+        parameters = jax.jit(self._model.init)(jax.random.key(0))
+        found = []
+        for turn in range(rounds + 1):
+            start = time.perf_counter()
+            jax.block_until_ready(self._compiled(parameters, jax.random.key(turn)))
+            found.append(time.perf_counter() - start)
+        return float(np.median(found[1:]))
 
 
 def _product(dtype):

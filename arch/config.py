@@ -65,6 +65,7 @@ DEFAULTS = {
         "stride": 0,
         "splits": ("valid", "test"),
         "weights": "best",
+        "models": (),
     },
     "save": {"every": 200, "keep": 2},
     "log": {"every": 20},

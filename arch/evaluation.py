@@ -2,12 +2,14 @@
 
 import itertools
 import math
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arch import axial
+from arch import axial, models
+from arch import config as configuration
 from arch.registry import Config, ConfigurationError
 from arch.training import Program
 
@@ -54,6 +56,50 @@ def evaluate(
     return figures
 
 
+def everything(
+    program: Program, parameters, schedule, *, window: int = 0, stride: int = 0
+) -> dict[str, list[dict]]:
+    """Figures of all splits that the configuration names, whole, for each replica: teacher-forced,
+    decoded freely where the task decodes, and under 'split@name' by each of `evaluate.models`."""
+    task, found = program.task, {}
+    splits = [split for split in program.config.evaluate.splits if split in task.splits]
+    for split in splits:
+        rows = evaluate(
+            program, parameters, schedule, split, tokens=0, window=window, stride=stride
+        )
+        decoded = decode(program, parameters, split, tokens=0)
+        found[split] = [{**row, **more} for row, more in zip(rows, decoded, strict=True)]
+    for name, config in others(program.config).items():
+        model = models.build(config.model, task.vocabulary, task.max_length)
+        other = Program(config, task, model, program.mode)
+        order = jnp.asarray(model.stack.schedule.as_data())
+        for split in splits:
+            found[f"{split}@{name}"] = evaluate(
+                other, parameters, order, split, tokens=0, window=window, stride=stride
+            )
+    return found
+
+
+def others(config: Config) -> dict[str, Config]:
+    """Name → configuration, of each 'name: field=value …' in `evaluate.models`: what the parameters
+    are evaluated by besides the model that they were trained in."""
+    found = {}
+    for text in config["evaluate"]["models"]:
+        name, colon, fields = text.partition(":")
+        pairs = [item.partition("=") for item in fields.split()]
+        if not colon or not re.fullmatch(r"[\w.-]+", name) or not all(p[1] for p in pairs):
+            raise ConfigurationError(
+                f"evaluate.models={text!r}: wanted is 'name: field=value …', of fields of the "
+                "model, as in 'rounds8: sublayers.s.evaluate_rounds=8'"
+            )
+        changes = {f"model.{field}": value for field, _, value in pairs}
+        try:
+            found[name] = configuration.override(config, changes)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"evaluate.models={text!r}: {error}") from None
+    return found
+
+
 def decode(program: Program, parameters, split: str, *, tokens: int) -> list[dict]:
     """Figures of a split decoded freely, for each replica; {} where the task does not decode."""
     task, batch = program.task, program.batch
@@ -96,3 +142,17 @@ def check(config: Config, task) -> None:
         raise ConfigurationError(
             f"evaluate.window={longest}: learned positions end at task.length={task.length}"
         )
+    if settings["models"]:
+        own = _shapes(config, task)
+        for name, other in others(config).items():
+            if _shapes(other, task) != own:
+                raise ConfigurationError(
+                    f"evaluate.models: {name!r} has other parameters than the model that is "
+                    "trained; allowed are changes that leave names and shapes as they are"
+                )
+
+
+def _shapes(config: Config, task) -> dict:
+    model = models.build(config["model"], task.vocabulary, task.max_length)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    return {str(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}

@@ -216,19 +216,12 @@ class Group:
     def _finish(self, state: TrainState) -> None:
         """Evaluate on whole splits and write each member's summary."""
         settings = self.config.evaluate
-        splits = [s for s in settings.splits if s in self.program.task.splits]
         best = settings.weights == "best"
         parameters = state.best_parameters if best else state.parameters
-        figures = {
-            split: evaluation.evaluate(
-                self.program, parameters, self.schedule, split,
-                tokens=0, window=settings.window, stride=settings.stride,
-            )
-            for split in splits
-        }  # fmt: skip
-        for split, rows in figures.items():
-            decoded = evaluation.decode(self.program, parameters, split, tokens=0)
-            figures[split] = [{**row, **more} for row, more in zip(rows, decoded, strict=True)]
+        figures = evaluation.everything(
+            self.program, parameters, self.schedule,
+            window=settings.window, stride=settings.stride,
+        )  # fmt: skip
         alive, stopped = jax.device_get((state.alive, state.stopped_step))
         for checkpoints in self.checkpoints:
             checkpoints.wait()

@@ -9,6 +9,7 @@ transformer(layers=6)                   Vaswani et al. 2017, encoder and decoder
 universal(size='base', halting='act')   Dehghani et al. 2018
 bert(size='base')                       Devlin et al. 2018
 albert(size='base', share='sf')         Lan et al. 2019
+reformer(size='enwik8')                 Kitaev, Kaiser and Levskaya 2020
 lstm(layers=2)                          an encoder-decoder of LSTMs that attends to its encoder
 """
 
@@ -36,6 +37,15 @@ UNIVERSAL = {
 # size → layers, width; heads of width 64, an inner width of 4 · width
 BERT = {"base": (12, 768), "large": (24, 1024)}
 ALBERT = {**BERT, "xlarge": (24, 2048), "xxlarge": (12, 4096)}
+
+# Kitaev et al. 2020: size → order, width, inner width, heads. `s` is LSH attention, `l` local.
+REFORMER = {
+    "duplicate": ("sf", 256, 256, 4),
+    "enwik8": ("(sf)12", 1024, 4096, 8),
+    "enwik8-released": ("(lflfsflf)3", 1024, 4096, 8),
+    "wmt-base": ("(scf)6", 512, 2048, 8),
+    "wmt-big": ("(scf)6", 1024, 4096, 16),
+}
 
 
 def decoder(
@@ -242,6 +252,43 @@ def _size(variant: str, size: str, sizes: Mapping[str, tuple[int, int]]) -> tupl
     return sizes[size]
 
 
+def reformer(size: str = "enwik8", attention: Mapping | None = None, **model) -> dict[str, object]:
+    """LSH attention in a reversible stack whose streams are concatenated, axial positions, a
+    feed-forward in chunks. For translation the paper keeps full attention. `attention` goes to the
+    LSH letters."""
+    if size not in REFORMER:
+        raise ConfigurationError(f"reformer size {size!r}: allowed are {', '.join(REFORMER)}")
+    order, width, inner, heads = REFORMER[size]
+    stack = {"kind": "reversible", **model.pop("stack", {})}
+    if size.startswith("wmt"):
+        return encoder_decoder(
+            "(sf)6", order, width, heads, {"inner_width": inner}, stack=stack, **model
+        )
+    released = size == "enwik8-released"
+    hashes = {"chunk": 256, "buckets": (16, 32)} if released else {"chunk": 64, "rounds": 4}
+    letters = {"s": {"kind": "lsh_attention", "heads": heads, **hashes, **(attention or {})}}
+    if "l" in order:
+        letters["l"] = {"kind": "local_attention", "heads": heads, "chunk": 128, "bias": False}
+    return {
+        "family": "decoder",
+        "width": width,
+        "order": order,
+        "embedding": {"positions": "axial", "scale": False},
+        "head": {"tie": False},
+        **model,
+        "stack": {"merge": "concatenate", **stack},
+        "sublayers": {
+            **letters,
+            "f": {
+                "kind": "feed_forward",
+                "inner_width": inner,
+                "chunk": 0 if inner == width else 512,
+            },
+            **model.get("sublayers", {}),
+        },
+    }
+
+
 def lstm(layers: int = 2, width: int = 512, heads: int = 8, **model) -> dict[str, object]:
     """lⁿ and (lc)ⁿ: as the other encoder-decoders, LSTMs in the place of attention and
     feed-forward."""
@@ -253,6 +300,6 @@ def lstm(layers: int = 2, width: int = 512, heads: int = 8, **model) -> dict[str
 VARIANTS = {
     f.__name__: f
     for f in (
-        vanilla, sandwich, par, macaron, gpt2, transformer, universal, lstm, bert, albert,
+        vanilla, sandwich, par, macaron, gpt2, transformer, universal, lstm, bert, albert, reformer,
     )
 }  # fmt: skip

@@ -165,13 +165,11 @@ def accuracies(cells, results):
 
 def agreement(results, paper):
     """Does perplexity rank the cells as the paper's average does? Empty for fewer than four."""
-    means = {name: results.mean(name) for name in paper}
-    if len(paper) < 4 or None in means.values():
-        return []
-    theirs = [paper[name] for name in means]
-    rows = []
+    theirs, rows = list(paper.values()), []
     for metric, sign in (("perplexity", -1), ("accuracy", 1)):
-        values = [results.values(name, metric, "test").values() for name in means]
+        values = [results.values(name, metric, "test").values() for name in paper]
+        if len(paper) < 4 or not all(values):
+            return []
         ours = [sign * statistics.summary(v).mean for v in values]
         rho = statistics.rank_correlation(ours, theirs)
         said = f"{metric}, {'lower' if sign < 0 else 'higher'} is better"

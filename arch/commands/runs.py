@@ -89,14 +89,8 @@ def evaluate(arguments) -> int:
         stride = arguments.stride or settings.stride
         changes = {"evaluate.window": window, "evaluate.stride": stride}
         evaluation.check(configuration.override(loaded.config, changes), loaded.task)
-        for split in settings.splits:
-            if split not in loaded.task.splits:
-                continue
-            figures = evaluation.evaluate(
-                program, parameters, schedule, split, tokens=0, window=window, stride=stride
-            )[0]
-            figures |= evaluation.decode(program, parameters, split, tokens=0)[0]
-            rows.append({**which, "split": split, **figures})
+        figures = evaluation.everything(program, parameters, schedule, window=window, stride=stride)
+        rows += [{**which, "split": split, **row[0]} for split, row in figures.items()]
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = terminal.table(arguments.run, *names)
     for row in rows:

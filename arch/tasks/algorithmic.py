@@ -23,7 +23,7 @@ FAMILIES = {
     "decoder": ("decoder",),
     "same_length": ("encoder",),
 }
-EVALUATION_LENGTHS = ("exact", "uniform")
+LENGTHS = ("exact", "uniform")
 
 
 @tasks.register("algorithmic")
@@ -53,6 +53,8 @@ class Algorithmic:
         format: sequence_to_sequence | decoder | same_length.
         length: training inputs have length 1 … length, uniformly; in arithmetic two numbers and
             their separator have, distributed as `algorithms` says. So has the split valid.
+        training_lengths: uniform | exact: every training input has that length, and so in valid,
+            like the Reformer's duplication 0w0w (copy in the format decoder).
         multiples: a split xM of each M but 1, with inputs up to M × length.
         evaluation_lengths: in xM, exact: every input is of that length; uniform: of 1 … that
             length, like tensor2tensor's (train 40, dev 1 … 400 is length=40, multiples=(10,)).
@@ -74,6 +76,7 @@ class Algorithmic:
         base=2,
         format="sequence_to_sequence",
         length=20,
+        training_lengths="uniform",
         multiples=(1, 2, 4, 10),
         evaluation_lengths="exact",
         evaluation_examples=512,
@@ -82,7 +85,8 @@ class Algorithmic:
     ):
         _one_of("algorithm", algorithm, algorithms.GENERATORS)
         _one_of("format", format, FAMILIES)
-        _one_of("evaluation_lengths", evaluation_lengths, EVALUATION_LENGTHS)
+        _one_of("training_lengths", training_lengths, LENGTHS)
+        _one_of("evaluation_lengths", evaluation_lengths, LENGTHS)
         _at_least("base", base, 2)
         _at_least("length", length, algorithms.least_length(algorithm))
         _at_least("evaluation_examples", evaluation_examples, 1)
@@ -101,6 +105,7 @@ class Algorithmic:
         self.input_length, self.multiples = length, {"valid": 1}
         self.multiples |= {f"x{m}": m for m in sorted(set(multiples) - {1})}
         self.evaluation_lengths = evaluation_lengths
+        self.training_bounds = (length if training_lengths == "exact" else 1, length)
         self.evaluation_examples = evaluation_examples
         self.position_offsets, self.label_smoothing = position_offsets, label_smoothing
         self._widening = algorithms.widening(algorithm)
@@ -176,8 +181,9 @@ class Algorithmic:
         return jax.random.split(jax.random.fold_in(key, step), batch)
 
     def gather(self, source: Any, indices: Key[Array, " batch"], shape: int = 0) -> Example:
-        bounds = (1, self.input_length)
-        return algorithms.generate(self.algorithm, indices, bounds, self.base, self.input_length)
+        return algorithms.generate(
+            self.algorithm, indices, self.training_bounds, self.base, self.input_length
+        )
 
     def assemble(self, gathered: Example) -> Pairs | Sequences:
         """The batch in its format; of a row of zeros every weight is 0."""
@@ -218,7 +224,8 @@ class Algorithmic:
         """The split's examples: as many of the first as have that many output symbols, or all."""
         multiple = self.multiples[split]
         high = multiple * self.input_length
-        low = high if split != "valid" and self.evaluation_lengths == "exact" else 1
+        low = high if self.evaluation_lengths == "exact" else 1
+        low = self.training_bounds[0] if split == "valid" else low
         made = algorithms.fixed(
             self.algorithm, multiple, self.evaluation_examples, (low, high), self.base
         )

@@ -1,0 +1,87 @@
+"""Time over length at a fixed number of tokens a batch: full attention, and LSH with more rounds.
+
+    python launch.py sweep --config=experiments/reformer_speed.py
+    python launch.py sweep --config=experiments/reformer_speed.py:scale=small
+
+tiny   2 layers of width 256, 16,384 tokens; twenty minutes on two cores
+small  2 layers of width 512, 65,536 tokens; minutes on one GPU (estimated)
+
+Kitaev, Kaiser and Levskaya 2020, Figure 5: LSH attention takes as long for many short sequences as
+for few long ones, full attention ever longer. Loss and gradient of a batch, the median of some
+runs; a seed is a repetition. All stacks are reversible.
+"""
+
+from arch import bench, config, statistics, variants
+from arch.experiment import Cell
+
+ARGUMENTS = {"scale": ("tiny", "small"), "corpus": ""}
+
+SCALES = {
+    "tiny": {
+        "width": 256,
+        "heads": 4,
+        "tokens": 16384,
+        "lengths": (1024, 2048, 4096, 8192, 16384),
+        "dtype": "float32",
+    },
+    "small": {
+        "width": 512,
+        "heads": 8,
+        "tokens": 65536,
+        "lengths": (1024, 4096, 16384, 65536),
+        "dtype": "bfloat16",
+    },
+}
+ROUNDS = (1, 2, 4, 8)
+
+
+def get_config(arg):
+    scale = SCALES[arg.scale]
+    model = variants.vanilla(2, width=scale["width"], heads=scale["heads"], dtype=scale["dtype"])
+    return config.make(
+        model={**model, "stack": {"kind": "reversible"}, "head": {"chunk": 2048}},
+        task={"corpus": arg.corpus or "stdlib"},
+    )
+
+
+def cells(arg, results):
+    scale, found = SCALES[arg.scale], []
+    hashes = {"model.sublayers.s.kind": "lsh_attention", "model.sublayers.s.heads": scale["heads"]}
+    models = {"full": {}} | {f"lsh{n}": hashes | {"model.sublayers.s.rounds": n} for n in ROUNDS}
+    for name, overrides in models.items():
+        for length in scale["lengths"]:
+            size = {"task.length": length, "train.batch": scale["tokens"] // length}
+            found.append(Cell(f"{name}-l{length}", overrides | size, variant=name))
+    return found
+
+
+def measure(config, task, model):
+    program = bench.Gradient(config, task, model)
+    return {"microseconds": 1e6 * program.seconds() / program.tokens}
+
+
+def TABLE(arg, cells, results):
+    series = {}
+    for cell in cells:
+        times = results.values(cell.name, "microseconds", "measured")
+        if times:
+            summary = statistics.summary(times.values())
+            spread = summary.sd if summary.n > 1 else 0
+            length = int(cell.name.partition("-l")[2])
+            series.setdefault(cell.variant, []).append([length, summary.mean, spread])
+    return {
+        "title": "Microseconds a token, forward and backward",
+        "metric": "microseconds",
+        "split": "measured",
+        "charts": [
+            {
+                "name": "time",
+                "title": "Time a token over length",
+                "kind": "lines",
+                "series": series or {"none yet": []},
+                "x_label": f"length, {SCALES[arg.scale]['tokens']:,} tokens a batch",
+                "y_label": "µs a token",
+                "log": "xy",
+            }
+        ],
+    }
