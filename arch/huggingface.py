@@ -1,4 +1,4 @@
-"""Weights from and to Hugging Face: BERT, ALBERT and GPT-2 in a local directory.
+"""Weights from and to Hugging Face: BERT, ALBERT, GPT-2 and Reformer in a local directory.
 
 `read` takes a directory of config.json and safetensors, `write` makes one that `transformers`
 loads. The rules are strict both ways: every tensor of the file is used, or is named as a duplicate
@@ -6,7 +6,8 @@ or a buffer and holds what it must; every parameter is filled; attributes that w
 computed are supported, or refused by name. All errors are ConfigurationErrors of one line.
 
 What differs only in training: Hugging Face's ALBERT drops nothing after its feed-forward layers
-and drops `classifier_dropout_prob` before its sentence head; neither is so here.
+and drops `classifier_dropout_prob` before its sentence head; neither is so here. What else differs
+of Reformer is said in `huggingface_reformer`.
 """
 
 import json
@@ -22,18 +23,21 @@ import safetensors.numpy
 
 from arch import config, models
 from arch import huggingface_config as configs
-from arch.huggingface_rules import FAMILIES, PARTS, Rule
+from arch import huggingface_files as files
+from arch import order as orders
+from arch.huggingface_config import FAMILIES
+from arch.huggingface_reformer import causally
+from arch.huggingface_rules import PARTS, Rule
 from arch.registry import Config, ConfigurationError
 from arch.stacks.parameters import Parameters
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 # What a buffer must hold, of its shape.
 BUFFERS = {
     "positions": lambda a: a == np.arange(a.shape[-1]),
     "zeros": lambda a: a == 0,
     "causal": lambda a: a.astype(bool) == np.tri(a.shape[-1], dtype=bool),
     "never": lambda a: a <= -1e4,
+    "hardly": lambda a: np.isin(a, (-1e3, -1e5)),
 }
 
 
@@ -46,12 +50,13 @@ class Imported(NamedTuple):
     parameters: Parameters
 
 
-class Tensors(NamedTuple):
-    """name → array, name → the file that has it, and the file that says which there are."""
+class Shapes(NamedTuple):
+    """Of a model: parameter → shape, letter → the layer of each of its places in the order, and
+    inner groups."""
 
-    arrays: dict[str, np.ndarray]
-    files: dict[str, Path]
-    source: Path
+    leaves: dict[str, tuple[int, ...]]
+    layers: dict[str, list[int]]
+    inner: int
 
 
 class Place(NamedTuple):
@@ -66,7 +71,7 @@ class Place(NamedTuple):
 def is_checkpoint(folder: str | Path) -> bool:
     """Whether the directory's config.json names a `model_type`, which a run's does not."""
     try:
-        written = configs.read_json(Path(folder) / "config.json")
+        written = files.read_json(Path(folder) / "config.json")
     except ConfigurationError:
         return False
     return "model_type" in written
@@ -79,7 +84,7 @@ def read(folder: str | Path) -> Imported:
         raise ConfigurationError(f"{folder}: not a directory")
     file = folder / "config.json"
     name, values, architecture = configs.load(file)
-    tensors = _tensors(folder)
+    tensors = files.read(folder)
     base = _base(name, tensors)
     parts = configs.required(name, architecture)
     for rule in FAMILIES[name].rules:
@@ -90,11 +95,11 @@ def read(folder: str | Path) -> Imported:
     vocabulary, positions = values["vocab_size"], values[FAMILIES[name].positions]
     try:
         model = configs.model_of(name, values, parts)
-        shapes, inner = _shapes(model, vocabulary, positions)
+        shapes = _shapes(model, vocabulary, positions)
     except ConfigurationError as error:
         raise ConfigurationError(f"{file}: {error}") from None
-    places = list(_places(name, base, shapes, inner))
-    leaves = _filled(places, shapes, tensors)
+    places = list(_places(name, base, shapes))
+    leaves = _filled(places, shapes.leaves, tensors)
     _check_rest(name, base, places, tensors)
     return Imported(model, vocabulary, positions, _tree(leaves))
 
@@ -116,7 +121,7 @@ def write(
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        safetensors.numpy.save_file(written, folder / WEIGHTS, metadata={"format": "pt"})
+        safetensors.numpy.save_file(written, folder / files.WEIGHTS, metadata={"format": "pt"})
         text = json.dumps(configs.document(name, values, architecture), indent=2)
         (folder / "config.json").write_text(f"{text}\n", "utf-8")
     except (safetensors.SafetensorError, OSError) as error:
@@ -129,20 +134,23 @@ def as_tensors(
     """A tree of parameters, or of their gradients, under Hugging Face's names."""
     name, values, parts = configs.values_of(model, vocabulary, max_length)
     bare = configs.class_for(name, parts).lower() == f"{name}model"
-    shapes, inner = _shapes(configs.model_of(name, values, parts), vocabulary, max_length)
+    shapes = _shapes(configs.model_of(name, values, parts), vocabulary, max_length)
     leaves = {path: np.asarray(leaf, np.float32) for path, leaf in _flat(parameters).items()}
-    for path in shapes | leaves:
+    for path in shapes.leaves | leaves:
         found = leaves[path].shape if path in leaves else "nothing"
-        if shapes.get(path, "nothing") != found:
+        wanted = shapes.leaves.get(path, "nothing")
+        if wanted != found:
             raise ConfigurationError(
-                f"parameters: {path}: the configuration has {shapes.get(path, 'nothing')}, "
-                f"given is {found}"
+                f"parameters: {path}: the configuration has {wanted}, given is {found}"
             )
     pieces: dict[str, list[np.ndarray]] = {}
-    for place in _places(name, "" if bare else FAMILIES[name].base, shapes, inner):
+    for place in _places(name, "" if bare else FAMILIES[name].base, shapes):
         leaf = leaves[place.rule.path]
         leaf = leaf if place.owner is None else leaf[place.owner]
-        pieces.setdefault(place.name, []).append(leaf.T if place.rule.transposed else leaf)
+        leaf = leaf.T if place.rule.transposed else leaf
+        unit = place.rule.unit
+        leaf = leaf if unit is None else np.expand_dims(leaf, unit)
+        pieces.setdefault(place.name, []).append(leaf)
     # the parts of a fused tensor come in their order
     return {k: np.ascontiguousarray(np.concatenate(v, -1)) for k, v in pieces.items()}
 
@@ -156,38 +164,47 @@ def _tree(leaves: Mapping[str, np.ndarray]) -> Parameters:
     tree: Parameters = {"embedding": {}, "stack": {}, "head": {}}  # a tied head has none
     for path, leaf in leaves.items():
         *sections, last = path.split(".")
-        node = tree
+        node: Any = tree
         for section in sections:
             node = node.setdefault(section, {})
-        node[last] = jnp.asarray(leaf)
+        node[int(last) if last.isdigit() else last] = jnp.asarray(leaf)
     return tree
 
 
-def _shapes(model: Mapping, vocabulary: int, positions: int) -> tuple[dict[str, tuple], int]:
-    """(parameter → shape, inner groups) of a model."""
-    filled = config.make(model=model).model
+def _shapes(model: Mapping, vocabulary: int, positions: int) -> Shapes:
+    """The shapes of a model: of its causal form, where a decoder's letters must be so to build."""
+    filled = config.make(model=causally(model)).model
     built = models.build(filled, vocabulary, positions)
-    shapes = _flat(jax.eval_shape(built.init, jax.random.key(0)))
-    return {path: leaf.shape for path, leaf in shapes.items()}, filled.stack.inner_groups
+    leaves = _flat(jax.eval_shape(built.init, jax.random.key(0)))
+    layers: dict[str, list[int]] = {}
+    for position, letter in enumerate(orders.expand(filled.order)):
+        layers.setdefault(letter, []).append(position // 2)
+    leaves = {path: leaf.shape for path, leaf in leaves.items()}
+    return Shapes(leaves, layers, filled.stack.inner_groups)
 
 
-def _places(name: str, base: str, shapes: Mapping[str, tuple], inner: int) -> Iterator[Place]:
+def _places(name: str, base: str, shapes: Shapes) -> Iterator[Place]:
     """Every parameter's places, by the rules; a parameter without a rule is a fault of theirs."""
-    rules = {rule.path: rule for rule in FAMILIES[name].rules}
-    for path in (*(path for path in rules if path in shapes), *(shapes.keys() - rules.keys())):
+    rules, leaves, inner = {r.path: r for r in FAMILIES[name].rules}, shapes.leaves, shapes.inner
+    for path in (*(path for path in rules if path in leaves), *(leaves.keys() - rules.keys())):
         if path not in rules:
             raise ConfigurationError(f"parameters: {path}: no tensor of {name} is that")
-        rule, shape = rules[path], shapes[path]
+        rule, shape = rules[path], leaves[path]
         stacked = "{layer}" in rule.name or "{group}" in rule.name
         for owner in range(shape[0]) if stacked else (None,):
             own = shape[1:] if stacked else shape
             own = (*own[:-1], own[-1] * rule.parts)
-            index = {"layer": owner, "group": (owner or 0) // inner, "turn": (owner or 0) % inner}
-            tensor = rule.name.format(base=base, **index)
-            yield Place(rule, owner, tensor, own[::-1] if rule.transposed else own)
+            own = own[::-1] if rule.transposed else own
+            if rule.unit is not None:
+                own = (*own[: rule.unit], 1, *own[rule.unit :])
+            index = {}
+            if owner is not None:
+                index = {"group": owner // inner, "turn": owner % inner}
+                index["layer"] = shapes.layers[path.split(".")[1]][owner]
+            yield Place(rule, owner, rule.name.format(base=base, **index), own)
 
 
-def _filled(places: list[Place], shapes: Mapping[str, tuple], tensors: Tensors) -> dict:
+def _filled(places: list[Place], shapes: Mapping[str, tuple], tensors: files.Tensors) -> dict:
     """parameter → array, out of the tensors."""
     leaves: dict[str, list[np.ndarray]] = {}
     for rule, _, name, shape in places:
@@ -206,11 +223,12 @@ def _filled(places: list[Place], shapes: Mapping[str, tuple], tensors: Tensors) 
                 f"{tensors.files[name]}: tensor {name!r}: expected are floats, found {array.dtype}"
             )
         part = np.split(array, rule.parts, -1)[rule.part].astype(np.float32)
+        part = part if rule.unit is None else part.squeeze(rule.unit)
         leaves.setdefault(rule.path, []).append(part.T if rule.transposed else part)
     return {path: np.stack(v).reshape(shapes[path]) for path, v in leaves.items()}
 
 
-def _check_rest(name: str, base: str, places: list[Place], tensors: Tensors) -> None:
+def _check_rest(name: str, base: str, places: list[Place], tensors: files.Tensors) -> None:
     """What no parameter is must be a known duplicate or buffer, and hold what it must."""
     family, used = FAMILIES[name], {place.name for place in places}
     layers = {place.owner for place in places if place.owner is not None}
@@ -237,7 +255,7 @@ def _check_rest(name: str, base: str, places: list[Place], tensors: Tensors) -> 
             )
 
 
-def _base(name: str, tensors: Tensors) -> str:
+def _base(name: str, tensors: files.Tensors) -> str:
     """The prefix that names have, '' in a model without heads."""
     tables = {
         (kind, base): family.rules[0].name.format(base=base)
@@ -253,47 +271,3 @@ def _base(name: str, tensors: Tensors) -> str:
         f"{tensors.source}: not a checkpoint of {name}, tensor {tables[name, '']!r} is missing"
         f"{looks}"
     )
-
-
-def _tensors(folder: Path) -> Tensors:
-    whole, index = folder / WEIGHTS, folder / INDEX
-    if whole.is_file():
-        arrays = _load(whole)
-        return Tensors(arrays, dict.fromkeys(arrays, whole), whole)
-    if not index.is_file():
-        raise ConfigurationError(f"{folder}: has no {WEIGHTS} and no {INDEX}")
-    shards = configs.read_json(index).get("weight_map")
-    if not isinstance(shards, dict) or not all(isinstance(v, str) for v in shards.values()):
-        raise ConfigurationError(f"{index}: weight_map: wanted is an object, tensor → file")
-    tensors = Tensors({}, {}, index)
-    for shard in sorted(set(shards.values())):
-        if not (folder / shard).is_file() or Path(shard).name != shard:
-            raise ConfigurationError(f"{folder / shard}: missing; {INDEX} names this shard")
-        arrays = _load(folder / shard)
-        listed = {_modern(name) for name, file in shards.items() if file == shard}
-        for name in sorted(listed ^ arrays.keys()):
-            has = "has no" if name in listed else "has an unlisted"
-            raise ConfigurationError(f"{folder / shard}: {has} tensor {name!r}; see {INDEX}")
-        tensors.arrays.update(arrays)
-        tensors.files.update({name: folder / shard for name in arrays})
-    return tensors
-
-
-def _load(file: Path) -> dict[str, np.ndarray]:
-    """Modern name → array, of one file."""
-    try:
-        arrays = safetensors.numpy.load_file(file)
-    except (safetensors.SafetensorError, OSError, KeyError) as error:
-        raise ConfigurationError(f"{file}: not readable as safetensors: {error}") from None
-    modern = {_modern(name): array for name, array in arrays.items()}
-    if len(modern) < len(arrays):
-        raise ConfigurationError(f"{file}: a tensor stands there under an old and a new name")
-    return modern
-
-
-def _modern(name: str) -> str:
-    """The first conversions from TensorFlow kept its names of a norm's parameters."""
-    for old, new in OLD_NAMES.items():
-        if name.endswith(old):
-            return name.removesuffix(old) + new
-    return name

@@ -1,8 +1,8 @@
 """Hugging Face's config.json ↔ the `model` part of a configuration, by the tables of
-`huggingface_rules`; what they cannot say of each other is refused by name."""
+`huggingface_rules` and `huggingface_reformer`; what they cannot say of each other is refused by
+name."""
 
 import copy
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from arch import config, variants
+from arch import huggingface_files as files
+from arch import huggingface_reformer as reformer
 from arch import order as orders
-from arch.huggingface_rules import ACTIVATIONS, FAMILIES, HARMLESS, PARTS
+from arch.huggingface_rules import ACTIVATIONS, ALBERT, BERT, GPT2, HARMLESS, PARTS
 from arch.registry import Config, ConfigurationError, suggestion, typed
 
+FAMILIES = {"bert": BERT, "albert": ALBERT, "gpt2": GPT2, "reformer": reformer.REFORMER}
 Values = dict[str, Any]  # attribute → value, of all that a family's `defaults` name
 # What a checkpoint has no word for: how, not what, is computed, and how parameters start.
 UNSAID = frozenset(
@@ -24,7 +27,7 @@ UNSAID = frozenset(
 
 def load(file: Path) -> tuple[str, Values, str]:
     """(family, values, class or '') of a config.json."""
-    written = read_json(file)
+    written = files.read_json(file)
     name = written.get("model_type")
     if not isinstance(name, str) or name not in FAMILIES:
         known = ", ".join(FAMILIES)
@@ -36,7 +39,7 @@ def load(file: Path) -> tuple[str, Values, str]:
                 f"{file}: {attribute}={value!r} is not supported; allowed is "
                 f"{family.fixed[attribute]!r}"
             )
-        if attribute not in {*family.defaults, *family.fixed, *HARMLESS}:
+        if attribute not in {*family.defaults, *family.fixed, *family.unread, *HARMLESS}:
             raise ConfigurationError(
                 f"{file}: {attribute}={value!r}: unknown attribute of {name}"
                 f"{suggestion(attribute, family.defaults)}"
@@ -44,33 +47,28 @@ def load(file: Path) -> tuple[str, Values, str]:
     values = {}
     for attribute, default in family.defaults.items():
         value = written.get(attribute, default)
-        if attribute == "n_inner" and value is None:
+        if attribute in family.automatic and value is None:
             value = default
+        if attribute in family.automatic and isinstance(default, tuple) and type(value) is int:
+            value = (value,)
         values[attribute] = value = typed(value, default, f"{file}: {attribute}")
-        if type(value) is int and not (attribute != "n_inner") <= value < 2**31:
-            raise ConfigurationError(f"{file}: {attribute}={value}: allowed is 1 to 2³¹ - 1")
-    return name, values, _class(file, name, written.get("architectures"))
+        least = int(attribute not in family.zero)
+        if type(value) is int and not least <= value < 2**31:
+            raise ConfigurationError(f"{file}: {attribute}={value}: allowed is {least} to 2³¹ - 1")
+    return name, values, _class(file, name, written.get("architectures"), values)
 
 
-def read_json(file: Path) -> dict:
-    try:
-        written = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ConfigurationError(f"{file.parent}: has no {file.name}") from None
-    except (ValueError, OSError) as error:
-        raise ConfigurationError(f"{file}: not readable JSON: {error}") from None
-    if not isinstance(written, dict):
-        raise ConfigurationError(f"{file}: an object is wanted, not {type(written).__name__}")
-    return written
-
-
-def _class(file: Path, name: str, written: object) -> str:
+def _class(file: Path, name: str, written: object, values: Values) -> str:
     if not written:
         return ""
     allowed = FAMILIES[name].architectures
     if not isinstance(written, list) or len(written) != 1 or written[0] not in allowed:
         raise ConfigurationError(
             f"{file}: architectures={written!r}: known of {name} are {', '.join(allowed)}"
+        )
+    if name == "reformer" and values["is_decoder"] != ("causal" in allowed[written[0]]):
+        raise ConfigurationError(
+            f"{file}: is_decoder={values['is_decoder']}: {written[0]} has the other"
         )
     return written[0]
 
@@ -79,11 +77,16 @@ def model_of(name: str, values: Values, parts: Mapping[str, bool]) -> dict[str, 
     """The model; `parts`, those of PARTS, say what its head has."""
     family = FAMILIES[name]
     layers, inner = values[family.layers], values.get("inner_group_num", 1)
+    layers = layers if isinstance(layers, int) else len(layers)
     if 2 * layers * inner > orders.MAXIMUM_LENGTH:
-        raise ConfigurationError(f"{family.layers}={layers}: more than anything here can have")
+        raise ConfigurationError(
+            f"{family.layers}: {layers} layers are more than anything here can have"
+        )
     if name == "gpt2":
         model = variants.gpt2_like(layers, values["n_embd"], values["n_head"])
         values = {**values, "n_inner": values["n_inner"] or 4 * values["n_embd"]}
+    elif name == "reformer":
+        model, values = reformer.start(values)
     else:
         embedding, shared = {"kind": "plain"}, {}
         if name == "albert":
@@ -96,7 +99,7 @@ def model_of(name: str, values: Values, parts: Mapping[str, bool]) -> dict[str, 
         model = variants.masked_encoder(*sizes, embedding, head=head, **shared)
     set_by = {}
     for attribute, paths in family.fields.items():
-        for path in paths:
+        for path in filter(lambda path: _is_of(model, path), paths):
             other = set_by.setdefault(path, attribute)
             if values[other] != values[attribute]:
                 raise ConfigurationError(
@@ -131,6 +134,12 @@ def _ours(activation: str, attribute: str, value):
     return value
 
 
+def _is_of(model: Mapping, path: str) -> bool:
+    """Whether a field is none of a letter that the model lacks."""
+    section, *rest = path.split(".")
+    return section != "sublayers" or rest[0] in model["sublayers"]
+
+
 def _put(tree: dict, path: str, value) -> None:
     *sections, name = path.split(".")
     for section in sections:
@@ -153,13 +162,16 @@ def values_of(model: Config, vocabulary: int, max_length: int) -> tuple[str, Val
             f"model.family={kind[0]!r} with model.embedding.kind={kind[1]!r}: none of "
             f"{', '.join(FAMILIES)} has both"
         )
-    name = kinds[kind]
+    reversible = kind[1] == "plain" and filled["stack"]["kind"] == "reversible"
+    name = "reformer" if reversible else kinds[kind]
     if name == "bert" and filled["stack"]["share"]:
         raise ConfigurationError(
             f"model.stack.share={filled['stack']['share']!r} with model.embedding.kind='plain': "
             "a checkpoint of albert has embedding.kind='factorised', also where its size is the "
             "width"
         )
+    if name == "reformer":
+        filled = reformer.explicit(filled, max_length)
     family, head = FAMILIES[name], filled["head"]
     parts = {
         "pooler": head.get("pooler", False),
@@ -167,19 +179,19 @@ def values_of(model: Config, vocabulary: int, max_length: int) -> tuple[str, Val
         "sentence": head.get("classes", 0) > 0,
     }
     example = {**family.defaults, family.layers: 1}
+    if name == "reformer":
+        example = reformer.example(filled)
+        parts["causal"] = example["is_decoder"]
     mine = _normal(name, filled)
     _compare(name, mine, _filled(name, example, parts), only_kinds=True)
-    layers = mine["order"].count("s") // mine["stack.inner_groups"]
-    if mine["order"] != "sf" * (layers * mine["stack.inner_groups"]) or not layers:
-        raise ConfigurationError(
-            f"model.order={filled['order']!r}: a checkpoint of {name} has (sf)ⁿ"
-        )
-    values = {
-        "vocab_size": vocabulary,
-        family.layers: layers,
-        family.positions: max_length,
-        **{attribute: mine[paths[0]] for attribute, paths in family.fields.items()},
-    }
+    values = {**example, "vocab_size": vocabulary, family.positions: max_length}
+    if name == "reformer":
+        values |= reformer.own_values(mine)
+    else:
+        values[family.layers] = _layers(name, mine, filled["order"])
+    for attribute, paths in family.fields.items():
+        found = (mine[path] for path in paths if path in mine)
+        values[attribute] = next(found, values[attribute])
     theirs = {ours: written for written, ours in reversed(ACTIVATIONS.items())}
     if values[family.activation] not in theirs:
         raise ConfigurationError(
@@ -189,6 +201,15 @@ def values_of(model: Config, vocabulary: int, max_length: int) -> tuple[str, Val
     values[family.activation] = theirs[values[family.activation]]
     _compare(name, mine, _filled(name, values, parts))
     return name, values, parts
+
+
+def _layers(name: str, mine: Mapping, written: str) -> int:
+    """How many there are of (sf)ⁿ."""
+    inner = mine["stack.inner_groups"]
+    layers = mine["order"].count("s") // inner
+    if mine["order"] != "sf" * (layers * inner) or not layers:
+        raise ConfigurationError(f"model.order={written!r}: a checkpoint of {name} has (sf)ⁿ")
+    return layers
 
 
 def _filled(name: str, values: Values, parts: Mapping[str, bool]) -> dict:
@@ -252,4 +273,7 @@ def document(name: str, values: Values, architecture: str) -> dict[str, object]:
     """What config.json says. GPT-2's own token ids would lie outside of a small vocabulary."""
     ends = {"bos_token_id": None, "eos_token_id": None} if name == "gpt2" else {}
     about = {"architectures": [architecture], "model_type": name, "dtype": "float32"}
+    if name == "reformer":
+        buckets = values["num_buckets"]
+        ends = {"num_buckets": (buckets or (None,))[0] if len(buckets) < 2 else buckets}
     return {**about, **values, **ends}

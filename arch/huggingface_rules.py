@@ -1,8 +1,8 @@
 """What `huggingface` knows of each family: which tensor is which parameter, which attribute is
-which field, and what may be left aside. Tables alone.
+which field, and what may be left aside. Tables alone; Reformer's is in `huggingface_reformer`.
 
-In names, {base} is the prefix that a model without heads lacks, {layer} an owner of a letter, and
-{group}, {turn} an owner of ALBERT's: the group, and which of its inner layers.
+In names, {base} is the prefix that a model without heads lacks, {layer} the layer of an owner of a
+letter, and {group}, {turn} an owner of ALBERT's: the group, and which of its inner layers.
 """
 
 import dataclasses
@@ -11,13 +11,17 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """The parameter `path` is the tensor `name`, or part `part` of `parts` of its last axis."""
+    """The parameter `path` is the tensor `name`, or part `part` of `parts` of its last axis.
+
+    `unit`: an axis of length 1 that the tensor has besides.
+    """
 
     path: str
     name: str
     transposed: bool = False
     part: int = 0
     parts: int = 1
+    unit: int | None = None
 
 
 def same(path: str, name: str) -> tuple[Rule, ...]:
@@ -32,6 +36,11 @@ def linear(path: str, name: str) -> tuple[Rule, ...]:
     """PyTorch's: a weight of (outputs, inputs)."""
     kernel = Rule(f"{path}.kernel", f"{name}.weight", transposed=True)
     return kernel, Rule(f"{path}.bias", f"{name}.bias")
+
+
+def matrix(path: str, name: str) -> tuple[Rule, ...]:
+    """PyTorch's, without a bias."""
+    return linear(path, name)[:1]
 
 
 def conv1d(path: str, name: str, part: int = 0, parts: int = 1) -> tuple[Rule, ...]:
@@ -54,6 +63,9 @@ class Family:
         defaults: attribute → its value where config.json is silent, of all that have a meaning.
         fixed: attribute → the one value that is supported.
         architectures: class → the parts of the head that it must have.
+        automatic: attributes whose null is their default.
+        zero: those of the whole numbers that may be 0.
+        unread: attributes that are HARMLESS in this family.
     """
 
     base: str
@@ -67,6 +79,9 @@ class Family:
     defaults: Mapping[str, object]
     fixed: Mapping[str, object]
     architectures: Mapping[str, tuple[str, ...]]
+    automatic: frozenset[str] = frozenset()
+    zero: frozenset[str] = frozenset()
+    unread: frozenset[str] = frozenset()
 
 
 # hidden_act → activation; of those that are one function the first is written
@@ -283,6 +298,6 @@ GPT2 = Family(
         "reorder_and_upcast_attn": False,
     },
     architectures={"GPT2LMHeadModel": (), "GPT2Model": ()},
+    automatic=frozenset({"n_inner"}),
+    zero=frozenset({"n_inner"}),
 )
-
-FAMILIES = {"bert": BERT, "albert": ALBERT, "gpt2": GPT2}
