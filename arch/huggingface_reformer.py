@@ -9,7 +9,7 @@ differs from transformers besides:
   for all, up to a multiple of both chunks.
 
 And in training: transformers drops inside the feed-forward before the activation, which is the same
-with relu; tokens and positions each by themselves, of axial positions all of a row; and once more
+with relu; tokens and positions each by themselves, of axial positions whole columns; and once more
 after the final norm. Here the activations are dropped, and the sum of tokens and positions.
 """
 

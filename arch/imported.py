@@ -6,11 +6,16 @@ from pathlib import Path
 from arch import config as configuration
 from arch import huggingface, training
 from arch.data import dataset, segments, tokenizer_files, tokenizers
+from arch.huggingface_reformer import causally
 from arch.loaded import Loaded
 from arch.registry import Config, ConfigurationError
 
 TOKENIZER = "tokenizer.json"
 CORPUS = "stdlib"
+CAUSAL = (
+    "LSH attention is computed causally, within buckets: transformers attends across them, where "
+    "what comes later changes what a position sees"
+)
 TOKENS_A_BATCH = 2048  # of an evaluation: bounds the memory of its logits
 
 
@@ -24,10 +29,15 @@ class Imported(Loaded):
 def load(path: str | Path, corpus: str = "") -> Imported:
     """A directory of config.json, safetensors and tokenizer.json.
 
-    GPT-2 is of the task language_model, BERT and ALBERT are of masked_language_model, with pairs
-    for their sentence head where they have one: next sentence, or sentence order. Sequences are as
-    long as the model's positions; documents follow each other with nothing between them. Next
-    sentence needs a second document; in a corpus with one it is left out, which `note` says.
+    GPT-2 and decoders of Reformer are of the task language_model, BERT, ALBERT and encoders of
+    Reformer of masked_language_model, with pairs for their sentence head where they have one: next
+    sentence, or sentence order. Sequences are as long as the model's positions; documents follow
+    each other with nothing between them. Next sentence needs a second document; in a corpus with
+    one it is left out, which `note` says.
+
+    A decoder of Reformer is made causal, which transformers' is not: see
+    `huggingface_reformer.causally`; `note` says that, too. Its configuration here is no longer the
+    checkpoint's, which `huggingface.read` gives.
 
     Args:
         corpus: to evaluate on; empty is stdlib.
@@ -37,6 +47,7 @@ def load(path: str | Path, corpus: str = "") -> Imported:
     """
     folder = Path(path)
     held = huggingface.read(folder)
+    described = causally(held.model)
     file = folder / TOKENIZER
     tokenizer = _tokenizer(folder, held.vocabulary)
     task = {
@@ -46,7 +57,7 @@ def load(path: str | Path, corpus: str = "") -> Imported:
         "length": held.max_length,
         "vocabulary": held.vocabulary,
     }
-    note = ""
+    note = CAUSAL if described != held.model else ""
     if held.model["family"] == "encoder":
         relation = _relation(held.model)
         if relation == "next" and corpus and _has_one_document(corpus, tokenizer):
@@ -57,7 +68,7 @@ def load(path: str | Path, corpus: str = "") -> Imported:
             )
         task |= {"kind": "masked_language_model", "sentence": relation}
     config = configuration.make(
-        model=held.model,
+        model=described,
         task=task,
         train={"batch": max(1, TOKENS_A_BATCH // held.max_length)},
     )
@@ -87,7 +98,7 @@ def _tokenizer(folder: Path, vocabulary: int) -> tokenizers.Tokenizer:
 
 def _relation(model: Config) -> str:
     """What pairs the sentence head was trained to tell."""
-    if not model["head"]["classes"]:
+    if not model["head"].get("classes"):
         return "none"
     return "next" if model["embedding"]["kind"] == "plain" else "order"  # BERT, ALBERT
 

@@ -135,6 +135,15 @@ def models(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def reformer(tmp_path_factory) -> Path:
+    """The fixture with a tokenizer."""
+    folder = tmp_path_factory.mktemp("models") / "reformer"
+    shutil.copytree(FIXTURES / "reformer", folder)
+    byte_level(40, whole=False).save(str(folder / "tokenizer.json"))
+    return folder
+
+
 def read(made: package.Tokenizer) -> tokenizer_files.File:
     return tokenizer_files.File(made.to_str())
 
@@ -404,6 +413,30 @@ def test_the_loss_of_gpt2_is_that_of_its_logits_window_by_window(window, stride,
     assert said == (str(len(ids) - 1), str(window), str(stride), "subword")
 
 
+def test_a_reformer_is_evaluated_causally_and_that_is_said(reformer, data):
+    loaded = arch.load(reformer, corpus=data)
+    binding = loaded.config.model.sublayers.l
+    assert (binding.attend_across_buckets, binding.remove_duplicates) == (False, True)
+    assert (binding.before, binding.after, binding.buckets) == (1, 0, (2, 4))
+    done = cli.run("evaluate", f"--run={reformer}", f"--corpus={data}")
+    assert done.code == 0, done.err
+    assert "LSH attention is computed causally" in loaded.note
+    assert loaded.note in " ".join(done.out.split())
+    rows = {row["split"]: row for row in table(done.out)}
+    ids = loaded.tokenizer.encode(Path(data[5:], "test.txt").read_text())
+    loss, accuracy = by_windows(loaded, ids, 48, 48)
+    assert float(rows["test"]["loss"]) == pytest.approx(loss, abs=1e-4)
+    assert float(rows["test"]["accuracy"]) == pytest.approx(accuracy, abs=1e-4)
+
+
+def test_what_comes_later_changes_nothing_in_a_loaded_reformer(reformer):
+    logits, ids = logits_of(arch.load(reformer)), np.random.default_rng(0).integers(0, 40, 48)
+    changed = np.where(np.arange(48) < 30, ids, (ids + 1) % 40)
+    before, after = logits(ids[None])[0], logits(changed[None])[0]
+    np.testing.assert_array_equal(before[:30], after[:30])
+    assert (before[30:] != after[30:]).any()
+
+
 @pytest.mark.parametrize("name, relation", [("bert", "next"), ("albert", "order")])
 def test_masked_models_are_evaluated_on_tokens_and_on_pairs(name, relation, models, pairs):
     rows = evaluated(f"--run={models / name}", f"--corpus={pairs}")
@@ -503,17 +536,17 @@ def generated(*argv) -> str:
     return done.out.removesuffix("\n")
 
 
-def test_gpt2_goes_on_as_if_all_were_computed_anew(models):
-    loaded = arch.load(models / "gpt2")
+@pytest.mark.parametrize("name, length", [("gpt2", 20), ("reformer", 48)])
+def test_a_decoder_goes_on_as_if_all_were_computed_anew(name, length, models, reformer):
+    folder = reformer if name == "reformer" else models / name
+    loaded = arch.load(folder)
     logits = logits_of(loaded)
     ids = loaded.tokenizer.encode("the cat").tolist()
     start = len(ids)
     while len(ids) < start + 6:
-        padded = np.array([*ids, *[0] * (20 - len(ids))])
+        padded = np.array([*ids, *[0] * (length - len(ids))])
         ids.append(int(logits(padded[None])[0, len(ids) - 1].argmax()))
-    said = generated(
-        f"--run={models / 'gpt2'}", "--prompt=the cat", "--tokens=6", "--temperature=0"
-    )
+    said = generated(f"--run={folder}", "--prompt=the cat", "--tokens=6", "--temperature=0")
     assert said == loaded.tokenizer.decode(ids[start:]) and said
 
 
