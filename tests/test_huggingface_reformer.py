@@ -129,6 +129,15 @@ def test_what_stands_at_padding_changes_no_token(read, expected):
     np.testing.assert_allclose(hidden[real], expected["hidden"][real], rtol=0, atol=1e-5)
 
 
+def test_a_sequence_of_one_chunk_is_attended_in_full_as_transformers_does(read):
+    x = jax.random.normal(jax.random.key(0), (1, 8, 16))
+    causal = huggingface_reformer.causally(read.model)
+    exact = models.build(config.make(model=causal).model, read.vocabulary, max_length=8)
+    wanted, _ = exact.stack(read.parameters["stack"], x, Context(max_length=8))
+    found, _ = build(read).stack(read.parameters["stack"], x, Context(max_length=48))
+    np.testing.assert_array_equal(found, wanted)
+
+
 def test_as_transformers_computes_it_a_decoder_is_refused_and_causally_it_is_not(read):
     with pytest.raises(ConfigurationError, match="model.sublayers.l.kind='lsh_attention' is not c"):
         models.build(config.make(model=read.model).model, read.vocabulary, read.max_length)

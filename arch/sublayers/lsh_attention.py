@@ -22,7 +22,8 @@ class LSHAttention(nnx.Module):
     most `chunk` places apart in it. Keys are the normalised queries; a position sees itself only
     where it sees nothing else.
 
-    Where the longest sequence fits one chunk it is exact attention with shared queries and keys.
+    Where the longest sequence fits one chunk it is exact attention with shared queries and keys;
+    with `attend_across_buckets`, where the sequence at hand does.
     The rotations are drawn from the context's key, in evaluation without one from a constant.
 
     Args:
@@ -203,8 +204,9 @@ class LSHAttention(nnx.Module):
             )
 
     def _exact(self, context: Context, length: int) -> bool:
-        """Whether the longest sequence fits one chunk."""
-        return not self.across and (context.max_length or length) <= self.chunk
+        """Whether the longest sequence fits one chunk; across buckets, whether this one does."""
+        longest = length if self.across else context.max_length or length
+        return longest <= self.chunk
 
     def _rounds(self, context: Context) -> int:
         return self.rounds if context.train else self.evaluate_rounds
