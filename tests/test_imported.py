@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 import arch
-from arch import config, training, variants
+from arch import config, huggingface, training, variants
 from arch.context import Context
 from arch.data import borders, corpora, dataset, masking, segments, tokenizer_files, tokenizers
 from arch.loaded import Loaded
+from arch.models import build
 from arch.registry import ConfigurationError, tasks
 from tests import cli
 
@@ -435,6 +436,20 @@ def test_what_comes_later_changes_nothing_in_a_loaded_reformer(reformer):
     before, after = logits(ids[None])[0], logits(changed[None])[0]
     np.testing.assert_array_equal(before[:30], after[:30])
     assert (before[30:] != after[30:]).any()
+
+
+def test_an_encoder_of_reformer_fills_masks_as_its_checkpoint_computes_them(reformer, tmp_path):
+    held = huggingface.read(reformer)
+    model = {**held.model, "family": "encoder", "order": "(lf)2"}
+    model["sublayers"] = {k: v for k, v in held.model["sublayers"].items() if k != "s"}
+    built = build(config.make(model=model).model, VOCABULARY, 48)
+    parameters = built.init(jax.random.key(0))
+    huggingface.write(tmp_path, model, parameters, VOCABULARY, 48)
+    wordpiece().save(str(tmp_path / "tokenizer.json"))
+    loaded = arch.load(tmp_path)
+    assert loaded.config.model.sublayers.l.attend_across_buckets and not loaded.note
+    assert loaded.config.task.kind == "masked_language_model"
+    assert "[MASK]" not in loaded.generate("the [MASK] sat.")
 
 
 @pytest.mark.parametrize("name, relation", [("bert", "next"), ("albert", "order")])
