@@ -66,7 +66,9 @@ class Gradient:
     @property
     def activation_bytes(self) -> int:
         """Temporary memory, as the compiler counts it: the gradients are outputs."""
-        return self._compiled.memory_analysis().temp_size_in_bytes
+        analysis = self._compiled.memory_analysis()
+        assert analysis is not None  # every backend here has one
+        return analysis.temp_size_in_bytes
 
     def seconds(self, rounds: int = ROUNDS) -> float:
         """The median of `rounds` runs, after one that is not counted."""

@@ -70,7 +70,8 @@ OWN_DATA = (
     "ptb.py", "shakespeare.py", "universal_algorithmic.py", "universal_babi.py",
     "universal_lambada.py", "universal_translation.py", "sandwich_translation.py",
     "albert_sizes.py", "albert_sharing.py", "albert_embedding.py", "albert_depth_width.py",
-    "albert_sentence_order.py",
+    "albert_sentence_order.py", "reformer_memory.py", "reformer_speed.py", "reformer_rounds.py",
+    "reversible_orders.py",
 )  # fmt: skip
 
 
@@ -151,6 +152,41 @@ def test_the_albert_experiments_train_two_steps(file, cell, fields, documents, q
         wanted |= {"next_accuracy", "order_accuracy"}
     assert wanted <= set(figures) and all(0 <= figures[name] <= 1 for name in wanted)
     assert Path("results/x/table.md").read_text().startswith("# ")
+
+
+def test_the_reformer_experiments_measure_train_and_evaluate_by_other_models(
+    documents, quick_compile
+):
+    def line(file, cell, *fields):
+        command = [
+            "sweep", f"--config={ROOT}/experiments/{file}:corpus={documents}", f"--name={file}",
+            f"--cells={cell}", "--seeds=1", *(f"--config.{field}" for field in fields),
+        ]  # fmt: skip
+        assert launch.main(command) == 0
+        (found,) = [x for x in results.read(f"results/{file}") if x["status"] == "finished"]
+        return found["evaluations"]
+
+    assert line("reformer_memory.py", "reformer-d6-l1024", "model.width=16")["measured"]["MiB"] > 0
+    figures = line("reformer_speed.py", "lsh1-l1024", "model.width=16")
+    assert figures["measured"]["microseconds"] > 0
+    small = ("train.steps=2", "train.batch=2", "model.width=16", "task.length=64")
+    figures = line("reformer_rounds.py", "lsh2", *small)
+    assert {"test", "test@full", "test@lsh1", "test@lsh2", "test@lsh8"} <= set(figures)
+    assert figures["test"]["loss"] == figures["test@lsh2"]["loss"] != figures["test@full"]["loss"]
+    small += ("evaluate.tokens=256",)
+    assert line("reversible_orders.py", "random0-reversible", *small)["valid"]["loss"] > 0
+
+
+def test_a_model_of_other_parameters_is_refused(documents, capsys):
+    file = f"{ROOT}/experiments/reformer_rounds.py:corpus={documents}"
+    command = ["sweep", f"--config={file}", "--name=x", "--cells=separate", "--dry-run"]
+    for models, message in (
+        ("full: sublayers.s.bias=true", "'full' has other parameters than the model"),
+        ("full", "wanted is 'name: field=value …'"),
+        ("full: sublayers.s.headz=2", "no such field"),
+    ):
+        assert launch.main([*command, f"--config.evaluate.models=({models!r},)"]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_an_experiment_that_measures_writes_exact_figures_once(documents):
