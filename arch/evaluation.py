@@ -85,7 +85,7 @@ def others(config: Config) -> dict[str, Config]:
     are evaluated by besides the model that they were trained in."""
     found = {}
     for text in config["evaluate"]["models"]:
-        name, colon, fields = text.partition(":")
+        name, colon, fields = str(text).partition(":")  # a number names nothing
         pairs = [item.partition("=") for item in fields.split()]
         if not colon or not re.fullmatch(r"[\w.-]+", name) or not all(p[1] for p in pairs):
             raise ConfigurationError(
