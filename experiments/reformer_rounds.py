@@ -23,7 +23,7 @@ SCALES = {
         "model": {"layers": 3, "width": 64, "heads": 4},
         "chunk": 32,
         "task": {"corpus": "stdlib", "length": 512},
-        "train": {"steps": 600, "batch": 4, "optimizer": ADAM},
+        "train": {"steps": 400, "batch": 4, "optimizer": ADAM},
         "every": 200,
     },
     "small": {

@@ -3,7 +3,7 @@
     python launch.py sweep --config=experiments/reversible_orders.py
     python launch.py sweep --config=experiments/reversible_orders.py:scale=small
 
-tiny   n = 6, eight cells of three seeds; half an hour on one core
+tiny   n = 6, six cells of three seeds; half an hour on one core
 small  n = 12, two hours on one GPU (estimated)
 paper  n = 16 on WikiText-103; weeks on 8 GPUs (estimated)
 

@@ -71,7 +71,7 @@ OWN_DATA = (
     "universal_lambada.py", "universal_translation.py", "sandwich_translation.py",
     "albert_sizes.py", "albert_sharing.py", "albert_embedding.py", "albert_depth_width.py",
     "albert_sentence_order.py", "reformer_memory.py", "reformer_speed.py", "reformer_rounds.py",
-    "reversible_orders.py",
+    "reformer_duplication.py", "reversible_orders.py",
 )  # fmt: skip
 
 
@@ -174,7 +174,16 @@ def test_the_reformer_experiments_measure_train_and_evaluate_by_other_models(
     assert {"test", "test@full", "test@lsh1", "test@lsh2", "test@lsh8"} <= set(figures)
     assert figures["test"]["loss"] == figures["test@lsh2"]["loss"] != figures["test@full"]["loss"]
     small += ("evaluate.tokens=256",)
-    assert line("reversible_orders.py", "random0-reversible", *small)["valid"]["loss"] > 0
+    assert line("reversible_orders.py", "random-reversible", *small)["valid"]["loss"] > 0
+
+
+def test_duplication_is_evaluated_by_all_of_the_papers_columns(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = swept("reformer_duplication.py", "lsh2", "task.evaluation_examples=4")
+    names = ("", "@full", "@lsh8", "@lsh4", "@lsh2", "@lsh1")
+    losses = {name: line["evaluations"][f"valid{name}"]["loss"] for name in names}
+    assert losses[""] == losses["@lsh2"] and len(set(losses.values())) == 5
+    assert "| lsh2" in Path("results/x/table.md").read_text()
 
 
 def test_a_model_of_other_parameters_is_refused(documents, capsys):

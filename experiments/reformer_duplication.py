@@ -1,0 +1,122 @@
+"""Duplication by hashed attention: trained with and evaluated with full, LSH-8 … LSH-1.
+
+    python launch.py sweep --config=experiments/reformer_duplication.py
+    python launch.py sweep --config=experiments/reformer_duplication.py:scale=small
+
+tiny   words of 63 symbols, width 64, 1,500 steps; half an hour on one core
+small  words of 511 symbols, width 256, 20,000 steps; half an hour on one GPU (estimated)
+paper  the same, 150,000 steps; four hours on one GPU (estimated)
+
+Kitaev, Kaiser and Levskaya 2020, Table 2: a word w of 127 symbols as 0w0w, one layer, accuracy on
+the second w. A row of axial positions is as long as the word, so that a symbol and its copy share
+half of their positions; the paper does not say its own. Full attention has shared queries and keys,
+hence the parameters of LSH attention.
+"""
+
+from arch import config, statistics, variants
+from arch.experiment import Cell
+from experiments import kitaev2020
+
+ARGUMENTS = {"scale": ("tiny", "small", "paper")}
+
+PAPER = {
+    "model": {"width": 256, "inner_width": 256, "chunk": 64},
+    "word": 511,
+    "train": {
+        "steps": 150000,
+        "batch": 32,
+        "optimizer": {"name": "adamw", "learning_rate": 1e-3, "warmup": 0.02},
+    },
+    "every": 5000,
+}
+SCALES = {
+    "tiny": {
+        "model": {"width": 64, "inner_width": 64, "chunk": 8},
+        "word": 63,
+        "train": {
+            "steps": 1500,
+            "batch": 32,
+            "optimizer": {"name": "adamw", "learning_rate": 3e-3},
+        },
+        "every": 250,
+    },
+    "small": PAPER | {"train": PAPER["train"] | {"steps": 20000}, "every": 1000},
+    "paper": PAPER,
+}
+HEADS = 4
+METRIC = "token_accuracy_teacher_forced"
+
+
+def get_config(arg):
+    scale = SCALES[arg.scale]
+    feed_forward = {"kind": "feed_forward", "inner_width": scale["model"]["inner_width"]}
+    return config.make(
+        model=variants.reformer(
+            "duplicate",
+            width=scale["model"]["width"],
+            sublayers={"f": feed_forward},
+            embedding={"positions": "axial", "scale": False, "axial_shape": (3, scale["word"])},
+        ),
+        task={
+            "kind": "algorithmic",
+            "algorithm": "copy",
+            "format": "decoder",
+            "base": 127,
+            "length": scale["word"],
+            "training_lengths": "exact",
+            "multiples": (1,),
+        },
+        train=scale["train"],
+        evaluate={"every": scale["every"], "splits": ("valid",)},
+        save={"every": scale["every"]},
+    )
+
+
+def attention(arg, name):
+    """Fields of the attention letter by the name that the paper's table has."""
+    if name == "full":
+        own = {"kind": "attention", "bias": False, "shared_qk": True}
+    else:
+        chunk = SCALES[arg.scale]["model"]["chunk"]
+        own = {"kind": "lsh_attention", "rounds": int(name.removeprefix("lsh")), "chunk": chunk}
+    return {f"sublayers.s.{field}": value for field, value in {**own, "heads": HEADS}.items()}
+
+
+def cells(arg, results):
+    every = tuple(
+        f"{name}: {' '.join(f'{k}={v}' for k, v in attention(arg, name).items())}"
+        for name in kitaev2020.EVALUATED
+    )
+    return [
+        Cell(
+            name,
+            {f"model.{k}": v for k, v in attention(arg, name).items()} | {"evaluate.models": every},
+        )
+        for name in kitaev2020.DUPLICATION
+    ]
+
+
+def TABLE(arg, cells, results):
+    rows = []
+    for cell in cells:
+        row = [cell.name]
+        for name in kitaev2020.EVALUATED:
+            values = results.values(cell.name, METRIC, f"valid@{name}").values()
+            row.append(statistics.mean_and_sd(statistics.summary(100 * v for v in values), 1))
+        rows.append(row)
+        rows.append(["  paper", *(str(value) for value in kitaev2020.DUPLICATION[cell.name])])
+    return {
+        "title": f"Duplication of {SCALES[arg.scale]['word']} symbols",
+        "metric": METRIC,
+        "lower_is_better": False,
+        "split": "valid",
+        "columns": ["tokens_per_second"],
+        "sections": [
+            {
+                "title": "Trained with, in rows; evaluated with, in columns: accuracy in %",
+                "columns": ["trained with", *kitaev2020.EVALUATED],
+                "rows": rows,
+                "note": "paper: Kitaev et al. 2020, Table 2, words of 511 symbols at width 256.",
+            }
+        ],
+    }
