@@ -1,6 +1,5 @@
 """Language modelling: the next token of a stream, its perplexity by window and stride."""
 
-import functools
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,12 +10,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from arch.context import Context
-from arch.data import permutation, tokenizers
-from arch.data.dataset import Dataset, load
+from arch.data import permutation
+from arch.data.dataset import Tokens
 from arch.data.files import encode
 from arch.data.tokenizers import Tokenizer
 from arch.generation import Prompt
 from arch.registry import Config, ConfigurationError, tasks
+from arch.tasks.text import Text
 
 SAMPLING = ("permutation", "uniform")
 
@@ -36,7 +36,7 @@ class Windows(NamedTuple):
 
 
 @tasks.register("language_model")
-class LanguageModel:
+class LanguageModel(Text):
     """p(tokenᵢ | the tokens before it in its window), over the corpus as one stream.
 
     Args:
@@ -53,10 +53,6 @@ class LanguageModel:
     """
 
     families = ("decoder",)
-    metric = "perplexity"
-    shapes = 1
-    decodes = False
-    evaluates_only = False  # a trained model's, on text that it need not be trained on
 
     def __init__(
         self,
@@ -74,47 +70,19 @@ class LanguageModel:
             )
         if length < 1:
             raise ConfigurationError(f"task.length={length}: allowed is 1 or more")
-        try:
-            self._fixed_size = tokenizers.fixed_size(tokenizer)
-            self.ready: Tokenizer | None = tokenizers.from_file(tokenizer)  # needs no corpus
-        except ValueError as error:
-            raise ConfigurationError(f"task.tokenizer={tokenizer!r}: {error}") from None
-        self.corpus, self.tokenizer_name, self.length = corpus, tokenizer, length
+        super().__init__(corpus=corpus, tokenizer=tokenizer, length=length, vocabulary=vocabulary)
         self.sampling, self.resident_bytes = sampling, resident_bytes
-        self._vocabulary = vocabulary
 
-    @functools.cached_property
-    def dataset(self) -> Dataset:
-        """The tokenised corpus; raises ConfigurationError where it cannot serve this task."""
-        try:
-            dataset = load(self.corpus, self.ready or self.tokenizer_name)
-        except ValueError as error:
-            raise ConfigurationError(f"task.corpus={self.corpus!r}: {error}") from None
-        for split, tokens in dataset.splits.items():
-            least = self.length + 1 if split == "train" and not self.evaluates_only else 2
-            if len(tokens.ids) < least:
-                raise ConfigurationError(
-                    f"task.length={self.length}: the {split} split of {self.corpus!r} has "
-                    f"{len(tokens.ids)} tokens, and {least} are needed"
-                )
-        if self._vocabulary and self._vocabulary < dataset.tokenizer.size:
+    def _check_split(self, split: str, tokens: Tokens) -> None:
+        least = self.length + 1 if split == "train" and not self.evaluates_only else 2
+        if len(tokens.ids) < least:
             raise ConfigurationError(
-                f"task.vocabulary={self._vocabulary}: the tokenizer {self.tokenizer_name!r} has "
-                f"{dataset.tokenizer.size} tokens; 0 takes its size"
+                f"task.length={self.length}: the {split} split of {self.corpus!r} has "
+                f"{len(tokens.ids)} tokens, and {least} are needed"
             )
-        return dataset
 
-    @property
-    def tokenizer(self) -> Tokenizer:
-        return self.ready or self.dataset.tokenizer
-
-    @property
-    def sha256(self) -> str:
-        return self.dataset.sha256
-
-    @property
-    def details(self) -> dict:
-        return dict(self.dataset.details)
+    def _needed(self, tokenizer: Tokenizer) -> int:
+        return tokenizer.size
 
     @property
     def about(self) -> str:
@@ -123,25 +91,13 @@ class LanguageModel:
         return f"{sizes} tokens of {self.tokenizer_name}"
 
     @property
-    def splits(self) -> tuple[str, ...]:
-        return tuple(split for split in self.dataset.splits if split != "train")
-
-    @property
     def vocabulary(self) -> int:
-        return self._vocabulary or self._fixed_size or self.tokenizer.size
-
-    @property
-    def max_length(self) -> int:
-        return self.length
+        return self._vocabulary or self.entries
 
     @property
     def streamed(self) -> bool:
         """The training tokens are read from a memory map, a batch at a time."""
         return self.dataset.splits["train"].ids.nbytes > self.resident_bytes
-
-    @property
-    def tokens_per_sequence(self) -> int:
-        return self.length
 
     # Training: indices are pure in (key, step), gathering is the same on device and host.
 
@@ -175,10 +131,6 @@ class LanguageModel:
         inputs, targets = gathered[:, :-1], gathered[:, 1:]
         return Batch(inputs, targets, jnp.ones(inputs.shape, jnp.float32))
 
-    def weight(self, batch: Batch) -> Float[Array, ""]:
-        """What the objective's sum is divided by."""
-        return batch.weights.sum()
-
     def sums(self, model, parameters, batch: Batch, context: Context):
         """({loss: (sum, weight), …}, statistics): cross-entropy in nats a token, and what the
         stack adds to the objective."""
@@ -203,13 +155,7 @@ class LanguageModel:
 
     # Evaluation
 
-    def check_evaluation(self, settings: Config) -> None:
-        """Splits and windows that this corpus can be evaluated on."""
-        for split in settings["splits"]:
-            if split not in ("valid", "test"):
-                raise ConfigurationError(f"evaluate.splits={split!r}: allowed are valid, test")
-        if "valid" not in self.splits:
-            raise ConfigurationError(f"task.corpus={self.corpus!r}: it has no valid split")
+    def _check_windows(self, settings: Config) -> None:
         longest, stride = settings["window"] or self.length, settings["stride"]
         if stride > longest:
             raise ConfigurationError(

@@ -11,13 +11,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from arch.context import Context, named
-from arch.data import masking, segments, tokenizers
-from arch.data.dataset import Dataset, load
+from arch.data import masking, segments
+from arch.data.dataset import Tokens
 from arch.data.tokenizers import Tokenizer
 from arch.generation import Blanks
 from arch.registry import Config, ConfigurationError, tasks
 from arch.tasks import masked_prompt
 from arch.tasks.masked_pairs import Batch, Pairs, Source
+from arch.tasks.text import Text
 
 LONGEST_SPAN = 10
 
@@ -27,7 +28,7 @@ class Chosen(NamedTuple):
 
 
 @tasks.register("masked_language_model")
-class MaskedLanguageModel:
+class MaskedLanguageModel(Text):
     """p(hidden token | the others) and p(label | the pair): see `arch.data.segments`, `.masking`.
 
     Both are objectives, 'loss' in nats a hidden token and 'sentence_loss' in nats a pair. The model
@@ -55,11 +56,7 @@ class MaskedLanguageModel:
     """
 
     families = ("encoder",)
-    metric = "perplexity"
-    shapes = 1
     streamed = False
-    decodes = False
-    evaluates_only = False  # a trained model's, on text that it need not be trained on
 
     def __init__(
         self,
@@ -100,15 +97,8 @@ class MaskedLanguageModel:
             raise ConfigurationError(
                 f"task.evaluation_examples={evaluation_examples}: allowed is 1 or more"
             )
-        try:
-            self._fixed_size = tokenizers.fixed_size(tokenizer)
-            self.ready: Tokenizer | None = tokenizers.from_file(tokenizer)  # needs no corpus
-            if self.ready is not None:
-                segments.special(self.ready)
-        except ValueError as error:
-            raise ConfigurationError(f"task.tokenizer={tokenizer!r}: {error}") from None
-        self.corpus, self.tokenizer_name, self.length = corpus, tokenizer, length
-        self.sentence, self.measure, self._vocabulary = sentence, tuple(measure), vocabulary
+        super().__init__(corpus=corpus, tokenizer=tokenizer, length=length, vocabulary=vocabulary)
+        self.sentence, self.measure = sentence, tuple(measure)
         self.evaluation_examples = evaluation_examples
         self._fixed = functools.cache(self._fixed_pairs)
         self._drawing = {
@@ -119,26 +109,11 @@ class MaskedLanguageModel:
             "short": short,
         }
 
-    @functools.cached_property
-    def dataset(self) -> Dataset:
-        """The tokenised corpus; raises ConfigurationError where it cannot serve this task."""
-        try:
-            dataset = load(self.corpus, self.ready or self.tokenizer_name)
-        except ValueError as error:
-            raise ConfigurationError(f"task.corpus={self.corpus!r}: {error}") from None
-        for split, tokens in dataset.splits.items():
-            if split != "train" or not self.evaluates_only:
-                self._check_documents(split, int((segments.lengths(tokens) > 1).sum()))
-        needed = max(dataset.tokenizer.size, *(i + 1 for i in segments.special(dataset.tokenizer)))
-        if self._vocabulary and self._vocabulary < needed:
-            raise ConfigurationError(
-                f"task.vocabulary={self._vocabulary}: the tokenizer {self.tokenizer_name!r} has "
-                f"{needed} tokens with the special ones; 0 takes as many"
-            )
-        return dataset
-
-    def _check_documents(self, split: str, found: int) -> None:
-        """A split has something to draw, and what a random segment needs."""
+    def _check_split(self, split: str, tokens: Tokens) -> None:
+        """It has something to draw, and what a random segment needs."""
+        if split == "train" and self.evaluates_only:
+            return
+        found = int((segments.lengths(tokens) > 1).sum())
         if not found:
             raise ConfigurationError(
                 f"task.corpus={self.corpus!r}: the {split} split has no document of 2 tokens"
@@ -151,17 +126,8 @@ class MaskedLanguageModel:
                 f"{self.corpus!r} has one; 'order' needs no other"
             )
 
-    @property
-    def tokenizer(self) -> Tokenizer:
-        return self.ready or self.dataset.tokenizer
-
-    @property
-    def sha256(self) -> str:
-        return self.dataset.sha256
-
-    @property
-    def details(self) -> dict:
-        return dict(self.dataset.details)
+    def _needed(self, tokenizer: Tokenizer) -> int:
+        return max(tokenizer.size, *(i + 1 for i in segments.special(tokenizer)))
 
     @property
     def about(self) -> str:
@@ -173,27 +139,9 @@ class MaskedLanguageModel:
         return f"tokens of {self.tokenizer_name} in documents: {sizes}"
 
     @property
-    def splits(self) -> tuple[str, ...]:
-        return tuple(split for split in self.dataset.splits if split != "train")
-
-    @property
-    def entries(self) -> int:
-        """Of the tokenizer; special tokens are among them only where they are its own."""
-        return self._fixed_size or self.tokenizer.size
-
-    @property
     def vocabulary(self) -> int:
         own = self.ready is not None and self.ready.special is not None
         return self._vocabulary or self.entries + (0 if own else segments.SPECIAL)
-
-    @property
-    def max_length(self) -> int:
-        return self.length
-
-    @property
-    def tokens_per_sequence(self) -> int:
-        """Positions of a sequence, padding included."""
-        return self.length
 
     # Training
 
@@ -216,10 +164,6 @@ class MaskedLanguageModel:
 
     def assemble(self, gathered: Batch) -> Batch:
         return gathered
-
-    def weight(self, batch: Batch) -> Float[Array, ""]:
-        """The hidden tokens: what the objective's sum is divided by."""
-        return batch.weights.sum()
 
     def sums(self, model, parameters, batch: Batch, context: Context):
         """({loss: (sum, weight), …}, statistics): nats a hidden token and, apart, nats a pair."""
@@ -274,13 +218,7 @@ class MaskedLanguageModel:
 
     # Evaluation
 
-    def check_evaluation(self, settings: Config) -> None:
-        """Raises ConfigurationError for a split that is not there, a window or a stride."""
-        for split in settings["splits"]:
-            if split not in ("valid", "test"):
-                raise ConfigurationError(f"evaluate.splits={split!r}: allowed are valid, test")
-        if "valid" not in self.splits:
-            raise ConfigurationError(f"task.corpus={self.corpus!r}: it has no valid split")
+    def _check_windows(self, settings: Config) -> None:
         for name in ("window", "stride"):
             if settings[name] not in (0, self.length):
                 raise ConfigurationError(

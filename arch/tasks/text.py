@@ -1,0 +1,115 @@
+"""What tasks on the text of a corpus share: its tokens, its splits, and what is said of them."""
+
+import abc
+import functools
+from typing import Any
+
+from jaxtyping import Array, Float
+
+from arch.data import tokenizers
+from arch.data.dataset import Dataset, Tokens, load
+from arch.data.tokenizers import Tokenizer
+from arch.registry import Config, ConfigurationError
+
+
+class Text(abc.ABC):
+    """A corpus in tokens, taken in sequences of `length`.
+
+    A kind adds what it needs of a split, of a tokenizer and of evaluation's windows.
+
+    Args:
+        corpus: a name of `arch.data.corpora`, or file:PATH.
+        tokenizer: bytes | characters | words | words:N | bpe:N | file:PATH.
+        length: of a sequence, in tokens.
+        vocabulary: size of the token table; 0 is what the tokenizer takes.
+    """
+
+    metric = "perplexity"
+    shapes = 1
+    decodes = False
+    evaluates_only = False  # a trained model's, on text that it need not be trained on
+
+    def __init__(self, *, corpus: str, tokenizer: str, length: int, vocabulary: int):
+        try:
+            self._fixed_size = tokenizers.fixed_size(tokenizer)
+            self.ready: Tokenizer | None = tokenizers.from_file(tokenizer)  # needs no corpus
+            if self.ready is not None:
+                self._needed(self.ready)
+        except ValueError as error:
+            raise ConfigurationError(f"task.tokenizer={tokenizer!r}: {error}") from None
+        self.corpus, self.tokenizer_name, self.length = corpus, tokenizer, length
+        self._vocabulary = vocabulary
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """The tokenised corpus; raises ConfigurationError where it cannot serve this task."""
+        try:
+            dataset = load(self.corpus, self.ready or self.tokenizer_name)
+        except ValueError as error:
+            raise ConfigurationError(f"task.corpus={self.corpus!r}: {error}") from None
+        for split, tokens in dataset.splits.items():
+            self._check_split(split, tokens)
+        needed = self._needed(dataset.tokenizer)
+        if self._vocabulary and self._vocabulary < needed:
+            special = " with the special ones" if needed > dataset.tokenizer.size else ""
+            raise ConfigurationError(
+                f"task.vocabulary={self._vocabulary}: the tokenizer {self.tokenizer_name!r} has "
+                f"{needed} tokens{special}; 0 takes as many"
+            )
+        return dataset
+
+    @abc.abstractmethod
+    def _check_split(self, split: str, tokens: Tokens) -> None:
+        """Raises ConfigurationError for a split that cannot serve this task."""
+
+    @abc.abstractmethod
+    def _needed(self, tokenizer: Tokenizer) -> int:
+        """Entries that the token table has at the least; raises ValueError for a tokenizer that
+        cannot serve this task."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.ready or self.dataset.tokenizer
+
+    @property
+    def entries(self) -> int:
+        """Of the tokenizer; special tokens are among them only where they are its own."""
+        return self._fixed_size or self.tokenizer.size
+
+    @property
+    def sha256(self) -> str:
+        return self.dataset.sha256
+
+    @property
+    def details(self) -> dict:
+        return dict(self.dataset.details)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(split for split in self.dataset.splits if split != "train")
+
+    @property
+    def max_length(self) -> int:
+        return self.length
+
+    @property
+    def tokens_per_sequence(self) -> int:
+        """Positions of a sequence, padding included."""
+        return self.length
+
+    def weight(self, batch: Any) -> Float[Array, ""]:
+        """The predicted tokens: what the objective's sum is divided by."""
+        return batch.weights.sum()
+
+    def check_evaluation(self, settings: Config) -> None:
+        """Raises ConfigurationError for a split that is not there, a window or a stride."""
+        for split in settings["splits"]:
+            if split not in ("valid", "test"):
+                raise ConfigurationError(f"evaluate.splits={split!r}: allowed are valid, test")
+        if "valid" not in self.splits:
+            raise ConfigurationError(f"task.corpus={self.corpus!r}: it has no valid split")
+        self._check_windows(settings)
+
+    @abc.abstractmethod
+    def _check_windows(self, settings: Config) -> None:
+        """Raises ConfigurationError for a window or a stride that the task has not."""
