@@ -36,6 +36,14 @@ def quick_compile():
     jax.config.update("jax_disable_most_optimizations", before)
 
 
+@pytest.fixture
+def float64():
+    """In float64: for what is to agree with NumPy, or with finite differences, to the last
+    digits."""
+    with jax.enable_x64(True):
+        yield
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory) -> str:
     """A name for 4,000, 500 and 300 characters of made-up words: train, valid, test."""

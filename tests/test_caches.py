@@ -1,7 +1,6 @@
 """Decoding a token at a time with a cache is the parallel call, whatever the kind."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ import pytest
 from arch.context import Context
 from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition
+from tests.draws import drawn
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -52,13 +52,7 @@ def normal(*shape, seed=0, dtype=jnp.float32):
 def made(kind, **options):
     """A sublayer with every parameter random."""
     definition = Definition(functools.partial(sublayers.get(kind), WIDTH, **options))
-    source = np.random.default_rng(1)
-
-    def draw(leaf):
-        scale = 1 / math.sqrt(leaf.shape[0]) if len(leaf.shape) > 1 else 0.1
-        return jnp.asarray(scale * source.standard_normal(leaf.shape), jnp.float32)
-
-    return definition.bind(jax.tree.map(draw, definition.shapes))
+    return definition.bind(drawn(definition))
 
 
 def parallel(sublayer, x, context=None):

@@ -12,6 +12,7 @@ from arch import config, models
 from arch.context import Context
 from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition
+from tests.draws import drawn
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -20,16 +21,6 @@ WIDTH, BATCH = 16, 2
 
 def define(width=WIDTH, **options) -> Definition:
     return Definition(functools.partial(sublayers.get("feed_forward"), width, **options))
-
-
-def drawn(definition: Definition, seed=1):
-    source = np.random.default_rng(seed)
-
-    def draw(leaf):
-        scale = 1 / math.sqrt(leaf.shape[0]) if len(leaf.shape) > 1 else 0.1
-        return jnp.asarray(scale * source.standard_normal(leaf.shape), jnp.float32)
-
-    return jax.tree.map(draw, definition.shapes)
 
 
 def normal(*shape, seed=0):
@@ -96,20 +87,19 @@ def test_every_slice_drops_elements_of_its_own():
     assert len({part.tobytes() for part in slices}) == 5
 
 
-def test_gradients_with_dropout_are_finite_differences():
-    with jax.enable_x64(True):
-        definition = define(4, activation="silu", activation_dropout=0.3, chunk=2)
-        parameters = jax.tree.map(lambda a: a.astype(jnp.float64), drawn(definition))
-        x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 5, 4)))
+def test_gradients_with_dropout_are_finite_differences(float64):
+    definition = define(4, activation="silu", activation_dropout=0.3, chunk=2)
+    parameters = jax.tree.map(lambda a: a.astype(jnp.float64), drawn(definition))
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 5, 4)))
 
-        @jax.jit
-        def objective(x):
-            return jnp.sin(applied(definition, parameters, x, training())).sum()
+    @jax.jit
+    def objective(x):
+        return jnp.sin(applied(definition, parameters, x, training())).sum()
 
-        gradient, step = jax.grad(objective)(x), 1e-6
-        for index in np.ndindex(1, 5, 4):
-            up, down = (objective(x.at[index].add(sign * step)) for sign in (1, -1))
-            np.testing.assert_allclose((up - down) / (2 * step), gradient[index], atol=1e-8)
+    gradient, step = jax.grad(objective)(x), 1e-6
+    for index in np.ndindex(1, 5, 4):
+        up, down = (objective(x.at[index].add(sign * step)) for sign in (1, -1))
+        np.testing.assert_allclose((up - down) / (2 * step), gradient[index], atol=1e-8)
 
 
 def test_it_runs_replicated_and_in_bfloat16(assert_close):

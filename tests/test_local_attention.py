@@ -13,6 +13,7 @@ from arch.context import Context
 from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition, count
 from arch.sublayers.attention import rotate
+from tests.draws import drawn
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -33,16 +34,6 @@ CASES = [  # length, chunk, before, after, causal
 
 def define(kind="local_attention", **options) -> Definition:
     return Definition(functools.partial(sublayers.get(kind), WIDTH, heads=HEADS, **options))
-
-
-def drawn(definition: Definition, dtype=jnp.float32, seed=1):
-    source = np.random.default_rng(seed)
-
-    def draw(leaf):
-        scale = 1 / math.sqrt(leaf.shape[0]) if len(leaf.shape) > 1 else 0.1
-        return jnp.asarray(scale * source.standard_normal(leaf.shape), dtype)
-
-    return jax.tree.map(draw, definition.shapes)
 
 
 def normal(*shape, seed=0, dtype=np.float32):
@@ -85,21 +76,20 @@ def local(definition, parameters, x, **context):
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("length, chunk, before, after, causal", CASES)
-def test_it_is_the_full_matrix_masked(length, chunk, before, after, causal, masked):
-    with jax.enable_x64(True):
-        definition = define(chunk=chunk, before=before, after=after, bias=length % 2 > 0)
-        p, x = drawn(definition, jnp.float64), normal(BATCH, length, WIDTH, dtype=np.float64)
-        allowed, mask = seen(length, chunk, before, after, causal)[None], padding(length)
-        if masked:
-            allowed = allowed & mask[:, None]
-        run = functools.partial(local, definition, causal=causal)
-        y = jax.jit(run)(p, x, mask=jnp.asarray(mask) if masked else None)
-        expected = by_the_full_matrix(jax.tree.map(np.asarray, p), x, allowed)
-        somewhere = np.broadcast_to(allowed.any(-1), x.shape[:2])
-        assert masked or somewhere.all()
-        close = functools.partial(np.testing.assert_allclose, atol=1e-10, rtol=0)
-        close(np.asarray(y)[somewhere], expected[somewhere])
-        assert np.all(np.isfinite(y))
+def test_it_is_the_full_matrix_masked(length, chunk, before, after, causal, masked, float64):
+    definition = define(chunk=chunk, before=before, after=after, bias=length % 2 > 0)
+    p, x = drawn(definition, jnp.float64), normal(BATCH, length, WIDTH, dtype=np.float64)
+    allowed, mask = seen(length, chunk, before, after, causal)[None], padding(length)
+    if masked:
+        allowed = allowed & mask[:, None]
+    run = functools.partial(local, definition, causal=causal)
+    y = jax.jit(run)(p, x, mask=jnp.asarray(mask) if masked else None)
+    expected = by_the_full_matrix(jax.tree.map(np.asarray, p), x, allowed)
+    somewhere = np.broadcast_to(allowed.any(-1), x.shape[:2])
+    assert masked or somewhere.all()
+    close = functools.partial(np.testing.assert_allclose, atol=1e-10, rtol=0)
+    close(np.asarray(y)[somewhere], expected[somewhere])
+    assert np.all(np.isfinite(y))
 
 
 @pytest.mark.parametrize("case", [1, 4, 6])

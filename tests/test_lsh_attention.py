@@ -18,14 +18,6 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 ALONE = -1e5
 
 
-@pytest.fixture
-def float64():
-    before = jax.config.read("jax_enable_x64")
-    jax.config.update("jax_enable_x64", True)
-    yield
-    jax.config.update("jax_enable_x64", before)
-
-
 def seen_in(buckets, chunk, causal, mask):
     """(group, rounds, query, key) by the words: same bucket, at most `chunk` places on."""
     groups, rounds, length = buckets.shape

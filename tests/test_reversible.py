@@ -22,14 +22,6 @@ LETTERS = {
 TRAINING = Context(key=jax.random.key(3), train=True, has_dropout=True, dropout=0.1)
 
 
-@pytest.fixture
-def float64():
-    before = jax.config.read("jax_enable_x64")
-    jax.config.update("jax_enable_x64", True)
-    yield
-    jax.config.update("jax_enable_x64", before)
-
-
 def build(order, width=16, **options):
     """A stack of filled options, outside of a model."""
     used = {k: LETTERS[k] for k in order if k in LETTERS}

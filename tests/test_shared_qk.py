@@ -13,6 +13,7 @@ from arch.context import Context
 from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition, count
 from arch.sublayers import dot_product
+from tests.draws import drawn
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -24,16 +25,6 @@ MASK[0, 8:] = MASK[1, :2] = MASK[1, 5] = False
 def define(width=WIDTH, **options) -> Definition:
     options = {"heads": HEADS, "shared_qk": True, **options}
     return Definition(functools.partial(sublayers.get("attention"), width, **options))
-
-
-def drawn(definition: Definition, dtype=jnp.float32, seed=1):
-    source = np.random.default_rng(seed)
-
-    def draw(leaf):
-        scale = 1 / math.sqrt(leaf.shape[0]) if len(leaf.shape) > 1 else 0.1
-        return jnp.asarray(scale * source.standard_normal(leaf.shape), dtype)
-
-    return jax.tree.map(draw, definition.shapes)
 
 
 def normal(*shape, seed=0, dtype=np.float32):
@@ -74,44 +65,42 @@ def transcribed(p, x, causal, mask=None, window=0, heads=HEADS):
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("masked, window", [(False, 0), (True, 0), (False, 3), (True, 1)])
-def test_it_is_its_equations_to_the_last_digits(causal, bias, masked, window):
-    with jax.enable_x64(True):
-        definition = define(bias=bias, window=window)
-        parameters = drawn(definition, jnp.float64)
-        x, mask = normal(2, LENGTH, WIDTH, dtype=np.float64), MASK if masked else None
-        context = Context(causal=causal, mask=mask if mask is None else jnp.asarray(mask))
-        context = context.replace(record=frozenset({"attention.weights"}))
-        run = jax.jit(lambda x: definition.bind(parameters)(x, context))
-        y, extras = run(jnp.asarray(x))
-        expected, weights = transcribed(parameters, x, causal, mask, window)
-        real = MASK if masked else np.ones_like(MASK)
-        np.testing.assert_allclose(np.asarray(y)[real], expected[real], atol=1e-10, rtol=0)
-        actual = np.asarray(extras.record["attention.weights"]).swapaxes(1, 2)
-        expected = weights.swapaxes(1, 2)
-        np.testing.assert_allclose(actual[real], expected[real], atol=1e-10, rtol=0)
+def test_it_is_its_equations_to_the_last_digits(causal, bias, masked, window, float64):
+    definition = define(bias=bias, window=window)
+    parameters = drawn(definition, jnp.float64)
+    x, mask = normal(2, LENGTH, WIDTH, dtype=np.float64), MASK if masked else None
+    context = Context(causal=causal, mask=mask if mask is None else jnp.asarray(mask))
+    context = context.replace(record=frozenset({"attention.weights"}))
+    run = jax.jit(lambda x: definition.bind(parameters)(x, context))
+    y, extras = run(jnp.asarray(x))
+    expected, weights = transcribed(parameters, x, causal, mask, window)
+    real = MASK if masked else np.ones_like(MASK)
+    np.testing.assert_allclose(np.asarray(y)[real], expected[real], atol=1e-10, rtol=0)
+    actual = np.asarray(extras.record["attention.weights"]).swapaxes(1, 2)
+    expected = weights.swapaxes(1, 2)
+    np.testing.assert_allclose(actual[real], expected[real], atol=1e-10, rtol=0)
 
 
-def test_gradients_are_finite_differences():
-    with jax.enable_x64(True):
-        definition = define()
-        parameters = drawn(definition, jnp.float64)
-        x, towards = jnp.asarray(normal(1, 5, WIDTH, dtype=np.float64)), normal(1, 5, WIDTH, seed=3)
+def test_gradients_are_finite_differences(float64):
+    definition = define()
+    parameters = drawn(definition, jnp.float64)
+    x, towards = jnp.asarray(normal(1, 5, WIDTH, dtype=np.float64)), normal(1, 5, WIDTH, seed=3)
 
-        @jax.jit
-        def objective(parameters, x):
-            y, _ = definition.bind(parameters)(x, Context())
-            return (y * towards).sum()
+    @jax.jit
+    def objective(parameters, x):
+        y, _ = definition.bind(parameters)(x, Context())
+        return (y * towards).sum()
 
-        gradient = jax.grad(objective, (0, 1))(parameters, x)
-        for seed in range(3):
-            source = np.random.default_rng(seed)
-            aside = jax.tree.map(lambda a: source.standard_normal(a.shape), (parameters, x))  # noqa: B023
-            ahead, behind = (
-                objective(*jax.tree.map(lambda a, d: a + s * d, (parameters, x), aside))  # noqa: B023
-                for s in (1e-6, -1e-6)
-            )
-            along = sum(jax.tree.leaves(jax.tree.map(lambda a, b: (a * b).sum(), gradient, aside)))
-            np.testing.assert_allclose((ahead - behind) / 2e-6, along, rtol=1e-7)
+    gradient = jax.grad(objective, (0, 1))(parameters, x)
+    for seed in range(3):
+        source = np.random.default_rng(seed)
+        aside = jax.tree.map(lambda a: source.standard_normal(a.shape), (parameters, x))  # noqa: B023
+        ahead, behind = (
+            objective(*jax.tree.map(lambda a, d: a + s * d, (parameters, x), aside))  # noqa: B023
+            for s in (1e-6, -1e-6)
+        )
+        along = sum(jax.tree.leaves(jax.tree.map(lambda a, b: (a * b).sum(), gradient, aside)))
+        np.testing.assert_allclose((ahead - behind) / 2e-6, along, rtol=1e-7)
 
 
 def test_keys_are_of_unit_length_in_every_dtype():

@@ -16,6 +16,7 @@ from arch.stacks.parameters import Definition, count
 from arch.sublayers import dot_product
 from arch.sublayers.attention import Attention, rotate
 from arch.sublayers.feed_forward import ACTIVATIONS, GATED, FeedForward
+from tests.draws import drawn
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -30,17 +31,6 @@ def normal(*shape, seed=0, dtype=jnp.float32):
 
 def define(kind, width=WIDTH, **options) -> Definition:
     return Definition(functools.partial(sublayers.get(kind), width, **options))
-
-
-def drawn(definition: Definition, seed=1):
-    """Parameters of the shapes, every one of them random, kernels of about unit gain."""
-    source = np.random.default_rng(seed)
-
-    def draw(leaf):
-        scale = 1 / math.sqrt(leaf.shape[0]) if len(leaf.shape) > 1 else 0.1
-        return jnp.asarray(scale * source.standard_normal(leaf.shape), jnp.float32)
-
-    return jax.tree.map(draw, definition.shapes)
 
 
 def output(y):
@@ -303,7 +293,7 @@ def test_attention_refuses_what_it_cannot_do(options, message):
 
 def apply_attention(x, context=None, seed=1, **options):
     definition = define("attention", **{"heads": 4, **options})
-    return definition.bind(drawn(definition, seed))(x, context or Context())
+    return definition.bind(drawn(definition, seed=seed))(x, context or Context())
 
 
 def test_grouped_queries_are_attention_with_repeated_key_and_value_heads(assert_close):
