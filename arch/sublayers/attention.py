@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from arch.context import Context, Extras
-from arch.layers import Projection, divide, product_flops
+from arch.layers import Projection, at_least, below_one, divide, one_of, product_flops
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers import dot_product
 
@@ -60,34 +60,24 @@ class Attention(nnx.Module):
         path="auto",
         rngs: nnx.Rngs,
     ):
-        if head_width < 0:
-            raise ConfigurationError(
-                f"head_width={head_width}: allowed is 0 (width / heads) or more"
-            )
+        at_least(0, "width / heads", head_width=head_width)
         self.heads = heads
         self.head_width = head_width or divide(width, heads, "heads", "width")
         self.kv_heads = kv_heads or heads
         divide(heads, self.kv_heads, "kv_heads", "heads")
-        if not 0 <= attention_dropout < 1:
-            raise ConfigurationError(
-                f"attention_dropout={attention_dropout}: allowed is 0 <= rate < 1"
-            )
+        below_one(attention_dropout=attention_dropout)
         if window and cross:
             raise ConfigurationError(
                 f"window={window}: allowed is 0 with cross=True; places in a memory are not "
                 "those of the queries"
             )
-        if window < 0:
-            raise ConfigurationError(f"window={window}: allowed is 0 (no limit) or more")
+        at_least(0, "no limit", window=window)
         dot_product.check(path, self.head_width, attention_dropout)
         if shared_qk:
             _check_shared(cross, kv_heads, heads, path)
             path = "plain"
         self.width, self.window, self.cross, self.path = width, window, cross, path
-        if key_norm not in dot_product.KEY_NORMS:
-            raise ConfigurationError(
-                f"key_norm={key_norm!r}: allowed are {', '.join(dot_product.KEY_NORMS)}"
-            )
+        one_of(dot_product.KEY_NORMS, key_norm=key_norm)
         self.shared_qk, self.key_norm = shared_qk, key_norm
         self.attention_dropout = attention_dropout
         inner, shared = self.heads * self.head_width, self.kv_heads * self.head_width

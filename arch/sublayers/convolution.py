@@ -8,9 +8,17 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from arch.context import Context
-from arch.layers import Projection, column, dropout, product_flops
+from arch.layers import (
+    ACTIVATIONS,
+    Projection,
+    at_least,
+    below_one,
+    column,
+    dropout,
+    one_of,
+    product_flops,
+)
 from arch.registry import ConfigurationError, sublayers
-from arch.sublayers.feed_forward import ACTIVATIONS
 
 Cache = dict[str, Float[Array, "batch before channels"]]
 
@@ -85,18 +93,9 @@ class SeparableConvolution(nnx.Module):
         init_std=0.0,
         rngs: nnx.Rngs,
     ):
-        if activation not in ACTIVATIONS:
-            raise ConfigurationError(
-                f"activation={activation!r}: allowed are {', '.join(ACTIVATIONS)}"
-            )
-        sizes = {"first_kernel_size": first_kernel_size, "second_kernel_size": second_kernel_size}
-        for field, size in sizes.items():
-            if size < 1:
-                raise ConfigurationError(f"{field}={size}: allowed is 1 or more")
-        if not 0 <= activation_dropout < 1:
-            raise ConfigurationError(
-                f"activation_dropout={activation_dropout}: allowed is 0 <= rate < 1"
-            )
+        one_of(ACTIVATIONS, activation=activation)
+        at_least(1, first_kernel_size=first_kernel_size, second_kernel_size=second_kernel_size)
+        below_one(activation_dropout=activation_dropout)
         inner = inner_width or round(expand * width)
         if inner < 1:
             raise ConfigurationError(

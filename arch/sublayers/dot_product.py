@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch.layers import dropout as drop
+from arch.layers import one_of
 from arch.registry import ConfigurationError
 
 PATHS = ("auto", "plain", "blocks", "cudnn")
@@ -26,8 +27,7 @@ KEY_NORMS = ("unit", "rms")  # see `keys_of`
 
 def check(path: str, head_width: int, dropout: float) -> None:
     """Refuse at configuration time what the path cannot do."""
-    if path not in PATHS:
-        raise ConfigurationError(f"path={path!r}: allowed are {', '.join(PATHS)}")
+    one_of(PATHS, path=path)
     if path in ("blocks", "cudnn") and dropout:
         raise ConfigurationError(
             f"path={path!r} has no attention_dropout (it is {dropout}); use 'plain'"

@@ -8,7 +8,15 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from arch.context import Context
-from arch.layers import ACTIVATIONS, Projection, dropout, product_flops
+from arch.layers import (
+    ACTIVATIONS,
+    Projection,
+    at_least,
+    below_one,
+    dropout,
+    one_of,
+    product_flops,
+)
 from arch.registry import ConfigurationError, sublayers
 
 GATED = {"swiglu": jax.nn.silu, "geglu": functools.partial(jax.nn.gelu, approximate=False)}
@@ -50,16 +58,9 @@ class FeedForward(nnx.Module):
         chunk=0,
         rngs: nnx.Rngs,
     ):
-        if activation not in ACTIVATIONS and activation not in GATED:
-            raise ConfigurationError(
-                f"activation={activation!r}: allowed are {', '.join([*ACTIVATIONS, *GATED])}"
-            )
-        if not 0 <= activation_dropout < 1:
-            raise ConfigurationError(
-                f"activation_dropout={activation_dropout}: allowed is 0 <= rate < 1"
-            )
-        if chunk < 0:
-            raise ConfigurationError(f"chunk={chunk}: allowed is 0 (all at once) or more")
+        one_of([*ACTIVATIONS, *GATED], activation=activation)
+        below_one(activation_dropout=activation_dropout)
+        at_least(0, "all at once", chunk=chunk)
         inner = inner_width or round(expand * width)
         if inner < 1:
             raise ConfigurationError(

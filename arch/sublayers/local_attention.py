@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from arch.context import Context
-from arch.layers import Projection, divide, dropout, product_flops
+from arch.layers import Projection, at_least, below_one, divide, dropout, product_flops
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers import dot_product
 from arch.sublayers.attention import rotate
@@ -57,21 +57,10 @@ class LocalAttention(nnx.Module):
         init_std=0.0,
         rngs: nnx.Rngs,
     ):
-        for field, value, least in (
-            ("chunk", chunk, 1),
-            ("before", before, 0),
-            ("after", after, 0),
-        ):
-            if value < least:
-                raise ConfigurationError(f"{field}={value}: allowed is {least} or more")
-        if head_width < 0:
-            raise ConfigurationError(
-                f"head_width={head_width}: allowed is 0 (width / heads) or more"
-            )
-        if not 0 <= attention_dropout < 1:
-            raise ConfigurationError(
-                f"attention_dropout={attention_dropout}: allowed is 0 <= rate < 1"
-            )
+        at_least(1, chunk=chunk)
+        at_least(0, before=before, after=after)
+        at_least(0, "width / heads", head_width=head_width)
+        below_one(attention_dropout=attention_dropout)
         self.heads = heads
         self.head_width = head_width or divide(width, heads, "heads", "width")
         self.width, self.chunk, self.before, self.after = width, chunk, before, after

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from arch.context import Context, Extras, named
-from arch.layers import Projection, divide, product_flops
+from arch.layers import Projection, at_least, below_one, divide, one_of, product_flops
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers import dot_product, hashing
 
@@ -71,34 +71,21 @@ class LSHAttention(nnx.Module):
         init_std=0.0,
         rngs: nnx.Rngs,
     ):
-        for name, value, least in (
-            ("rounds", rounds, 1),
-            ("evaluate_rounds", evaluate_rounds, 0),
-            ("chunk", chunk, 1),
-            ("before", before, 0),
-            ("after", after, 0),
-            ("head_width", head_width, 0),
-        ):
-            if value < least:
-                raise ConfigurationError(f"{name}={value}: allowed is {least} or more")
+        at_least(1, rounds=rounds, chunk=chunk)
+        at_least(0, evaluate_rounds=evaluate_rounds, before=before, after=after)
+        at_least(0, head_width=head_width)
         if any(size < 2 or size % 2 for size in buckets):
             raise ConfigurationError(
                 f"buckets={tuple(buckets)}: allowed are even numbers from 2 on, whose product "
                 "there are, or () for two a chunk"
             )
-        if key_norm not in dot_product.KEY_NORMS:
-            raise ConfigurationError(
-                f"key_norm={key_norm!r}: allowed are {', '.join(dot_product.KEY_NORMS)}"
-            )
+        one_of(dot_product.KEY_NORMS, key_norm=key_norm)
         if not attend_across_buckets and (before, after) != (1, 0):
             raise ConfigurationError(
                 f"before={before}, after={after}: allowed are 1 and 0 unless "
                 "attend_across_buckets=True"
             )
-        if not 0 <= attention_dropout < 1:
-            raise ConfigurationError(
-                f"attention_dropout={attention_dropout}: allowed is 0 <= rate < 1"
-            )
+        below_one(attention_dropout=attention_dropout)
         self.heads = heads
         self.head_width = head_width or divide(width, heads, "heads", "width")
         self.width, self.chunk, self.buckets = width, chunk, tuple(buckets)

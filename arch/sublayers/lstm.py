@@ -6,8 +6,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from arch.context import Context
-from arch.layers import Projection, column, kernel_initializer, product_flops
-from arch.registry import ConfigurationError, sublayers
+from arch.layers import Projection, at_least, column, kernel_initializer, product_flops
+from arch.registry import sublayers
 
 GATES = 4
 State = dict[str, Float[Array, "batch inner"]]  # 'h' and 'c', float32
@@ -44,8 +44,7 @@ class LSTM(nnx.Module):
         init_std=0.0,
         rngs: nnx.Rngs,
     ):
-        if inner_width < 0:
-            raise ConfigurationError(f"inner_width={inner_width}: allowed is 0 (width) or more")
+        at_least(0, "width", inner_width=inner_width)
         self.width, self.inner_width = width, inner_width or width
         inner = self.inner_width
         self.input = Projection(width, GATES * inner, init_std=init_std, rngs=rngs)
