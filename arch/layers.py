@@ -68,6 +68,11 @@ def dropout(x: Array, rate: Float[Array, ""] | float, key: Key[Array, ""]) -> Ar
     )
 
 
+def widened(x: Array) -> Array:
+    """In float32, or the float64 it is."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def sinusoid(
     positions: Int[Array, "batch length"], width: int
 ) -> Float[Array, "batch length width"]:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch.layers import dropout as drop
-from arch.layers import one_of
+from arch.layers import one_of, widened
 from arch.registry import ConfigurationError
 
 PATHS = ("auto", "plain", "blocks", "cudnn")
@@ -118,11 +118,6 @@ def plain(q, k, v, causal, window, mask, dropout, want_weights, own=None):
     y = applied @ _rows(v, kv_heads)
     y = y.reshape(batch, heads, queries, width).swapaxes(1, 2)
     return y, weights if want_weights else None
-
-
-def widened(x: Array) -> Array:
-    """In float32, or the float64 it is."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def keys_of(q: Float[Array, "*rest width"], key_norm: str) -> Float[Array, "*rest width"]:

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch.layers import dropout as drop
-from arch.sublayers.dot_product import MASKED, OWN, widened
+from arch.layers import widened
+from arch.sublayers.dot_product import MASKED, OWN
 
 MOST_AT_ONCE = 128  # buckets of one rotation; more are the product of two
 

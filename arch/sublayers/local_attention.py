@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from arch.context import Context
-from arch.layers import Projection, at_least, below_one, divide, dropout, product_flops
+from arch.layers import Projection, at_least, below_one, divide, dropout, product_flops, widened
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers import dot_product
 from arch.sublayers.attention import rotate
@@ -174,7 +174,7 @@ def attend(
 
     filled = around(q.swapaxes(1, 2), chunk, chunks, 0, 0, axis=2)
     scores = filled.reshape(-1, chunk, width) @ rows(k).swapaxes(-1, -2)
-    scores = dot_product.widened(scores) * (1 / math.sqrt(width))
+    scores = widened(scores) * (1 / math.sqrt(width))
     scores = scores.reshape(batch, heads, chunks, chunk, keys)
     # position of each key, and of each query
     start = chunk * jnp.arange(chunks)[:, None]

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from arch.context import Context, Extras, named
-from arch.layers import Projection, at_least, below_one, divide, one_of, product_flops
+from arch.layers import Projection, at_least, below_one, divide, one_of, product_flops, widened
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers import dot_product, hashing
 
@@ -167,7 +167,7 @@ class LSHAttention(nnx.Module):
         there = (times <= context.time)[None]
         there = there if context.mask is None else there & context.mask
         logits = jnp.einsum("bqhd,bkhd->bhk", q, cache["k"])
-        logits = dot_product.widened(logits) * self.head_width**-0.5
+        logits = widened(logits) * self.head_width**-0.5
         if self._exact(context, len(times)):
             seen = jnp.broadcast_to(there[:, None], logits.shape)
         else:
