@@ -91,13 +91,7 @@ def attend(
         remove_duplicates: a pair that N rounds put together counts N times 1/N.
     """
     length, rounds = q.shape[1], buckets.shape[1]
-    pad = -length % chunk
-    q, k, v = (jnp.pad(x, ((0, 0), (0, pad), (0, 0))) for x in (q, k, v))
-    real = jnp.ones(q.shape[:2], bool) if mask is None else jnp.pad(mask, ((0, 0), (0, pad)))
-    if mask is None:
-        real = real.at[:, length:].set(False)
-    buckets = jnp.pad(buckets, ((0, 0), (0, 0), (0, pad)))
-    buckets = jnp.where(real[:, None], buckets, jnp.iinfo(jnp.int32).max)  # they come last
+    q, k, v, buckets, real = _filled(q, k, v, buckets, mask, -length % chunk)
     order = jnp.argsort(buckets, axis=-1, stable=True).astype(jnp.int32)
     inverse = jnp.argsort(order, axis=-1).astype(jnp.int32)
     chunks = q.shape[1] // chunk
@@ -128,11 +122,32 @@ def attend(
     y = y.reshape(*y.shape[:2], -1, y.shape[-1])
     y = unpermuted(y, order, inverse)
     normaliser = unpermuted(normaliser.reshape(*order.shape, 1), order, inverse)
+    return _of_all_rounds(y, normaliser, across)[:, :length]
+
+
+def _filled(q, k, v, buckets, mask: Bool[Array, "group length"] | None, pad: int):
+    """q, k, v and buckets at a length of whole chunks, and where there is a token. What is none is
+    in a bucket of its own, which comes last."""
+    length = q.shape[1]
+    q, k, v = (jnp.pad(x, ((0, 0), (0, pad), (0, 0))) for x in (q, k, v))
+    real = jnp.ones(q.shape[:2], bool) if mask is None else jnp.pad(mask, ((0, 0), (0, pad)))
+    if mask is None:
+        real = real.at[:, length:].set(False)
+    buckets = jnp.pad(buckets, ((0, 0), (0, 0), (0, pad)))
+    return q, k, v, jnp.where(real[:, None], buckets, jnp.iinfo(jnp.int32).max), real
+
+
+def _of_all_rounds(
+    y: Float[Array, "group rounds length width"],
+    normaliser: Float[Array, "group rounds length 1"],
+    across: bool,
+) -> Float[Array, "group length width"]:
+    """Each round's y by its share of what a position sees, exp(normaliser)."""
     if across:  # as theirs rounds it: near OWN, where only itself is seen, to a sum off 1 by 2e-3
         share = jnp.exp(normaliser - jax.nn.logsumexp(normaliser, axis=1, keepdims=True))
     else:
         share = jax.nn.softmax(normaliser, axis=1)
-    return jnp.sum(share.astype(y.dtype) * y, axis=1)[:, :length]
+    return jnp.sum(share.astype(y.dtype) * y, axis=1)
 
 
 def _neighbours(before: int, after: int, chunks: int) -> tuple[int, int]:
