@@ -198,7 +198,11 @@ class Sweep:
             raise Interrupted
 
     def _groups(self, jobs: list[Job]) -> Iterable[tuple[list[Member], Job]]:
-        """Unfinished replicas by (program, schedule, step), in the order of the cells."""
+        """Unfinished replicas by (program, schedule, step), in the order of the cells; one by one
+        where nothing is trained."""
+        if not self.experiment.trains:
+            yield from (([job.member(seed)], job) for job in jobs for seed in job.unfinished())
+            return
         groups: dict[tuple, tuple[list[Member], Job]] = {}
         for job in jobs:
             signature = training.signature(job.config, job.model, job.task.sha256)
@@ -214,9 +218,7 @@ class Sweep:
                 key = (signature, schedule, member.step)
                 groups.setdefault(key, ([], job))[0].append(member)
         for members, job in groups.values():
-            width = 1
-            if self.experiment.trains:
-                width = self.replicas or fitting(job, len(members))
+            width = self.replicas or fitting(job, len(members))
             for start in range(0, len(members), width):
                 yield members[start : start + width], job
 
@@ -232,7 +234,7 @@ class Sweep:
             if self.experiment.trains:
                 self._train(members, job, programs, stop)
             else:
-                self._measure(members, job, stop)
+                self._measure(members[0], job, stop)
         except (Interrupted, KeyboardInterrupt):
             for folder in cells.values():
                 folder.update_state(state="interrupted", error="asked to stop")
@@ -253,13 +255,12 @@ class Sweep:
             progress.begin(group)
             group.run(stop)
 
-    def _measure(self, members, job: Job, stop: Stop) -> None:
+    def _measure(self, member: Member, job: Job, stop: Stop) -> None:
         """What the experiment measures instead of training."""
-        for member in members:
-            if stop.asked:
-                raise Interrupted
-            figures = self.experiment.measure(member.config, job.task, job.model)
-            member.own.finish(member.line("finished", {MEASURED: figures}, corpus=corpus(job.task)))
+        if stop.asked:
+            raise Interrupted
+        figures = self.experiment.measure(member.config, job.task, job.model)
+        member.own.finish(member.line("finished", {MEASURED: figures}, corpus=corpus(job.task)))
 
     def _gather(self, jobs: list[Job]) -> None:
         """runs/ → results/: the lines of finished and failed replicas, and what the table is."""
