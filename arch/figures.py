@@ -137,10 +137,12 @@ def _ours(kind: tuple, rows: list[Row], places: dict[str, float], spec: Spec) ->
         marks.append(Mark(row.cell, places[row.cell], row.values, s.mean, s.low, s.high, lost))
         counts |= {s.n} - {0}
         if row.cell == spec.baseline and s.n:
-            text = f"{row.cell}: mean ± SD (n = {s.n})" if s.n > 1 else f"{row.cell}: single run"
+            spread = f": mean ± SD (n = {s.n})" if s.n > 1 else ": single run"
+            text = row.cell + ("" if spec.exact else spread)
             band = Band(text, s.mean, s.mean - s.sd, s.mean + s.sd)
     n = "–".join(str(c) for c in dict.fromkeys(sorted(counts)[:: max(len(counts) - 1, 1)]))
     legend = f"mean, 95 % interval (n = {n})" if n not in ("", "1") else "single run"
+    legend = "exact" if spec.exact else legend
     return Panel(f"Ours: {kind[0]}; {kind[1]}", spec.metric, legend, OURS, tuple(marks), band)
 
 

@@ -131,9 +131,7 @@ def _figures(rows: list[Row], spec: Spec) -> dict[str, list[str]]:
     columns = {} if spec.exact else {"n": [str(s.n) for s in summaries]}
     for setting in settings or [None]:
         header = spec.metric + (f" ({setting})" if len(settings) > 1 else "")
-        written = [
-            number(s.mean, places) if spec.exact else mean_and_sd(s, places) for s in summaries
-        ]
+        written = [_with_spread(s, places, spec) for s in summaries]
         columns[header] = [
             text if row.setting == setting else MISSING
             for row, text in zip(rows, written, strict=True)
@@ -151,6 +149,10 @@ def _figures(rows: list[Row], spec: Spec) -> dict[str, list[str]]:
     if any(row.losses for row in rows):
         columns["failures"] = [losses(row) or ("0" if row.lines else MISSING) for row in rows]
     return columns
+
+
+def _with_spread(s: Summary, places: int, spec: Spec) -> str:
+    return number(s.mean, places) if spec.exact else mean_and_sd(s, places)
 
 
 def _settings(rows: list[Row]) -> list[results.Setting]:
@@ -247,7 +249,7 @@ def _against(rows: list[Row], other: list[Row], spec: Spec, name: str) -> dict[s
         words = [str(match.setting)] * (match.setting != row.setting)
         words += [match.device] * (match.device != row.device)
         theirs.append(
-            mean_and_sd(statistics.summary(match.values.values()), places)
+            _with_spread(statistics.summary(match.values.values()), places, spec)
             + (f" ({', '.join(words)})" if words else "")
         )
         pairs = statistics.paired_difference(row.values, match.values)

@@ -76,6 +76,5 @@ TABLE = {
     "columns": ["parameters.unique", "parameters.applied", "flops_per_token"],
     "paper": {name: {"value": paper} for name, (_, _, paper) in models().items() if paper},
     "paper_label": "Lan et al. 2019, Tables 1, 3 and 4",
-    "paper_unit": "millions",
     "paper_comparable": True,
 }

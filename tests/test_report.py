@@ -287,6 +287,21 @@ def test_rebuilding_gives_the_same_bytes(folder, spec):
     assert not re.search(rb"<dc:date>|20\d\d-\d\d-\d\dT", first["perplexity.svg"])
 
 
+def test_exact_figures_are_no_single_runs(folder):
+    from arch import figures
+
+    spec = {"exact": True, "baseline": "k0", "paper": {"k0": 108}}
+    path = folder([line("k0", value=109.0), line("k6", value=11.0)], spec)
+    table = tables.tabulate(path, path)
+    assert columns(table)["k6"]["tiny: perplexity"] == "11.00"
+    ours, paper = figures.plan(table.rows, table.spec).panels
+    assert (ours.legend, ours.band.label) == ("exact", "k0")
+    assert paper.label == "perplexity"
+    report.build(path, ["md", "html"], against=path)
+    for file in ("table.md", "report.html"):
+        assert "single run" not in (path / file).read_text()
+
+
 def test_the_paper_never_shares_an_axis_with_us(folder):
     from arch import figures
 
