@@ -1,8 +1,8 @@
 """The figure of an experiment: every seed, means with intervals, the baseline's band, the paper.
 
-`plan` says once what is drawn; `draw` renders it with matplotlib, `interactive` with plotly. What
-may not be compared never shares an axis: one panel a (setting, device), and one for the paper's
-figures. With a number a cell (`Spec.x`) the panels are curves; without, dot plots by cell.
+`plan` says once what is drawn; `draw` renders it with matplotlib, `arch.interactive` with plotly.
+What may not be compared never shares an axis: one panel a (setting, device), and one for the
+paper's figures. With a number a cell (`Spec.x`) the panels are curves; without, dot plots by cell.
 Rebuilding gives the same bytes.
 """
 
@@ -86,6 +86,11 @@ class Plan:
     @property
     def curve(self) -> bool:
         return bool(self.numeric)
+
+    def means(self, panel: Panel) -> tuple[list[Mark], list[Mark]]:
+        """Marks of a panel that have a mean, by place; and those of them that a line joins."""
+        shown = sorted((m for m in panel.marks if m.mean == m.mean), key=lambda m: m.place)
+        return shown, [m for m in shown if m.cell in self.numeric]
 
     @property
     def ticks(self) -> dict[float, str]:
@@ -203,7 +208,7 @@ def _draw_panel(axis, panel: Panel, figure_plan: Plan) -> None:
             label="one seed",
             zorder=2,
         )
-    shown, joined = _means(panel, figure_plan)
+    shown, joined = figure_plan.means(panel)
     if joined:
         axis.plot(
             *turn([m.place for m in joined], [m.mean for m in joined]),
@@ -248,12 +253,6 @@ def _draw_panel(axis, panel: Panel, figure_plan: Plan) -> None:
     axis.set_title(
         textwrap.fill(panel.title, 54), color=panel.colour, pad=5 + 10.5 * rows + 8 * raised
     )
-
-
-def _means(panel: Panel, figure_plan: Plan) -> tuple[list[Mark], list[Mark]]:
-    """Marks that have a mean, by place; and those of them that a line joins."""
-    shown = sorted((m for m in panel.marks if m.mean == m.mean), key=lambda m: m.place)
-    return shown, [m for m in shown if m.cell in figure_plan.numeric]
 
 
 def _logarithmic(axis, name: str) -> None:
@@ -311,103 +310,3 @@ def save(figure, folder: Path, stem: str) -> None:
         with rc_context(STYLE):
             figure.savefig(buffer, format=suffix, dpi=200, metadata=metadata)
         replace(folder / f"{stem}.{suffix}", buffer.getvalue())
-
-
-def interactive(figure_plan: Plan):
-    """The plotly twin of `draw`: the same panels, with cell, seed and value under the pointer."""
-    from plotly.subplots import make_subplots
-
-    curve = figure_plan.curve
-    figure = make_subplots(
-        1,
-        len(figure_plan.panels),
-        shared_yaxes=not curve,
-        subplot_titles=[
-            "<br>".join(textwrap.wrap(panel.title, 60)) for panel in figure_plan.panels
-        ],
-    )
-    value, place = ("y", "x") if curve else ("x", "y")
-    ticks = figure_plan.ticks
-    for column, panel in enumerate(figure_plan.panels, 1):
-        where: dict[str, Any] = {"row": 1, "col": column}
-        for trace in _traces(panel, figure_plan):
-            figure.add_trace(trace, **where)
-        if panel.band:
-            line, rect = [
-                getattr(figure, f"add_{'h' if curve else 'v'}{shape}") for shape in ("line", "rect")
-            ]
-            line(
-                panel.band.mean,
-                line={"color": panel.colour, "dash": "dash", "width": 1},
-                annotation_text=panel.band.label,
-                **where,
-            )
-            if panel.band.low == panel.band.low:
-                rect(
-                    panel.band.low,
-                    panel.band.high,
-                    fillcolor=panel.colour,
-                    opacity=0.12,
-                    line_width=0,
-                    **where,
-                )
-        getattr(figure, f"update_{value}axes")(title_text=panel.label, **where)
-    getattr(figure, f"update_{place}axes")(
-        tickvals=list(ticks),
-        ticktext=list(ticks.values()),
-        **({"title_text": figure_plan.x_label} if curve else {"autorange": "reversed"}),
-    )
-    return figure.update_layout(
-        template="simple_white", height=440 if curve else 200 + 22 * len(figure_plan.places)
-    )
-
-
-def _traces(panel: Panel, figure_plan: Plan) -> list:
-    from plotly import graph_objects
-
-    value, place = ("y", "x") if figure_plan.curve else ("x", "y")
-    seeds = [
-        (m.place, v, f"{m.cell}, seed {seed}")
-        for m in panel.marks
-        if len(m.values) > 1
-        for seed, v in m.values.items()
-    ]
-    shown, joined = _means(panel, figure_plan)
-
-    def scatter(places, values, **options):
-        return graph_objects.Scatter({place: places, value: values}, **options)
-
-    means = scatter(
-        [m.place for m in shown],
-        [m.mean for m in shown],
-        mode="markers",
-        name=panel.legend,
-        hovertext=[m.cell + f" ({m.lost} lost)" * bool(m.lost) for m in shown],
-        marker={"color": "white", "size": 8, "line": {"color": panel.colour, "width": 2}},
-    )
-    means[f"error_{value}"] = {
-        "type": "data",
-        "symmetric": False,
-        "thickness": 1.2,
-        "color": panel.colour,
-        "array": [m.high - m.mean if m.high == m.high else 0 for m in shown],
-        "arrayminus": [m.mean - m.low if m.low == m.low else 0 for m in shown],
-    }
-    line = scatter(
-        [m.place for m in joined],
-        [m.mean for m in joined],
-        mode="lines",
-        line={"color": panel.colour},
-        showlegend=False,
-    )
-    dots = scatter(
-        [s[0] for s in seeds],
-        [s[1] for s in seeds],
-        hovertext=[s[2] for s in seeds],
-        mode="markers",
-        name="one seed",
-        showlegend=bool(seeds),
-        opacity=0.4,
-        marker={"color": panel.colour, "size": 6},
-    )
-    return [line, dots, means]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from arch import charts, figures, results
+from arch import charts, figures, interactive, results
 from arch.renderers import to_csv, to_html, to_latex, to_markdown
 from arch.tables import Table, tabulate
 
@@ -44,7 +44,7 @@ def build(
     pictures = {title: file for title, file in pictures.items() if (folder / file).exists()}
 
     def page() -> str:
-        plot = figures.interactive(plan) if plan else None
+        plot = interactive.figure(plan) if plan else None
         drawn = [folder / f"{chart.name}.svg" for chart in asked]
         return to_html(table, plot, [file.read_text() for file in drawn if file.exists()])
 
