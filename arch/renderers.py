@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arch import results, statistics
+from arch.columns import MISSING, constant, difference, losses
 from arch.results import COLUMNS
-from arch.tables import MISSING, Grid, Table, constant, difference, losses
+from arch.tables import Grid, Table
 
 
 def console(table: Table, to=None) -> None:
