@@ -5,8 +5,8 @@ get_config(arg)      the configuration that all cells start from; arg.scale, arg
 cells(arg, results)  the cells; called again until it names nothing new. results.values(cell)
                      is {seed: metric} of what has finished
 TABLE      the table the cells fill: a dictionary, or a function of (arg, cells, results)
-measure(config, task, model)   in a file that measures something instead of training: its figures,
-                     name → number, which TABLE finds under the split 'measured'; once a seed
+measure(config, task, model, seed)   in a file that measures something instead of training: its
+                     figures, name → number, which TABLE finds under the split 'measured'
 """
 
 import contextlib
@@ -183,9 +183,9 @@ class Experiment:
         """Whether a result is of training, and not of the file's own `measure`."""
         return not hasattr(self.module, "measure")
 
-    def measure(self, config: Config, task, model) -> dict[str, float]:
+    def measure(self, config: Config, task, model, seed: int) -> dict[str, float]:
         """The figures of a file that measures."""
-        return self.module.measure(config, task, model)
+        return self.module.measure(config, task, model, seed)
 
     def table(self, cells: list[Cell], results: Results) -> dict:
         """The specification of the table, checked."""

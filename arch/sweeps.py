@@ -259,7 +259,7 @@ class Sweep:
         """What the experiment measures instead of training."""
         if stop.asked:
             raise Interrupted
-        figures = self.experiment.measure(member.config, job.task, job.model)
+        figures = self.experiment.measure(member.config, job.task, job.model, member.seed)
         member.own.finish(member.line("finished", {MEASURED: figures}, corpus=corpus(job.task)))
 
     def _gather(self, jobs: list[Job]) -> None:

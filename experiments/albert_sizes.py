@@ -63,7 +63,7 @@ def cells(arg, results):
     return found
 
 
-def measure(config, task, model):
+def measure(config, task, model, seed):
     counts = model.parameter_counts()
     return {"millions": counts["unique"] / 1e6, "applied": counts["applied"] / 1e6}
 

@@ -72,7 +72,7 @@ def cells(arg, results):
     return found
 
 
-def measure(config, task, model):
+def measure(config, task, model, seed):
     return {"MiB": bench.Gradient(config, task, model).activation_bytes / 2**20}
 
 

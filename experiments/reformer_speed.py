@@ -55,7 +55,7 @@ def cells(arg, results):
     return found
 
 
-def measure(config, task, model):
+def measure(config, task, model, seed):
     program = bench.Gradient(config, task, model)
     return {"microseconds": 1e6 * program.seconds() / program.tokens}
 

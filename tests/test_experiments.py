@@ -71,7 +71,7 @@ OWN_DATA = (
     "universal_lambada.py", "universal_translation.py", "sandwich_translation.py",
     "albert_sizes.py", "albert_sharing.py", "albert_embedding.py", "albert_depth_width.py",
     "albert_sentence_order.py", "reformer_memory.py", "reformer_speed.py", "reformer_rounds.py",
-    "reformer_duplication.py", "reversible_orders.py",
+    "reformer_duplication.py", "reversible_orders.py", "reversible_error.py",
 )  # fmt: skip
 
 
@@ -169,12 +169,24 @@ def test_the_reformer_experiments_measure_train_and_evaluate_by_other_models(
     assert line("reformer_memory.py", "reformer-d6-l1024", "model.width=16")["measured"]["MiB"] > 0
     figures = line("reformer_speed.py", "lsh1-l1024", "model.width=16")
     assert figures["measured"]["microseconds"] > 0
+    figures = line("reversible_error.py", "float32-sandwich-12", "model.width=16")["measured"]
+    assert 0 < figures["reconstruction"] < 10 and 0 < figures["gradient"] < 1000
     small = ("train.steps=2", "train.batch=2", "model.width=16", "task.length=64")
     figures = line("reformer_rounds.py", "lsh2", *small)
     assert {"test", "test@full", "test@lsh1", "test@lsh2", "test@lsh8"} <= set(figures)
     assert figures["test"]["loss"] == figures["test@lsh2"]["loss"] != figures["test@full"]["loss"]
     small += ("evaluate.tokens=256",)
     assert line("reversible_orders.py", "random-reversible", *small)["valid"]["loss"] > 0
+
+
+def test_at_16384_positions_the_reformer_needs_an_eighth_of_the_memory_at_most(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    file = f"{ROOT}/experiments/reformer_memory.py"
+    assert launch.main(["sweep", f"--config={file}", "--name=x", "--cells=*former-d6-l16384"]) == 0
+    lines = {line["variant"]: line["evaluations"]["measured"] for line in results.read("results/x")}
+    assert lines["reformer"]["MiB"] < lines["transformer"]["MiB"] / 8
 
 
 def test_duplication_is_evaluated_by_all_of_the_papers_columns(tmp_path, monkeypatch):
