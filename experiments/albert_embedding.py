@@ -9,6 +9,10 @@ paper  ALBERT base, days on a TPU pod (estimated), and on WikiText-103, not Wiki
 
 Lan et al. 2019, Table 3: embedding sizes of 64, 128, 256 and 768 to a width of 768, and the same
 parts of the width at other scales. Without sharing wider is better; with it 128 was best.
+
+At tiny scale the parts are 8, 16, 32 and 96 columns, and wider is better by far, shared or not:
+perplexity falls from 162 to 19 and from 164 to 21. A table of 512 tokens has not the paper's excess
+of columns, and sharing costs little of anything: 2.0 [-0.5, +4.5] at the full width.
 """
 
 from arch.experiment import Cell
