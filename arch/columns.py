@@ -104,7 +104,8 @@ def _paper(rows: list[Row], spec: Spec) -> dict[str, list[str]]:
         return {}
     whole = all(float(p.value).is_integer() for p in spec.paper.values())
     places = 0 if whole else decimals(p.value for p in spec.paper.values())
-    unit = f" ({spec.paper_unit})" if spec.paper_unit else ""
+    said = spec.paper_metric or spec.paper_unit
+    unit = f" ({said})" if said else ""
     found = [spec.paper.get(row.cell) for row in rows]
     columns = {
         f"paper{unit}": [

@@ -16,6 +16,7 @@ from arch import statistics
 from arch.results import Row, Spec, replace
 
 OURS, PAPER, LOST = "#0072B2", "#A6461F", "#C4161C"
+LEGEND_WIDTH = 50  # characters of two columns that fit a panel
 LOG_RATIO = 10  # a metric that spans more than this gets a logarithmic axis
 MOST_TICKS = 20
 
@@ -164,7 +165,7 @@ def _paper(places: dict[str, float], spec: Spec) -> Panel:
     unit = f" ({spec.paper_unit})" if spec.paper_unit else ""
     return Panel(
         f"Paper: {spec.paper_label}".removesuffix(": "),
-        spec.metric + unit,
+        spec.paper_metric or spec.metric + unit,
         "published, ± SD" if bars else "published",
         PAPER,
         tuple(marks),
@@ -238,10 +239,11 @@ def _draw_panel(axis, panel: Panel, figure_plan: Plan) -> None:
     (axis.set_ylabel if curve else axis.set_xlabel)(panel.label)
     axis.grid(axis="y" if curve else "x", lw=0.4, color="#DDDDDD")
     axis.set_axisbelow(True)
+    columns = _legend_columns(axis.get_legend_handles_labels()[1])
     legend = axis.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1.05 if raised else 1.01),
-        ncols=2,
+        ncols=columns,
         frameon=False,
         borderpad=0.2,
         borderaxespad=0,
@@ -249,10 +251,17 @@ def _draw_panel(axis, panel: Panel, figure_plan: Plan) -> None:
         columnspacing=1.0,
     )
     legend.set_in_layout(False)  # the title's padding makes its room; its width must not count
-    rows = -(-len(legend.get_texts()) // 2)
+    rows = -(-len(legend.get_texts()) // columns)
     axis.set_title(
         textwrap.fill(panel.title, 54), color=panel.colour, pad=5 + 10.5 * rows + 8 * raised
     )
+
+
+def _legend_columns(labels: list[str]) -> int:
+    """Two, filled one after the other, where they fit a panel's width beside each other."""
+    half = -(-len(labels) // 2)
+    width = sum(max(map(len, part), default=0) for part in (labels[:half], labels[half:]))
+    return 2 if width <= LEGEND_WIDTH else 1
 
 
 def _logarithmic(axis, name: str) -> None:

@@ -149,9 +149,10 @@ class Spec:
 
     metric: a name in an evaluation; split: which evaluation; baseline: a cell or ''; x: a number a
     cell, for the figure's axis; paper: published figures by cell, shown beside ours and subtracted
-    only if `paper_comparable`; exact: figures that no seed changes, shown without n and spread;
-    columns: extra ones, of COLUMNS; sections: more tables, each
-    {title, columns, rows, note}; charts: more pictures, see `arch.charts`.
+    only if `paper_comparable`; paper_metric: what they are, if not the metric; paper_unit: the
+    metric's where theirs is another; exact: figures that no seed changes, shown without n and
+    spread; columns: extra ones, of COLUMNS; sections: more tables, each {title, columns, rows,
+    note}; charts: more pictures, see `arch.charts`.
     """
 
     title: str = ""
@@ -163,6 +164,7 @@ class Spec:
     x_label: str = ""
     paper: Mapping[str, Paper] = field(default_factory=dict)
     paper_label: str = ""
+    paper_metric: str = ""
     paper_unit: str = ""
     paper_comparable: bool = False
     exact: bool = False

@@ -146,7 +146,7 @@ def table(title, cells, results, paper, label, **more):
         "columns": ["parameters.unique", "parameters.applied", "tokens_per_second"],
         "paper": paper,
         "paper_label": f"Lan et al. 2019, {label}",
-        "paper_unit": "downstream average",
+        "paper_metric": "downstream average",
         "sections": [accuracies(cells, results), *agreement(results, paper)],
         **more,
     }

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from arch import renderers, report, results, tables
+from arch import figures, renderers, report, results, tables
 
 PRESS = "Press et al. 2020, Figure 6"
 
@@ -144,6 +144,7 @@ def test_the_paper_stands_beside_and_is_subtracted_only_if_comparable(folder):
     assert columns(table)["k6"]["paper (word)"] == "17.84"
     assert "ours − paper" not in table.main.columns
     assert any(PRESS in note and "not subtracted" in note for note in table.notes)
+
     table = tables.tabulate(folder(ARMS, {**spec, "paper_comparable": True}))
     assert columns(table)["k6"]["ours − paper"] == "−13.84"
 
@@ -287,9 +288,26 @@ def test_rebuilding_gives_the_same_bytes(folder, spec):
     assert not re.search(rb"<dc:date>|20\d\d-\d\d-\d\dT", first["perplexity.svg"])
 
 
-def test_exact_figures_are_no_single_runs(folder):
-    from arch import figures
+def test_a_paper_of_another_metric_is_called_by_it(folder):
+    spec = {"paper": {"k0": 82.3}, "paper_label": "ALBERT", "paper_metric": "downstream average"}
+    table = tables.tabulate(folder(ARMS, spec))
+    assert columns(table)["k0"]["paper (downstream average)"] == "82.30"
+    labels = [panel.label for panel in figures.plan(table.rows, table.spec).panels]
+    assert labels == ["perplexity", "downstream average"]
 
+
+def test_a_legend_too_wide_for_two_columns_stands_in_one(folder):
+    def legend_columns(suffix):
+        lines = [{**line, "cell": line["cell"] + suffix} for line in ARMS]
+        table = tables.tabulate(folder(lines, {"baseline": f"k0{suffix}"}, name=f"x{suffix}"))
+        (axis,) = figures.draw(figures.plan(table.rows, table.spec)).axes
+        return axis.get_legend()._ncols
+
+    assert legend_columns("") == 2
+    assert legend_columns("-attention-wide") == 1
+
+
+def test_exact_figures_are_no_single_runs(folder):
     spec = {"exact": True, "baseline": "k0", "paper": {"k0": 108}}
     path = folder([line("k0", value=109.0), line("k6", value=11.0)], spec)
     table = tables.tabulate(path, path)
@@ -303,8 +321,6 @@ def test_exact_figures_are_no_single_runs(folder):
 
 
 def test_the_paper_never_shares_an_axis_with_us(folder):
-    from arch import figures
-
     table = tables.tabulate(folder([*ARMS, line("k6", 0, 9.0, device="gpu")], CURVE))
     plan = figures.plan(table.rows, table.spec)
     assert [panel.title[:5] for panel in plan.panels] == ["Ours:", "Ours:", "Paper"]
@@ -315,8 +331,6 @@ def test_the_paper_never_shares_an_axis_with_us(folder):
 
 
 def test_a_cell_without_x_stands_beyond_the_curve_and_a_lost_one_is_marked(folder):
-    from arch import figures
-
     table = tables.tabulate(folder([*ARMS, line("other"), lost("dead", 0)], CURVE))
     plan = figures.plan(table.rows, table.spec)
     assert plan.places["dead"] > plan.places["other"] > 6
