@@ -11,6 +11,11 @@ Kitaev, Kaiser and Levskaya 2020, Table 2: a word w of 127 symbols as 0w0w, one 
 the second w. A row of axial positions is as long as the word, so that a symbol and its copy share
 half of their positions; the paper does not say its own. Full attention has shared queries and keys,
 hence the parameters of LSH attention.
+
+At tiny scale every model is at 100 % with four rounds and more, and training with fewer rounds
+makes fewer enough: with one, 91 % of a model of full attention, 99 % of one of a single round. The
+paper's models of hashing are at 0.8 % with full attention, ours at 100 %: ours masks a position
+itself in full attention too, the paper does not say what its evaluation did.
 """
 
 from arch import config, statistics, variants
