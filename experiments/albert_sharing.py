@@ -11,6 +11,10 @@ Lan et al. 2019, Table 4, at two embedding sizes, 128 and 768 to the paper's wid
 feed-forward costs most of what sharing costs, sharing attention nearly nothing. All cells apply the
 same sublayers and take the same time: sharing saves memory. They differ in their parameters, so no
 cell starts from another's weights; seeds share the data.
+
+So it is at tiny scale with the wide table: perplexity 18.8 without sharing, +0.2 [-0.4, +0.8] with
+attention shared, +1.6 [+1.2, +2.0] with feed-forward, +2.0 [-0.5, +4.5] with all. The narrow table,
+16 columns, costs sixty, and what is shared beside it does not show.
 """
 
 from arch.experiment import Cell
