@@ -9,8 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from arch import config, models
+from arch import config, models, variants
 from arch.context import Context
+from arch.embeddings import Squashed
 from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition, count
 from arch.sublayers import benes
@@ -552,3 +553,83 @@ def test_it_learns_beside_attention_and_feed_forward(order, unit):
 
     values = np.asarray(steps(parameters))
     assert np.all(np.isfinite(values)) and values[-5:].mean() < 0.5 * values[:5].mean()
+
+
+# Variants
+
+
+def build(variant, size, vocabulary=13, **more):
+    return models.build(config.make(model=variant(size, **more)).model, vocabulary, 64)
+
+
+@pytest.mark.parametrize("size", variants.RESIDUAL_SHUFFLE_EXCHANGE)
+def test_residual_shuffle_exchange_has_the_switches_of_the_paper(size):
+    width, blocks = variants.RESIDUAL_SHUFFLE_EXCHANGE[size]
+    built = build(variants.residual_shuffle_exchange, size)
+    counts = built.parameter_counts()
+    switches = (2 * blocks + 1) * (16 * width**2 + 8 * width)
+    assert counts["by_letter"] == {"x": switches}
+    around = 13 * 300 + 300 * width + width + width if size == "lambada" else 26 * width + 13
+    assert counts["unique"] == counts["applied"] == switches + around
+    assert built.order == "x" and not built.causal
+
+
+def test_the_sizes_of_lambada_and_musicnet_are_those_printed():
+    for size, switches, printed in (("lambada", 11_811_840, 11.38), ("musicnet", 2_956_800, 3.06)):
+        built = build(variants.residual_shuffle_exchange, size)
+        assert built.parameter_counts()["by_letter"] == {"x": switches}
+        assert switches < printed * 2**20
+    # with the map of words to the width, and the authors' three outputs
+    assert round((11_811_840 + 300 * 384 + 384 + 3 * 384 + 3) / 2**20, 2) == 11.38
+
+
+@pytest.mark.parametrize("size", variants.SHUFFLE_EXCHANGE)
+def test_neural_shuffle_exchange_has_gated_switches(size):
+    width, blocks = variants.SHUFFLE_EXCHANGE[size]
+    counts = build(variants.shuffle_exchange, size).parameter_counts()
+    switches = (2 * blocks + 1) * (16 * width**2 + 8 * width)
+    assert counts["by_letter"] == {"x": switches + 3 * width * (blocks == 2)}
+
+
+def test_a_variant_of_another_size_is_refused():
+    with pytest.raises(ConfigurationError, match="size 'musicnet': allowed are algorithmic, multi"):
+        variants.shuffle_exchange("musicnet")
+
+
+def test_a_variant_takes_what_a_model_is_given():
+    switch, words = {"normalisation": "features"}, {"word_dropout": 0.5}
+    made = variants.residual_shuffle_exchange(
+        "sorting", switch=switch, embedding=words, dtype="bfloat16"
+    )
+    built = models.build(config.make(model=made).model, 12, 32)
+    assert built.dtype == jnp.bfloat16
+    assert built.stack.sublayer("x").last.normalisation == "features"
+    parameters = built.init(jax.random.key(0))
+    ids = jnp.arange(20).reshape(2, 10) % 12
+    assert np.all(np.isfinite(built.logits(parameters, ids, CONTEXT)))
+
+
+def test_squashed_embeddings_are_tanh_of_thirty_times_a_small_table(assert_close):
+    definition = Definition(functools.partial(Squashed, 50, 40))
+    parameters = definition.init(jax.random.key(0))
+    table = np.asarray(parameters["table"], np.float64)
+    assert -0.01 <= table.min() < -0.0099 and 0.0099 < table.max() <= 0.01
+    ids = jnp.array([[3, 0, 49]])
+    assert_close(definition.bind(parameters)(ids), np.tanh(30 * table[np.asarray(ids)]))
+    with pytest.raises(ConfigurationError, match="embedding.factor=0: allowed is above 0"):
+        Definition(functools.partial(Squashed, 5, 4, factor=0))
+
+
+def test_word_dropout_drops_whole_words_in_training_alone(same_bytes):
+    built = model(embedding={"word_dropout": 0.25})
+    embedding = built.embedding.bind(built.init(jax.random.key(0))["embedding"])
+    ids = jnp.ones((64, 64), jnp.int32)
+    whole = embedding(ids, None, CONTEXT, jnp.float32)
+    train = Context(causal=False, train=True, key=jax.random.key(0))
+    y = np.asarray(embedding(ids, None, train, jnp.float32))
+    gone = np.all(y == 0, axis=-1)
+    assert np.all(gone == np.any(y == 0, axis=-1))
+    assert abs(gone.mean() - 0.25) < 5 * math.sqrt(0.25 * 0.75 / gone.size)
+    np.testing.assert_allclose(y[~gone], np.asarray(whole)[~gone] / 0.75, rtol=1e-5)
+    with pytest.raises(ConfigurationError, match="embedding.word_dropout=1.0: allowed is 0 <="):
+        model(embedding={"word_dropout": 1.0})

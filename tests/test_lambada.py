@@ -604,6 +604,23 @@ def test_the_experiment_trains_two_steps_and_makes_its_table(
     assert "LAMBADA" in (tmp_path / "results/x/table.md").read_text()
 
 
+@pytest.mark.parametrize("cell", ["nse", "rse", "ut"])
+def test_the_shuffle_exchange_experiment_trains_two_steps_and_makes_its_table(
+    cell, corpus, passages, tmp_path, monkeypatch
+):
+    passages()
+    file = Path(__file__).resolve().parent.parent / "experiments" / "shuffle_exchange_lambada.py"
+    small = ["train.steps=2", "train.batch=2", "task.length=8", "task.shortest=2", "seeds=0"]
+    small += ["task.tokenizer=words", "task.passages=lower", "task.common=0"]
+    command = ["sweep", f"--config={file}:corpus={corpus}", "--name=x", f"--cells={cell}"]
+    monkeypatch.chdir(tmp_path)
+    assert launch.main([*command, *(f"--config.{field}" for field in small)]) == 0
+    (line,) = results.read(tmp_path / "results" / "x")
+    figures = line["evaluations"]["test"]
+    assert line["status"] == "finished" and 0 <= figures["accuracy"] <= 1
+    assert "LAMBADA by pointing" in (tmp_path / "results/x/table.md").read_text()
+
+
 # The published test set
 
 

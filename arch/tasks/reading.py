@@ -177,11 +177,12 @@ class Reading:
 
         if context.train or self.paddings == 1 or batch.mask is None:
             return read(batch.inputs, batch.mask)
-        padding = (~batch.mask).sum(1)
+        mask = jnp.asarray(batch.mask)
+        padding = (~mask).sum(1)
 
         def once(key):
             by = jax.random.randint(key, padding.shape, 0, padding + 1)[:, None]
-            return read(turned(batch.inputs, by), turned(batch.mask, by))
+            return read(turned(batch.inputs, by), turned(mask, by))
 
         logp, best, extras = jax.lax.map(once, jax.random.split(jax.random.key(0), self.paddings))
         votes = jnp.sum(best[:, None] == best[None], axis=1)
@@ -254,10 +255,11 @@ class Reading:
                 )
 
 
-def turned(rows: Array, by: Int[Array, "batch 1"]) -> Array:
+def turned(rows: Arrays, by: Int[Array, "batch 1"]) -> Array:
     """Each row turned left: what leaves it in front comes back behind."""
     length = rows.shape[1]
-    return jnp.take_along_axis(rows, (jnp.arange(length)[None] + by) % length, axis=1)
+    place = (jnp.arange(length)[None] + by) % length
+    return jnp.take_along_axis(jnp.asarray(rows), place, axis=1)
 
 
 def places(ids: Int[np.ndarray, " n"], length: int, first: int) -> Int[np.ndarray, " m"]:
