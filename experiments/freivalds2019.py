@@ -13,7 +13,9 @@ NAMES = {
 
 
 def radam(width):
-    """RAdam with a rate of .00125 · √(96 / width) that falls to 0 in a line."""
+    """RAdam with a rate of .00125 · √(96 / width) that falls to 0 in a line, and decay of what has
+    two axes. The authors' own RAdam divides gradients by √v before their momentum is taken, and
+    decays no embedding."""
     return {
         "name": "radam",
         "learning_rate": 0.00125 * math.sqrt(96 / width),
