@@ -26,6 +26,7 @@ SURROUNDINGS = {
     "types": 0,
     "norm": "",
     "epsilon": 1e-12,
+    "word_dropout": 0.0,
 }
 
 embeddings = Registry("embedding")
@@ -93,6 +94,35 @@ class Factorised(nnx.Module):
     def flops(self) -> int:
         """Forward FLOPs a token of the projection in."""
         return 2 * math.prod(self.project.kernel.shape)
+
+
+@embeddings.register("squashed")
+class Squashed(nnx.Module):
+    """tanh(factor · E[x]), E uniform in ±range (Freivalds et al. 2019): a small table moves fast.
+
+    Args:
+        factor: of the table's entries.
+        range: of the table's first entries.
+    """
+
+    def __init__(self, vocabulary: int, width: int, *, factor=30.0, range=0.01, rngs: nnx.Rngs):
+        for name, value in (("factor", factor), ("range", range)):
+            if not value > 0:
+                raise ConfigurationError(f"embedding.{name}={value}: allowed is above 0")
+        shape = (vocabulary, width)
+        self.factor = factor
+        self.table = nnx.Param(
+            jax.random.uniform(rngs.params(), shape, minval=-range, maxval=range)
+        )
+
+    def __call__(self, ids: Int[Array, "..."]) -> Float[Array, "... width"]:
+        return jnp.tanh(self.factor * self.table[...][ids])
+
+    def logits(self, x: Float[Array, "rows width"]) -> Float[Array, "rows vocabulary"]:
+        return x @ self.table[...].astype(x.dtype).T
+
+    def flops(self) -> int:
+        return 0
 
 
 @embeddings.register("sentence")
@@ -187,6 +217,7 @@ class Embedding(nnx.Module):
             `axial.AxialPositions`; () for a grid near √max_length × √max_length, and for halves.
         types: number of token types (segments), each with a learned vector; 0 for none.
         norm: layer | rms: of the sum (BERT); empty for none. epsilon: its ε.
+        word_dropout: rate at which whole words are dropped in training, the others scaled up.
     """
 
     def __init__(
@@ -204,16 +235,21 @@ class Embedding(nnx.Module):
         types: int,
         norm: str,
         epsilon: float,
+        word_dropout: float,
         rngs: nnx.Rngs,
         **options,
     ):
+        if not 0 <= word_dropout < 1:
+            raise ConfigurationError(
+                f"model.embedding.word_dropout={word_dropout}: allowed is 0 <= rate < 1"
+            )
         if positions not in POSITIONS:
             raise ConfigurationError(
                 f"model.embedding.positions={positions!r}: allowed are {', '.join(POSITIONS)}"
             )
         if types < 0:
             raise ConfigurationError(f"model.embedding.types={types}: allowed is 0 or more")
-        self.max_length, self.positions = max_length, positions
+        self.max_length, self.positions, self.word_dropout = max_length, positions, word_dropout
         self.factor = math.sqrt(width) if scale else 1.0
         self.rotary_base = rotary_base if positions == "rotary" else 0.0
         self.tokens = embeddings.get(kind, "model.embedding.kind")(
@@ -253,6 +289,9 @@ class Embedding(nnx.Module):
         if self.norm is not None:
             x = self.norm(x)
         x = x.astype(dtype)
+        if context.train and self.word_dropout:
+            kept = jnp.ones((*x.shape[:2], 1), dtype)
+            x = x * dropout(kept, self.word_dropout, context.key_for("word"))
         if context.train and context.has_dropout:
             x = dropout(x, context.dropout, context.key_for("embedding"))
         return self.tokens.project(x) if self.early else x

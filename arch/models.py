@@ -43,8 +43,9 @@ class Model:
         self.vocabulary, self.max_length = vocabulary, max_length
         width = model["width"]
         self.stack = self._stack(model, model["order"], self.causal, self.has_memory)
+        longest = max(padded_length(stack, max_length) for stack in self.stacks.values())
         self.embedding = Definition(
-            functools.partial(Embedding, vocabulary, width, max_length, **model["embedding"])
+            functools.partial(Embedding, vocabulary, width, longest, **model["embedding"])
         )
         head = dict(model["head"])
         create = heads.get(head.pop("kind"), "model.head.kind")
@@ -78,9 +79,10 @@ class Model:
         for letter in stack.letters:
             sublayer = stack.sublayer(letter)
             if causal and not getattr(sublayer, "causal", False):
+                why = getattr(sublayer, "not_causal", "")
                 raise ConfigurationError(
                     f"model.sublayers.{letter}.kind={sublayer.kind!r} is not causal: a decoder "
-                    "would see the tokens it is to predict"
+                    f"would see the tokens it is to predict{why and f', since {why}'}"
                 )
             if getattr(sublayer, "cross", False) and not has_memory:
                 raise ConfigurationError(
@@ -101,8 +103,16 @@ class Model:
         self, parameters: Parameters, inputs: Any, context: Context
     ) -> tuple[Float[Array, "batch length width"], Extras]:
         """The last hidden state, before the head."""
-        x, context = self._embedded(parameters, self.stack, inputs, context)
-        return self.stack(parameters["stack"], x, context.replace(causal=self.causal))
+        context = context.replace(causal=self.causal)
+        return self._through(parameters, "stack", inputs, context)
+
+    def _through(self, parameters: Parameters, name: str, ids, context: Context):
+        """A stack's output for token ids: filled up where its letters wish for it, then cut."""
+        stack, length = self.stacks[name], ids.shape[1]
+        ids, context = filled(ids, context, padded_length(stack, length))
+        x, context = self._embedded(parameters, stack, ids, context)
+        x, extras = stack(parameters[name], x, context)
+        return x[:, :length], extras
 
     def score(
         self, parameters: Parameters, inputs: Any, targets: Int[Array, "batch length"], context
@@ -285,8 +295,7 @@ class EncoderDecoder(Model):
             schedule=None,  # the order as data is the decoder's
             causal=False,
         )
-        x, context = self._embedded(parameters, self.encoder, source, context)
-        memory, extras = self.encoder(parameters["encoder"], x, context)
+        memory, extras = self._through(parameters, "encoder", source, context)
         parts = (extras.losses, extras.statistics, extras.record)
         return memory, Extras(*({f"encoder_{k}": v for k, v in part.items()} for part in parts))
 
@@ -302,6 +311,38 @@ class EncoderDecoder(Model):
 
     def remember(self, parameters: Parameters, source: Any, context: Context) -> Context:
         return context.replace(memory=self.encode(parameters, source, context)[0])
+
+
+def padded_length(stack, length: int) -> int:
+    """How long the letters of a stack wish a sequence of this length to be: as it is, unless every
+    one of them has a `padded_length` of its own. Then token ids are filled up, before the
+    embedding; else a sublayer that needs another length fills up what it is given."""
+    sublayers = [stack.sublayer(letter) for letter in stack.letters]
+    if not all(hasattr(sublayer, "padded_length") for sublayer in sublayers):
+        return length
+    return max(sublayer.padded_length(length) for sublayer in sublayers)
+
+
+def filled(ids: Array, context: Context, length: int) -> tuple[Array, Context]:
+    """Ids with 0 behind them up to the length, the positions counted on, and a mask that says where
+    ids were."""
+    before = ids.shape[1]
+    more = length - before
+    if not more:
+        return ids, context
+
+    def wider(array, value):
+        sides = ((0, 0), (0, more), *((0, 0),) * (array.ndim - 2))
+        return jnp.pad(array, sides, constant_values=value)
+
+    mask = jnp.ones(ids.shape[:2], bool) if context.mask is None else context.mask
+    context = context.replace(mask=wider(mask, False))
+    if context.positions is not None:
+        on = context.positions[:, -1:] + jnp.arange(1, more + 1)[None]
+        context = context.replace(positions=jnp.concatenate([context.positions, on], axis=1))
+    if context.segments is not None:
+        context = context.replace(segments=wider(context.segments, 0))
+    return wider(ids, 0), context
 
 
 FAMILIES = {"decoder": Decoder, "encoder": Encoder, "encoder_decoder": EncoderDecoder}

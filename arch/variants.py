@@ -10,6 +10,8 @@ universal(size='base', halting='act')   Dehghani et al. 2018
 bert(size='base')                       Devlin et al. 2018
 albert(size='base', share='sf')         Lan et al. 2019
 reformer(size='enwik8')                 Kitaev, Kaiser and Levskaya 2020
+shuffle_exchange(size='algorithmic')    Freivalds et al. 2019
+residual_shuffle_exchange(size='lambada')   Draguns et al. 2020
 lstm(layers=2)                          an encoder-decoder of LSTMs that attends to its encoder
 """
 
@@ -45,6 +47,17 @@ REFORMER = {
     "enwik8-released": ("(lflfsflf)3", 1024, 4096, 8),
     "wmt-base": ("(scf)6", 512, 2048, 8),
     "wmt-big": ("(scf)6", 1024, 4096, 16),
+}
+
+# size → width, Beneš blocks, as the authors' code has them. MusicNet's sound comes through two
+# strided convolutions, which are not here: the size of its switches alone.
+SHUFFLE_EXCHANGE = {"algorithmic": (192, 1), "multiplication": (384, 2), "lambada": (384, 2)}
+RESIDUAL_SHUFFLE_EXCHANGE = {
+    "algorithmic": (192, 2),
+    "sorting": (192, 1),
+    "multiplication": (384, 2),
+    "lambada": (384, 2),
+    "musicnet": (192, 2),
 }
 
 
@@ -289,6 +302,54 @@ def reformer(size: str = "enwik8", attention: Mapping | None = None, **model) ->
     }
 
 
+def shuffle_exchange(size: str = "algorithmic", **model) -> dict[str, object]:
+    """Beneš blocks of gated switches alone, on tanh(30 · embedding), without positions."""
+    width, blocks = _size("shuffle_exchange", size, SHUFFLE_EXCHANGE)
+    embedding = {"kind": "squashed", **model.pop("embedding", {})}
+    return benes(width, blocks, "gated", size == "lambada", embedding=embedding, **model)
+
+
+def residual_shuffle_exchange(size: str = "algorithmic", **model) -> dict[str, object]:
+    """Beneš blocks of residual switches alone, without positions. For LAMBADA words of 300 channels
+    are mapped to the width; the authors' are fastText's, and stay as they are."""
+    width, blocks = _size("residual_shuffle_exchange", size, RESIDUAL_SHUFFLE_EXCHANGE)
+    words = {"kind": "factorised", "size": 300, "back": False}
+    # the authors' normal of deviation 1/4 is cut at twice that: what is left has 0.22
+    embedding = words if size == "lambada" else {"kind": "plain", "init_std": 0.22}
+    embedding |= model.pop("embedding", {})
+    return benes(width, blocks, "residual", size == "lambada", embedding=embedding, **model)
+
+
+def benes(
+    width: int,
+    blocks: int,
+    unit: str,
+    points: bool = False,
+    switch: Mapping | None = None,
+    embedding: Mapping | None = None,
+    **model,
+) -> dict[str, object]:
+    """An encoder of one letter, `x`, of Beneš blocks, no norm, a head of its own; `points`: at one
+    of the input's words, of which 5 % are dropped in training. `switch` goes to the letter."""
+    pointer = {"kind": "pointer", "occurrences": "each"}
+    letter = {"kind": "benes", "blocks": blocks, "unit": unit, **(switch or {})}
+    return {
+        "family": "encoder",
+        "width": width,
+        "order": "x",
+        "head": pointer if points else {"tie": False, "bias": True},
+        **model,
+        "sublayers": {"x": letter, **model.get("sublayers", {})},
+        "stack": {"final_norm": False, **model.get("stack", {})},
+        "embedding": {
+            "positions": "none",
+            "scale": False,
+            "word_dropout": 0.05 if points else 0.0,
+            **(embedding or {}),
+        },
+    }
+
+
 def lstm(layers: int = 2, width: int = 512, heads: int = 8, **model) -> dict[str, object]:
     """lⁿ and (lc)ⁿ: as the other encoder-decoders, LSTMs in the place of attention and
     feed-forward."""
@@ -301,5 +362,6 @@ VARIANTS = {
     f.__name__: f
     for f in (
         vanilla, sandwich, par, macaron, gpt2, transformer, universal, lstm, bert, albert, reformer,
+        shuffle_exchange, residual_shuffle_exchange,
     )
 }  # fmt: skip

@@ -72,6 +72,7 @@ OWN_DATA = (
     "albert_sizes.py", "albert_sharing.py", "albert_embedding.py", "albert_depth_width.py",
     "albert_sentence_order.py", "reformer_memory.py", "reformer_speed.py", "reformer_rounds.py",
     "reformer_duplication.py", "reversible_orders.py", "reversible_error.py",
+    "shuffle_exchange_algorithmic.py", "shuffle_exchange_lambada.py", "shuffle_exchange_scaling.py",
 )  # fmt: skip
 
 
@@ -271,6 +272,56 @@ def test_the_algorithmic_experiment_trains_and_decodes(model, tmp_path, monkeypa
         for way in ("teacher_forced", "free_running"):
             assert 0 <= figures[f"sequence_accuracy_{way}"] <= figures[f"token_accuracy_{way}"] <= 1
     assert ("ponder_time" in line["evaluations"]["x2"]) == (model == "ut_act")
+
+
+@pytest.mark.parametrize("model", ["nse", "rse", "ut", "transformer"])
+def test_the_shuffle_exchange_experiment_trains_and_tests_at_every_length(
+    model, tmp_path, monkeypatch, quick_compile
+):
+    monkeypatch.chdir(tmp_path)
+    small = (
+        "train.steps=2", "train.batch=2", "task.bins=4,8", "task.lengths=8,16",
+        "task.evaluation_examples=4", "evaluate.splits=valid,n8,n16",
+    )  # fmt: skip
+    file = f"{ROOT}/experiments/shuffle_exchange_algorithmic.py"
+    command = ["sweep", f"--config={file}", "--name=x", f"--cells=addition-{model}", "--seeds=1"]
+    assert launch.main([*command, *(f"--config.{field}" for field in small)]) == 0
+    (line,) = results.read("results/x")
+    for split in ("n8", "n16"):
+        figures = line["evaluations"][split]
+        assert 0 <= figures["sequence_accuracy"] <= figures["token_accuracy"] <= 1
+        assert figures["sequences"] == 4 >= figures["wrong_sequences"]
+    assert "paper, trained to 64" in Path("results/x/table.md").read_text()
+    assert Path("results/x/length-addition.svg").exists()
+
+
+def test_the_scaling_experiment_measures_and_compares(tmp_path, monkeypatch, quick_compile):
+    monkeypatch.chdir(tmp_path)
+    file = f"{ROOT}/experiments/shuffle_exchange_scaling.py"
+    for model in ("rse", "full"):
+        command = ["sweep", f"--config={file}", "--name=x", f"--cells={model}-l64", "--seeds=1"]
+        assert launch.main([*command, "--config.model.dtype=float32"]) == 0
+    figures = [line["evaluations"]["measured"] for line in results.read("results/x")]
+    assert all(min(x["MiB"], x["seconds"], x["evaluation_seconds"]) > 0 for x in figures)
+    table = Path("results/x/table.md").read_text()
+    assert "as long in the memory of 4,096" in table and "131,072" in table
+
+
+def test_shuffle_exchange_networks_and_what_they_are_compared_with_are_about_equal():
+    counts = {}
+    for file in ("algorithmic", "scaling"):
+        rows = described(f"shuffle_exchange_{file}.py")
+        counts[file] = {row["cell"]: row["parameters"]["unique"] for row in rows}
+    sorting = [counts["algorithmic"][f"sorting-{m}"] for m in ("nse", "rse", "ut", "transformer")]
+    assert max(sorting) < 1.15 * min(sorting)
+    scaling = [counts["scaling"][f"{m}-l64"] for m in ("nse", "rse", "full", "lsh", "ut")]
+    assert max(scaling) < 1.1 * min(scaling)
+    rows = {row["cell"]: row for row in described("shuffle_exchange_algorithmic.py:scale=paper")}
+    unit = 16 * 384**2 + 8 * 384
+    assert rows["multiplication-rse"]["parameters"]["by_letter"] == {"x": 5 * unit}
+    assert rows["sorting-nse"]["parameters"]["by_letter"] == {"x": 3 * (16 * 192**2 + 8 * 192)}
+    words = {row["cell"]: row for row in described("shuffle_exchange_lambada.py:corpus=stdlib")}
+    assert set(words) == {"nse", "rse", "ut", "transformer"}
 
 
 @pytest.mark.parametrize(

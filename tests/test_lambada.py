@@ -21,7 +21,7 @@ from arch.heads import Pointer, Score
 from arch.registry import ConfigurationError
 from arch.tasks.lambada import Lambada
 from arch.tasks.last_word import LastWordBatch, encode, unknown_id
-from arch.tasks.reading import places
+from arch.tasks.reading import ReadingBatch, places
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -325,6 +325,34 @@ def test_the_pointer_sums_the_softmax_over_a_words_positions(pointer):
     assert head.flops(None) == 2 * 16
 
 
+def test_a_pointer_at_each_occurrence_spreads_the_target_evenly(pointer):
+    _, x, inputs, mask, targets = pointer
+    head = Pointer(9, 16, None, occurrences="each", rngs=nnx.Rngs(0))
+    kernel = np.asarray(head.position.kernel[...], np.float64)
+    context = Context(mask=jnp.asarray(mask))
+    score = head.score_sequence(None, x, jnp.asarray(inputs), jnp.asarray(targets), context)
+    present = 0
+    for row in range(40):
+        there = np.flatnonzero(mask[row])
+        log_p = log_softmax((np.asarray(x[row], np.float64) @ kernel[:, 0])[there])
+        words, got = inputs[row][there], float(score.target[row, 0])
+        chosen = words == targets[row, 0]
+        present += chosen.any()
+        assert got == pytest.approx(log_p[chosen].mean(), abs=1e-4) if chosen.any() else got < -1e29
+        assert int(score.best[row, 0]) == words[np.argmax(log_p)]
+        assert float(score.mean[row, 0]) == pytest.approx(log_p.mean(), abs=1e-4)
+    assert 10 < present < 40
+
+    def total(x):
+        score = head.score_sequence(None, x, jnp.asarray(inputs), jnp.asarray(targets), context)
+        return score.target.sum()
+
+    g = np.asarray(jax.grad(total)(x))
+    assert np.isfinite(g).all() and np.all(g[~mask] == 0)
+    with pytest.raises(ConfigurationError, match="occurrences='all': allowed are summed, each"):
+        Pointer(9, 16, None, occurrences="all", rngs=nnx.Rngs(0))
+
+
 def test_the_pointer_has_a_finite_gradient_and_none_for_an_absent_target(pointer):
     head, x, inputs, mask, targets = pointer
 
@@ -369,6 +397,84 @@ def test_training_examples_have_their_answer_and_leave_out_common_words(build):
     ids = task.dataset.splits["train"].ids
     where = int(source[1][int(indices[0])])
     np.testing.assert_array_equal(batch.inputs[0], ids[where - LENGTH : where])
+
+
+def test_training_texts_may_be_shorter_with_padding_on_both_sides(build):
+    task, *_ = build("reading", shortest=3)
+    source, n = task.source(), 60
+    tokens, where = task.gather(source, jnp.arange(n))
+    batch = task.assemble((tokens, where))
+    sizes = np.asarray(batch.mask).sum(1)
+    assert set(sizes.tolist()) == set(range(3, LENGTH + 1))
+    fronts = np.argmax(np.asarray(batch.mask), axis=1)
+    assert len(set(fronts[sizes < LENGTH].tolist())) > 2
+    for row in range(n):
+        inside = slice(fronts[row], fronts[row] + sizes[row])
+        np.testing.assert_array_equal(
+            batch.inputs[row, inside], tokens[row, LENGTH - sizes[row] : LENGTH]
+        )
+        assert not np.delete(batch.inputs[row], np.r_[inside]).any()
+        assert batch.mask[row, inside].all()
+        found = (batch.inputs[row, inside] == batch.targets[row]).any()
+        assert bool(batch.answerable[row]) == bool(found)
+    assert 0 < float(batch.answerable.sum()) < n
+    again = task.assemble(task.gather(source, jnp.arange(n)))
+    jax.tree.map(np.testing.assert_array_equal, batch, again)
+
+
+class Voter:
+    """A model that says what a function makes of the inputs."""
+
+    def __init__(self, say):
+        self.say, self.seen = say, []
+
+    def score(self, parameters, inputs, targets, context):
+        best = self.say(inputs, context.mask)[:, None]
+        return Score(jnp.full(targets.shape, -2.0), jnp.full(targets.shape, -6.0), best), Extras()
+
+
+def test_a_passage_is_read_with_several_paddings_and_the_majority_counts(build):
+    task, *_ = build("reading", paddings=9)
+    inputs = jnp.array([[0, 0, 0, 0, 0, 7, 5, 7], [1, 2, 3, 4, 5, 6, 7, 8]])
+    mask, ones = inputs > 0, jnp.ones(2)
+    batch = ReadingBatch(inputs, jnp.array([[7], [1]]), mask, ones, ones)
+
+    def share(say, context=None):
+        statistics = task.sums(Voter(say), None, batch, context or Context())[1]
+        return float(statistics["accuracy"][0])
+
+    def first_word(inputs, mask):  # wherever the padding is, the text is what it was
+        return jnp.take_along_axis(inputs, jnp.argmax(mask, axis=1)[:, None], axis=1)[:, 0]
+
+    assert share(first_word) == 2
+    # right unless all padding is behind: of six shares of five zeros, most are right
+    assert share(lambda inputs, mask: jnp.where(inputs[:, 0] == 0, 7, 1)) == 2
+    assert share(lambda inputs, mask: jnp.where(inputs[:, 0] == 0, 6, inputs[:, 0])) == 1
+    loss = task.sums(Voter(first_word), None, batch, Context())[0]["loss"]
+    assert float(loss[0] / loss[1]) == 2.0
+
+
+def test_reading_may_be_smoothed_in_training(build):
+    task, *_ = build("reading", label_smoothing=0.25)
+    batch = task.assemble(task.gather(task.source(), jnp.arange(8)))
+    for train, expected in ((True, 0.75 * 2 + 0.25 * 6), (False, 2.0)):
+        model = Voter(lambda inputs, mask: inputs[:, 0])
+        loss = task.sums(model, None, batch, Context(train=train))[0]["loss"]
+        assert float(loss[0] / loss[1]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "form, options, message",
+    [
+        ("reading", {"shortest": LENGTH + 1}, "task.shortest=9: allowed is 0 to task.length=8"),
+        ("reading", {"paddings": 0}, "task.paddings=0: allowed is 1 or more"),
+        ("reading", {"label_smoothing": 1.0}, "task.label_smoothing=1.0"),
+        ("language_model", {"paddings": 10}, "task.paddings=10.* are of task.form='reading'"),
+    ],
+)
+def test_options_of_reading_are_refused_by_name(build, form, options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        build(form, **options)
 
 
 def test_reading_is_measured_over_all_passages_and_its_loss_over_those_with_an_answer(build):
@@ -496,6 +602,23 @@ def test_the_experiment_trains_two_steps_and_makes_its_table(
         share = "answerable_share" if form == "reading" else "unknown_share"
         assert {"loss", "accuracy", share} <= set(line["evaluations"]["test"])
     assert "LAMBADA" in (tmp_path / "results/x/table.md").read_text()
+
+
+@pytest.mark.parametrize("cell", ["nse", "rse", "ut"])
+def test_the_shuffle_exchange_experiment_trains_two_steps_and_makes_its_table(
+    cell, corpus, passages, tmp_path, monkeypatch
+):
+    passages()
+    file = Path(__file__).resolve().parent.parent / "experiments" / "shuffle_exchange_lambada.py"
+    small = ["train.steps=2", "train.batch=2", "task.length=8", "task.shortest=2", "seeds=0"]
+    small += ["task.tokenizer=words", "task.passages=lower", "task.common=0"]
+    command = ["sweep", f"--config={file}:corpus={corpus}", "--name=x", f"--cells={cell}"]
+    monkeypatch.chdir(tmp_path)
+    assert launch.main([*command, *(f"--config.{field}" for field in small)]) == 0
+    (line,) = results.read(tmp_path / "results" / "x")
+    figures = line["evaluations"]["test"]
+    assert line["status"] == "finished" and 0 <= figures["accuracy"] <= 1
+    assert "LAMBADA by pointing" in (tmp_path / "results/x/table.md").read_text()
 
 
 # The published test set

@@ -10,6 +10,7 @@ import pytest
 
 from arch import optimizers
 from arch.registry import ConfigurationError
+from experiments import freivalds2019
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -379,3 +380,21 @@ def test_cosine_and_line_end_at_the_final_fraction_of_the_peak():
 def test_settings_out_of_range_are_refused_by_name(options, message):
     with pytest.raises(ConfigurationError, match=f"train.optimizer.{message}"):
         optimizers.check(settings(**options), STEPS)
+
+
+def test_radam_of_the_shuffle_exchange_networks_falls_in_a_line_and_is_optaxs(assert_close):
+    chosen = settings(**freivalds2019.radam(384))
+    rate = optimizers.learning_rate(chosen, STEPS)
+    peak = chosen["learning_rate"]
+    assert peak == pytest.approx(0.000625)
+    for step in (0, 250, STEPS):
+        assert float(rate(peak, step)) == pytest.approx(peak * (1 - step / STEPS), abs=1e-9)
+    start = tree()
+    mask = jax.tree_util.tree_map_with_path(lambda path, _: decays(path), start)
+    expected = optax.chain(
+        optax.scale_by_radam(0.9, 0.999, 1e-5),
+        optax.add_decayed_weights(0.01, mask),
+        optax.scale(-peak),
+    )
+    ours = optimizers.build(chosen, clip=0.0)(peak, chosen["weight_decay"])
+    assert_close(run(ours, start, wavering, 8), run(expected, start, wavering, 8), 1e-6)

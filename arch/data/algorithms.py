@@ -97,14 +97,14 @@ def copy(key: Key[Array, ""], bounds: Bounds, base: int, size: int) -> Example:
 def reverse(key: Key[Array, ""], bounds: Bounds, base: int, size: int) -> Example:
     """The input backwards."""
     digits, length = _string(key, bounds, base, size)
-    backwards = _at(digits, length - 1 - jnp.arange(size))
+    backwards = at(digits, length - 1 - jnp.arange(size))
     return Example(_shifted(digits, length), length, _shifted(backwards, length), length)
 
 
 def double(key: Key[Array, ""], bounds: Bounds, base: int, size: int) -> Example:
     """The input twice; the output's size is 2 size."""
     digits, length = _string(key, bounds, base, size)
-    twice = _at(digits, jnp.arange(2 * size) % length)
+    twice = at(digits, jnp.arange(2 * size) % length)
     return Example(_shifted(digits, length), length, _shifted(twice, 2 * length), 2 * length)
 
 
@@ -121,20 +121,13 @@ def sorting(key: Key[Array, ""], bounds: Bounds, base: int, size: int) -> Exampl
 def addition(key: Key[Array, ""], bounds: Bounds, base: int, size: int) -> Example:
     """The sum of two numbers."""
     first, second, inputs, length = _operands(key, bounds, base, size)
-    return Example(inputs, length, *_number_of(_carried(first + second, base)))
+    return Example(inputs, length, *_number_of(carried(first + second, base)))
 
 
 def multiplication(key: Key[Array, ""], bounds: Bounds, base: int, size: int) -> Example:
-    """The product of two numbers: Σᵢ aᵢ bₖ₋ᵢ for each k, then carries; `overflows` says when."""
+    """The product of two numbers; `overflows` says when it cannot be made."""
     first, second, inputs, length = _operands(key, bounds, base, size)
-
-    def coefficient(window, digit):  # window: b_k, b_{k-1}, … b_0, 0, … for the k of this turn
-        window = jnp.concatenate([digit[None], window[:-1]])
-        return window, (first * window).sum()
-
-    # no convolution of XLA's: on a GPU it has none for integers
-    _, totals = jax.lax.scan(coefficient, jnp.zeros_like(second), second)
-    return Example(inputs, length, *_number_of(_carried(totals, base)))
+    return Example(inputs, length, *_number_of(carried(coefficients(first, second), base)))
 
 
 Generator = Callable[[Key[Array, ""], Bounds, int, int], Example]
@@ -159,7 +152,8 @@ def _string(key, bounds, base, size) -> tuple[Int[Array, " size"], Int[Array, ""
     return jax.random.randint(of_digits, (size,), 0, base), _uniform(of_length, *bounds)
 
 
-def _at(digits: Int[Array, " n"], index: Int[Array, " m"]) -> Int[Array, " m"]:
+def at(digits: Int[Array, " n"], index: Int[Array, " m"]) -> Int[Array, " m"]:
+    """digits[index], of an index out of reach anything."""
     return digits[jnp.clip(index, 0, digits.shape[0] - 1)]
 
 
@@ -186,12 +180,23 @@ def _operands(key, bounds, base, size):
     n = _uniform(keys[1], jnp.maximum(1, low - m - 1), high - m - 1)
     first, second = _number(keys[2], m, base, size), _number(keys[3], n, base, size)
     place = jnp.arange(size)
-    joined = jnp.where(place < m, first, _at(second, place - m - 1))
+    joined = jnp.where(place < m, first, at(second, place - m - 1))
     joined = jnp.where(place == m, base, joined)
     return first, second, _shifted(joined, m + 1 + n), m + 1 + n
 
 
-def _carried(totals: Int[Array, " size"], base: int) -> Int[Array, " size"]:
+def coefficients(first: Int[Array, " size"], second: Int[Array, " size"]) -> Int[Array, " size"]:
+    """Of a product before carries: Σᵢ aᵢ bₖ₋ᵢ for each k."""
+
+    def coefficient(window, digit):  # window: b_k, b_{k-1}, … b_0, 0, … for the k of this turn
+        window = jnp.concatenate([digit[None], window[:-1]])
+        return window, (first * window).sum()
+
+    # no convolution of XLA's: on a GPU it has none for integers
+    return jax.lax.scan(coefficient, jnp.zeros_like(second), second)[1]
+
+
+def carried(totals: Int[Array, " size"], base: int) -> Int[Array, " size"]:
     """Σ totalsₖ baseᵏ in digits."""
 
     def digit(carry, total):

@@ -27,13 +27,31 @@ def check_placement(placement: str, field: str) -> str:
     return placement
 
 
+def check_alone(binding: Mapping) -> None:
+    """Refuse, of a kind with its own residual, what would act on the whole stream."""
+    for name, wrong, allowed in (
+        ("scale", binding["scale"] != SURROUNDINGS["scale"], "1"),
+        ("dropout", binding["dropout"] > 0, "0, or below it"),
+        ("norm", binding["norm"] in ("pre", "peri"), "none and post"),
+    ):
+        if wrong:
+            raise ConfigurationError(
+                f"{name}={binding[name]!r}: kind={binding['kind']!r} brings its own residual, so "
+                f"that this would be done to the whole stream; allowed is {allowed}"
+            )
+
+
 class Branch(nnx.Module):
     """A letter: a sublayer with its norms. `branch` is what is added, `combine` adds it.
+
+    A kind with its own residual carries the whole stream through: it has no branch that could be
+    dropped or scaled, and is refused both; no norm stands around it unless its binding says 'post',
+    after it.
 
     Args:
         binding: the letter's configuration: kind and its options, and of its surroundings
             `scale` (of the branch; macaron's half is 0.5), `dropout` (negative: the model's
-            rate) and `norm` (empty: the stack's placement).
+            rate) and `norm` (empty: the stack's placement; none for a kind with its own residual).
     """
 
     def __init__(
@@ -48,8 +66,12 @@ class Branch(nnx.Module):
     ):
         options = {k: v for k, v in binding.items() if k not in ("kind", *SURROUNDINGS)}
         self.sublayer = sublayers.get(binding["kind"])(width, **options, rngs=rngs)
-        self.placement = check_placement(binding["norm"] or placement, "norm")
         self.own_residual = getattr(self.sublayer, "own_residual", False)
+        if self.own_residual:
+            check_alone(binding)
+            check_placement(placement, "norm")
+            placement = "none"
+        self.placement = check_placement(binding["norm"] or placement, "norm")
         self.scale, self.rate = binding["scale"], binding["dropout"]
         if self.rate >= 1:
             raise ConfigurationError(
@@ -81,6 +103,8 @@ class Branch(nnx.Module):
         return y
 
     def drops(self, context: Context) -> bool:
+        if self.own_residual:
+            return False
         return context.has_dropout if self.rate < 0 else self.rate > 0
 
     def combine(self, x: Array, y: Float[Array, "batch length width"]) -> Array:

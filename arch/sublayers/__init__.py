@@ -6,6 +6,7 @@ A file outside the package does as well: name it in the configuration's `plugins
 
 from arch.sublayers import (
     attention,
+    benes,
     convolution,
     feed_forward,
     local_attention,
@@ -15,6 +16,7 @@ from arch.sublayers import (
 
 __all__ = [
     "attention",
+    "benes",
     "convolution",
     "feed_forward",
     "local_attention",

@@ -19,6 +19,7 @@ decodes, search, prompt(batch), decoded_figures(split, ids, gathered)
 
 from arch.tasks import (
     algorithmic,
+    algorithmic_bins,
     babi,
     lambada,
     language_model,
@@ -28,6 +29,7 @@ from arch.tasks import (
 
 __all__ = [
     "algorithmic",
+    "algorithmic_bins",
     "babi",
     "lambada",
     "language_model",

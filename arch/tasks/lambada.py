@@ -36,6 +36,7 @@ class Lambada:
             the training text, raw for text as it stands.
         length: tokens of a training sequence, or of the text that is read.
         common: reading is not trained on so many of the most frequent words.
+        shortest, paddings, label_smoothing: of reading alone, see `Reading`.
         vocabulary, sampling, resident_bytes: of `LanguageModel`; the last two do nothing in
             reading, whose examples lie on the device and are shuffled.
     """
@@ -52,6 +53,9 @@ class Lambada:
         passages="lower",
         length=64,
         common=200,
+        shortest=0,
+        paddings=1,
+        label_smoothing=0.0,
         vocabulary=0,
         sampling="permutation",
         resident_bytes=1 << 30,
@@ -72,8 +76,14 @@ class Lambada:
         )
         self.corpus, self.length, self._written = f"lambada ({corpus})", length, passages
         self.passages = functools.cache(self._passages)
+        own = {"shortest": shortest, "paddings": paddings, "label_smoothing": label_smoothing}
+        if form != "reading" and own != {"shortest": 0, "paddings": 1, "label_smoothing": 0.0}:
+            raise ConfigurationError(
+                f"task.form={form!r}: {', '.join(f'task.{k}={v}' for k, v in own.items())} are of "
+                "task.form='reading'; allowed are 0, 1 and 0"
+            )
         self.form: Any = (
-            Reading(self.text, self.passages, common=common)
+            Reading(self.text, self.passages, common=common, **own)
             if form == "reading"
             else LastWord(self.text, self.passages)
         )

@@ -12,6 +12,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
@@ -51,11 +52,27 @@ class Reading:
         text: the corpus in words, its tokenizer and `length`.
         passages: split → (context, word) pairs.
         common: places of so many of the most frequent words are no examples.
+        shortest: a training text has between so many words and `length`, and the padding around it
+            is shared out between front and end, both at random, but always the same for a place;
+            0: every text has `length` words. Only those whose answer is left count.
+        paddings: a passage is read so many times, with padding before and behind it shared out at
+            random (Freivalds et al. 2019 take 10), and the answer is the token that most of them
+            give, where the authors count positions; its loss is their mean. 1: once, at the end.
+        label_smoothing: in training, of the head's `mean`.
     """
 
     families, metric, streamed = ("encoder",), "accuracy", False
 
-    def __init__(self, text: LanguageModel, passages: Callable[[str], Any], *, common: int):
+    def __init__(
+        self,
+        text: LanguageModel,
+        passages: Callable[[str], Any],
+        *,
+        common: int,
+        shortest: int = 0,
+        paddings: int = 1,
+        label_smoothing: float = 0.0,
+    ):
         if not text.tokenizer_name.startswith("words"):
             raise ConfigurationError(
                 f"task.tokenizer={text.tokenizer_name!r}: task.form='reading' points at a word, "
@@ -63,7 +80,19 @@ class Reading:
             )
         if common < 0:
             raise ConfigurationError(f"task.common={common}: allowed is 0 or more")
+        if not 0 <= shortest <= text.length:
+            raise ConfigurationError(
+                f"task.shortest={shortest}: allowed is 0 to task.length={text.length}"
+            )
+        if paddings < 1:
+            raise ConfigurationError(f"task.paddings={paddings}: allowed is 1 or more")
+        if not 0 <= label_smoothing < 1:
+            raise ConfigurationError(
+                f"task.label_smoothing={label_smoothing}: allowed is 0 <= smoothing < 1"
+            )
         self.text, self.passages, self.common = text, passages, common
+        self.shortest, self.paddings = shortest, paddings
+        self.label_smoothing = label_smoothing
         self.places = functools.cache(self._places)
         self.encoded = functools.cache(self._encoded)
 
@@ -93,31 +122,72 @@ class Reading:
         return permutation.shuffled(key, step * batch + jnp.arange(batch), n)
 
     def gather(self, source: tuple, indices: Any) -> Any:
-        """(batch, length + 1) tokens, the answer last."""
+        """(batch, length + 1) tokens, the answer last, and where the answer is in the corpus."""
         tokens, where = source
-        return tokens[where[indices][..., None] + jnp.arange(-self.text.length, 1)[None]]
+        where = where[indices]
+        return tokens[where[..., None] + jnp.arange(-self.text.length, 1)[None]], where
 
-    def assemble(self, gathered: Int[Array, "batch length+1"]) -> ReadingBatch:
-        gathered = gathered.astype(jnp.int32)
-        ones = jnp.ones(len(gathered), jnp.float32)
-        return ReadingBatch(gathered[:, :-1], gathered[:, -1:], None, ones, ones)
+    def assemble(self, gathered: tuple[Int[Array, "batch length+1"], Array]) -> ReadingBatch:
+        tokens = gathered[0].astype(jnp.int32)
+        inputs, targets, ones = tokens[:, :-1], tokens[:, -1:], jnp.ones(len(tokens), jnp.float32)
+        if not self.shortest:
+            return ReadingBatch(inputs, targets, None, ones, ones)
+        length = inputs.shape[1]
+
+        def cut(where):
+            of_size, of_front = jax.random.split(jax.random.fold_in(jax.random.key(0), where))
+            size = jax.random.randint(of_size, (), self.shortest, length + 1)
+            return size, jax.random.randint(of_front, (), 0, length - size + 1)
+
+        size, front = (a[:, None] for a in jax.vmap(cut)(gathered[1]))
+        place = jnp.arange(length)[None]
+        mask = (place >= front) & (place < front + size)
+        inputs = jnp.where(mask, turned(inputs, length - size - front), 0)
+        answerable = ((inputs == targets) & mask).any(1).astype(jnp.float32)
+        return ReadingBatch(inputs, targets, mask, answerable, ones)
 
     def weight(self, batch: ReadingBatch) -> Float[Array, ""]:
         return jnp.sum(batch.answerable)
 
     def sums(self, model, parameters, batch: ReadingBatch, context: Context):
         """({loss: (sum, weight), …}, statistics): nats an answer that is in the text."""
-        context = context.replace(mask=batch.mask)
-        score, extras = model.score(parameters, batch.inputs, batch.targets, context)
+        logp, best, extras = self._answers(model, parameters, batch, context)
         answerable, real = batch.answerable > 0, batch.real.sum()
-        loss = -jnp.where(answerable, score.target[:, 0], 0.0).sum()
-        right = (score.best[:, 0] == batch.targets[:, 0]) & answerable
+        loss = -jnp.where(answerable, logp, 0.0).sum()
+        right = (best == batch.targets[:, 0]) & answerable
         statistics = {
             "accuracy": ((right * batch.real).sum(), real),
             "answerable_share": ((answerable * batch.real).sum(), real),
         }
         losses = {"loss": (loss, self.weight(batch)), **extras.losses}
         return losses, {**statistics, **extras.statistics}
+
+    def _answers(self, model, parameters, batch: ReadingBatch, context: Context):
+        """(log p of each target, each best token, extras)."""
+
+        def read(inputs, mask):
+            score, extras = model.score(
+                parameters, inputs, batch.targets, context.replace(mask=mask)
+            )
+            smoothing = self.label_smoothing if context.train else 0.0
+            logp = score.target
+            if smoothing:
+                logp = (1 - smoothing) * logp + smoothing * score.mean
+            return logp[:, 0], score.best[:, 0], extras
+
+        if context.train or self.paddings == 1 or batch.mask is None:
+            return read(batch.inputs, batch.mask)
+        mask = jnp.asarray(batch.mask)
+        padding = (~mask).sum(1)
+
+        def once(key):
+            by = jax.random.randint(key, padding.shape, 0, padding + 1)[:, None]
+            return read(turned(batch.inputs, by), turned(mask, by))
+
+        logp, best, extras = jax.lax.map(once, jax.random.split(jax.random.key(0), self.paddings))
+        votes = jnp.sum(best[:, None] == best[None], axis=1)
+        chosen = jnp.take_along_axis(best, jnp.argmax(votes, axis=0)[None], axis=0)[0]
+        return logp.mean(0), chosen, jax.tree.map(lambda a: a.sum(0), extras)
 
     # Evaluation
 
@@ -183,6 +253,13 @@ class Reading:
                     f"task.length={length}: no {split} passage has its last word, in the "
                     f"vocabulary of {self.text.corpus!r}, among the {length} tokens before it"
                 )
+
+
+def turned(rows: Arrays, by: Int[Array, "batch 1"]) -> Array:
+    """Each row turned left: what leaves it in front comes back behind."""
+    length = rows.shape[1]
+    place = (jnp.arange(length)[None] + by) % length
+    return jnp.take_along_axis(jnp.asarray(rows), place, axis=1)
 
 
 def places(ids: Int[np.ndarray, " n"], length: int, first: int) -> Int[np.ndarray, " m"]:

@@ -1,0 +1,203 @@
+"""Sorting, reversal, duplication, addition: Shuffle-Exchange networks, learned short, tested long.
+
+    python launch.py sweep --config=experiments/shuffle_exchange_algorithmic.py
+    python launch.py sweep --config=experiments/shuffle_exchange_algorithmic.py:scale=small
+
+tiny   width 64, trained up to 32; some five hours on one core (estimated), two of them the
+       Universal Transformers'
+small  width 96, trained up to 64; an hour on one GPU (estimated)
+paper  width 192, 384 for multiplication, trained up to 64; some hours on one GPU (estimated)
+
+Freivalds et al. 2019 and Draguns et al. 2020: all lengths in every step, tested to 4096. Beside the
+Neural and the Residual Shuffle-Exchange network stand a Transformer and a Universal Transformer of
+about the same parameters, encoders that label the same positions; in training their positions start
+at a random offset, so that those of long inputs have been seen. The authors' figures are of the
+Neural Shuffle-Exchange network at the paper scale, read off a figure.
+"""
+
+from arch import config, statistics, variants
+from arch.experiment import Cell
+from experiments import freivalds2019
+from experiments.freivalds2019 import NAMES
+
+ARGUMENTS = {"scale": ("tiny", "small", "paper")}
+
+LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)
+TITLES = {"reverse": "reversal", "double": "duplication"}
+SCALES = {
+    "tiny": {
+        "algorithms": ("sorting", "reverse", "double", "addition"),
+        "width": 64,
+        "attention": (88, 2),  # width, layers
+        "universal": (128, 3),  # width, steps
+        "bins": (8, 16, 32),
+        "examples": 64,
+        "steps": 6000,
+        "residual_rate": 4.0,  # times the authors': so narrow, residual switches learn slowly
+        "every": 1000,
+    },
+    "small": {
+        "algorithms": tuple(freivalds2019.ACCURACY),
+        "width": 96,
+        "attention": (96, 4),
+        "universal": (192, 6),
+        "bins": (8, 16, 32, 64),
+        "examples": 256,
+        "steps": 20000,
+        "every": 1000,
+    },
+    "paper": {
+        "algorithms": tuple(freivalds2019.ACCURACY),
+        "width": 192,
+        "attention": (192, 4),
+        "universal": (384, 8),
+        "bins": (8, 16, 32, 64),
+        "examples": 1024,
+        "steps": 20000,
+        "every": 1000,
+    },
+}
+HEADS = 4
+# two blocks for multiplication, and of residual switches for addition
+BLOCKS = {("nse", "multiplication"): 2, ("rse", "multiplication"): 2, ("rse", "addition"): 2}
+
+
+def get_config(arg):
+    scale = SCALES[arg.scale]
+    width = scale["width"]
+    letters = {"s": {"kind": "attention", "heads": HEADS}, "f": {"kind": "feed_forward"}}
+    return config.make(
+        model=variants.benes(width, 1, "residual", sublayers=letters, embedding={"init_std": 0.22}),
+        task={
+            "kind": "algorithmic_bins",
+            "bins": scale["bins"],
+            "lengths": lengths(arg),
+            "evaluation_examples": scale["examples"],
+        },
+        train={
+            "steps": scale["steps"],
+            "batch": 32,
+            "optimizer": freivalds2019.radam(width),
+        },
+        evaluate={
+            "every": scale["every"],
+            "tokens": 0,
+            "splits": ("valid", *(f"n{n}" for n in lengths(arg))),
+        },
+        save={"every": scale["every"]},
+    )
+
+
+def lengths(arg):
+    return tuple(sorted({*SCALES[arg.scale]["bins"], *LENGTHS}))
+
+
+def models(arg):
+    """Model → what makes it of the configuration."""
+    scale = SCALES[arg.scale]
+    attention = {
+        "model.stack.final_norm": True,
+        "model.embedding.init_std": 0.0,
+        "model.embedding.scale": True,
+        "model.embedding.positions": "sinusoidal",
+        "task.position_offsets": LENGTHS[-1] - scale["bins"][-1],
+        "train.optimizer.name": "adamw",
+        "train.optimizer.learning_rate": 1e-3,
+        "train.optimizer.beta2": 0.98,
+        "train.optimizer.weight_decay": 0.0,
+        "train.optimizer.warmup": 0.1,
+    }
+    width, layers = scale["attention"]
+    wider, steps = scale["universal"]
+    rate = freivalds2019.radam(scale["width"])["learning_rate"]
+    rate *= scale.get("residual_rate", 1.0)
+    return {
+        "nse": {"model.sublayers.x.unit": "gated", "model.embedding.kind": "squashed"},
+        "rse": {"train.optimizer.learning_rate": rate},
+        "ut": {
+            **attention,
+            "model.width": wider,
+            "model.order": "sf",
+            "model.stack.kind": "universal",
+            "model.stack.steps": steps,
+        },
+        "transformer": {**attention, "model.width": width, "model.order": f"(sf){layers}"},
+    }
+
+
+def cells(arg, results):
+    found = []
+    for algorithm in SCALES[arg.scale]["algorithms"]:
+        for model, overrides in models(arg).items():
+            of_cell = {"task.algorithm": algorithm, **overrides}
+            if "model.order" not in overrides:
+                of_cell["model.sublayers.x.blocks"] = BLOCKS.get((model, algorithm), 1)
+                if arg.scale == "paper" and algorithm == "multiplication":
+                    of_cell["model.width"] = 384
+                    rate = freivalds2019.radam(384)["learning_rate"]
+                    of_cell["train.optimizer.learning_rate"] = rate
+            found.append(Cell(f"{algorithm}-{model}", of_cell, variant=model))
+    return found
+
+
+def TABLE(arg, cells, results):
+    scale = SCALES[arg.scale]
+    longest = scale["bins"][-1]
+    return {
+        "title": f"Algorithms learned at lengths up to {longest}",
+        "metric": "token_accuracy",
+        "lower_is_better": False,
+        "split": f"n{longest}",
+        "columns": ("order", "parameters.unique"),
+        "sections": [over_lengths(arg, results, a) for a in scale["algorithms"]],
+        "charts": [over_length(arg, results, a) for a in scale["algorithms"]],
+    }
+
+
+def found(results, algorithm, model, length, metric="token_accuracy"):
+    values = results.values(f"{algorithm}-{model}", metric, f"n{length}")
+    return statistics.summary(values.values())
+
+
+def over_lengths(arg, results, algorithm):
+    """Accuracies of symbols and of sequences over the length, the paper's below."""
+    rows = []
+    for model, name in NAMES.items():
+        for metric, what in (("token_accuracy", "symbols"), ("sequence_accuracy", "sequences")):
+            cell = [found(results, algorithm, model, n, metric) for n in lengths(arg)]
+            rows.append([name, what, *(statistics.mean_and_sd(s, 3) for s in cell)])
+    paper = freivalds2019.ACCURACY[algorithm]
+    printed = [f"{paper[n]:.2f}" if n in paper else "—" for n in lengths(arg)]
+    rows.append([f"{NAMES['nse']}, paper, trained to 64", "symbols", *printed])
+    return {
+        "title": f"{TITLES.get(algorithm, algorithm)}: accuracy by length",
+        "columns": ["model", "of", *map(str, lengths(arg))],
+        "rows": rows,
+        "note": "Mean ± SD over seeds. Of symbols: of the positions where the target or the "
+        f"prediction is not padding; of sequences: without a fault, of "
+        f"{SCALES[arg.scale]['examples']} a length.",
+    }
+
+
+def over_length(arg, results, algorithm):
+    """A chart: accuracy of symbols over the length."""
+    series = {}
+    for model, name in NAMES.items():
+        points = []
+        for n in lengths(arg):
+            summary = found(results, algorithm, model, n)
+            if summary.n:
+                points.append([n, summary.mean, summary.sd if summary.n > 1 else 0.0])
+        series[name] = points
+    paper = freivalds2019.ACCURACY[algorithm]
+    series["Neural Shuffle-Exchange, paper"] = [[n, value, 0.0] for n, value in paper.items()]
+    return {
+        "name": f"length-{algorithm}",
+        "title": f"{TITLES.get(algorithm, algorithm)}, "
+        f"trained at lengths up to {SCALES[arg.scale]['bins'][-1]}",
+        "kind": "lines",
+        "series": series,
+        "x_label": "length",
+        "y_label": "accuracy of symbols",
+        "log": "x",
+    }

@@ -1,0 +1,149 @@
+"""LAMBADA by pointing at the word: Shuffle-Exchange networks, Transformer, Universal Transformer.
+
+    python launch.py sweep --config=experiments/shuffle_exchange_lambada.py
+    python launch.py sweep --config=experiments/shuffle_exchange_lambada.py:scale=paper
+
+tiny   Penn Treebank, width 64, 3 seeds
+small  wikitext-103, width 192, hours on one GPU (estimated)
+paper  width 384, two blocks, 256 words, a day on one GPU (estimated); give it the folder
+       train-novels of the authors' distribution as corpus=file:NOVELS
+
+Freivalds et al. 2019 and Draguns et al. 2020: a softmax over positions, its target spread evenly
+over those where the word stands; 5 % of the words dropped, smoothing 0.1; passages are read with
+ten shares of padding before and behind, and the majority counts. Their words are vectors of
+fastText, which stay as they are; here the table is learned. They train on passages whose last word
+is in them, here on places of the corpus whose word stands before them, in texts of a quarter of the
+length and more, so that padding has been seen. Accuracy is over all test passages, those without
+the word being wrong; `answerable_share` is its bound.
+"""
+
+from arch import config, statistics, variants
+from arch.experiment import Cell
+from experiments import freivalds2019
+from experiments.freivalds2019 import NAMES
+
+ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": "", "passages": ""}
+
+SCALES = {
+    "tiny": {
+        "width": 64,
+        "blocks": 1,
+        "size": 64,
+        "attention": (64, 3),  # width, layers
+        "universal": (96, 3),  # width, steps
+        "task": {"corpus": "ptb", "passages": "penn", "tokenizer": "words:10000", "length": 64},
+        "train": {"steps": 1000, "batch": 16},
+        "every": 500,
+    },
+    "small": {
+        "width": 192,
+        "blocks": 2,
+        "size": 128,
+        "attention": (192, 4),
+        "universal": (384, 6),
+        "task": {
+            "corpus": "wikitext-103",
+            "passages": "split",
+            "tokenizer": "words:60000",
+            "length": 128,
+        },
+        "train": {"steps": 30000, "batch": 64},
+        "every": 2000,
+    },
+    "paper": {
+        "width": 384,
+        "blocks": 2,
+        "size": 300,
+        "attention": (384, 6),
+        "universal": (768, 6),
+        "task": {
+            "corpus": "wikitext-103",
+            "passages": "lower",
+            "tokenizer": "words:60000",
+            "length": 256,
+        },
+        "train": {"steps": 100000, "batch": 64},
+        "every": 5000,
+    },
+}
+
+
+def get_config(arg):
+    scale = SCALES[arg.scale]
+    given = {k: getattr(arg, k) for k in ("corpus", "passages") if getattr(arg, k)}
+    words = {"kind": "factorised", "size": scale["size"], "back": False}
+    letters = {"s": {"kind": "attention", "heads": 4}, "f": {"kind": "feed_forward"}}
+    return config.make(
+        model=variants.benes(
+            scale["width"], scale["blocks"], "residual", True, embedding=words, sublayers=letters
+        ),
+        task={
+            "kind": "lambada",
+            "form": "reading",
+            "paddings": 10,
+            "label_smoothing": 0.1,
+            "shortest": scale["task"]["length"] // 4,
+            **scale["task"],
+            **given,
+        },
+        train={**scale["train"], "optimizer": freivalds2019.radam(scale["width"])},
+        evaluate={"every": scale["every"], "tokens": 16384},
+        save={"every": scale["every"]},
+    )
+
+
+def cells(arg, results):
+    scale = SCALES[arg.scale]
+    attention = {
+        "model.stack.final_norm": True,
+        "model.embedding.positions": "sinusoidal",
+        "train.optimizer.learning_rate": 1e-3,
+        "train.optimizer.warmup": 0.1,
+    }
+    width, layers = scale["attention"]
+    wider, steps = scale["universal"]
+    universal = {"model.stack.kind": "universal", "model.stack.steps": steps}
+    return [
+        Cell("nse", {"model.sublayers.x.unit": "gated"}, variant="shuffle_exchange"),
+        Cell("rse", variant="residual_shuffle_exchange"),
+        Cell("ut", {**attention, "model.width": wider, "model.order": "sf", **universal}),
+        Cell("transformer", {**attention, "model.width": width, "model.order": f"(sf){layers}"}),
+    ]
+
+
+def TABLE(arg, cells, results):
+    printed = freivalds2019.LAMBADA
+    rows = []
+    for cell in cells:
+        shares = ("accuracy", "answerable_share")
+        figures = [
+            statistics.summary(results.values(cell.name, s, "test").values()) for s in shares
+        ]
+        valid = statistics.summary(results.values(cell.name, "accuracy", "valid").values())
+        row = [NAMES[cell.name], str(figures[0].n)]
+        rows.append([*row, *(statistics.mean_and_sd(s, 3) for s in (*figures, valid))])
+    paper = [
+        [name, f"{accuracy:.4f}", "—" if millions is None else f"{millions} M"]
+        for name, (accuracy, millions) in printed.items()
+    ]
+    return {
+        "title": f"LAMBADA by pointing, {arg.scale}",
+        "metric": "accuracy",
+        "lower_is_better": False,
+        "split": "test",
+        "columns": ("order", "parameters.unique"),
+        "paper": {name: printed[name][0] for name in ("nse", "rse", "ut")},
+        "paper_label": "Draguns et al. 2020: LAMBADA, test",
+        "sections": [
+            {
+                "title": "The last word of the test passages, and the training corpus's own text",
+                "columns": ["model", "n", "accuracy", "share with the word in reach", "valid"],
+                "rows": rows,
+            },
+            {
+                "title": "Draguns et al. 2020",
+                "columns": ["model", "accuracy", "parameters"],
+                "rows": paper,
+            },
+        ],
+    }

@@ -1,0 +1,282 @@
+"""Time and memory over length: Beneš blocks, full attention, LSH attention, Universal Transformer.
+
+    python launch.py sweep --config=experiments/shuffle_exchange_scaling.py
+    python launch.py sweep --config=experiments/shuffle_exchange_scaling.py:scale=small
+
+tiny   about 190,000 parameters a model, one sequence of 64 to 131,072 positions
+small  about 3 million parameters, to 524,288 positions; an hour on one GPU (estimated)
+
+Draguns et al. 2020 say that the Residual Shuffle-Exchange network takes 128 times as long inputs as
+the Universal Transformer in equal memory; Freivalds et al. 2019 print seconds of one evaluation
+(below). Here: loss and gradient of one sequence, and its evaluation; the median of some runs, a
+seed is a repetition. Memory is what the compiler says the gradient needs besides itself; what would
+need more than 12 GiB, or most of an accelerator, is not run. All models keep of a layer its input
+alone, and work the rest out again for the gradient.
+"""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arch import bench, config, statistics, variants
+from arch.context import Context
+from arch.experiment import Cell
+from experiments import freivalds2019
+
+ARGUMENTS = {"scale": ("tiny", "small")}
+
+SCALES = {
+    "tiny": {
+        "benes": (48, 2),  # width, blocks
+        "attention": (64, 4),  # width, layers
+        "universal": (128, 4),  # width, steps
+        "heads": 4,
+        "longest": 131072,
+        "dtype": "float32",
+    },
+    "small": {
+        "benes": (192, 2),
+        "attention": (256, 4),
+        "universal": (512, 6),
+        "heads": 8,
+        "longest": 524288,
+        "dtype": "bfloat16",
+    },
+}
+NAMES = {
+    "rse": "Residual Shuffle-Exchange",
+    "nse": "Neural Shuffle-Exchange",
+    "full": "full attention",
+    "lsh": "LSH attention",
+    "ut": "Universal Transformer",
+}
+SHORTEST, ONCE = 64, 32768  # from the latter on a single repetition
+QUADRATIC = ("full", "ut")
+MOST = 65536  # of these the compiler is not asked for more
+
+
+def lengths(arg, model=""):
+    longest = SCALES[arg.scale]["longest"]
+    longest = min(longest, MOST) if model in QUADRATIC else longest
+    return [SHORTEST << i for i in range((longest // SHORTEST).bit_length())]
+
+
+def get_config(arg):
+    scale = SCALES[arg.scale]
+    width, blocks = scale["benes"]
+    letters = {
+        "s": {"kind": "attention", "heads": scale["heads"], "path": "plain"},
+        "l": {"kind": "lsh_attention", "heads": scale["heads"]},
+        "f": {"kind": "feed_forward"},
+    }
+    return config.make(
+        model=variants.benes(width, blocks, "residual", sublayers=letters, dtype=scale["dtype"]),
+        task={"kind": "algorithmic_bins", "algorithm": "sorting"},
+        train={"batch": 1},
+        evaluate={"splits": ("valid",)},
+    )
+
+
+def models(arg):
+    scale = SCALES[arg.scale]
+    width, layers = scale["attention"]
+    wider, steps = scale["universal"]
+    beside = {
+        "model.embedding.positions": "sinusoidal",
+        "model.stack.final_norm": True,
+        "model.stack.remat": "full",
+    }
+    full = {**beside, "model.width": width, "model.order": f"(sf){layers}"}
+    universal = {"model.width": wider, "model.order": "sf", "model.stack.kind": "universal"}
+    return {
+        "rse": {},
+        "nse": {"model.sublayers.x.unit": "gated"},
+        "full": full,
+        "lsh": {**full, "model.order": f"(lf){layers}"},
+        "ut": {**beside, **universal, "model.stack.steps": steps},
+    }
+
+
+def cells(arg, results):
+    found = []
+    for model, overrides in models(arg).items():
+        for n in lengths(arg, model):
+            size = {"task.bins": (n,), "task.lengths": (n,)}
+            seeds = (0,) if n >= ONCE else ()
+            found.append(Cell(f"{model}-l{n}", overrides | size, seeds=seeds, variant=model))
+    return found
+
+
+def measure(config, task, model, seed):
+    program = bench.Gradient(config, task, model)
+    figures = {"MiB": program.activation_bytes / 2**20}
+    if figures["MiB"] > room():
+        return figures
+    rounds = 5 if task.length < ONCE else 2
+    figures["seconds"] = program.seconds(rounds)
+    figures["evaluation_seconds"] = evaluation_seconds(task, model, rounds)
+    return figures
+
+
+def room():
+    """MiB that a model may need."""
+    found = jax.devices()[0].memory_stats()
+    return 0.8 * found["bytes_limit"] / 2**20 if found else 12 * 1024
+
+
+def evaluation_seconds(task, model, rounds):
+    """The median of `rounds` runs of the model on one sequence."""
+    parameters = jax.jit(model.init)(jax.random.key(0))
+    ids = jnp.asarray(task.examples("valid", 1).inputs)
+    context = Context(causal=False, inference=True)
+    run = jax.jit(lambda parameters: model.logits(parameters, ids, context))
+    found = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        jax.block_until_ready(run(parameters))
+        found.append(time.perf_counter() - start)
+    return float(np.median(found[1:]))
+
+
+def TABLE(arg, cells, results):
+    shown = lengths(arg)
+
+    def of(model, n, metric):
+        return statistics.summary(results.values(f"{model}-l{n}", metric, "measured").values())
+
+    def series(metric):
+        return {
+            name: [
+                [n, s.mean, s.sd if s.n > 1 else 0.0]
+                for n in shown
+                if (s := of(model, n, metric)).n
+            ]
+            for model, name in NAMES.items()
+        }
+
+    return {
+        "title": "Time and memory of one sequence over its length",
+        "metric": "seconds",
+        "split": "measured",
+        "columns": ("order", "parameters.unique"),
+        "sections": [
+            times(shown, of, "seconds", "Loss and gradient: milliseconds"),
+            times(shown, of, "evaluation_seconds", "Evaluation: milliseconds"),
+            memory(shown, of),
+            meets(shown, of),
+            paper(),
+        ],
+        "charts": [
+            {
+                "name": name,
+                "title": title,
+                "kind": "lines",
+                "series": series(metric),
+                "x_label": "length",
+                "y_label": label,
+                "log": "xy",
+            }
+            for name, metric, title, label in (
+                ("time", "seconds", "Loss and gradient of one sequence", "seconds"),
+                ("evaluation", "evaluation_seconds", "Evaluation of one sequence", "seconds"),
+                ("memory", "MiB", "Memory of the gradient of one sequence", "MiB"),
+            )
+        ],
+    }
+
+
+def times(shown, of, metric, title):
+    """Each model's time, how often that of half the length, and as often the Beneš block's."""
+    rows = []
+    for n in shown:
+        here = {model: of(model, n, metric).mean for model in NAMES}
+        before = of("rse", n // 2, metric).mean
+        rows.append(
+            [
+                f"{n:,}",
+                *(number(1e3 * here[model]) for model in NAMES),
+                number(here["rse"] / before),
+                *(number(here[model] / here["rse"]) for model in ("full", "lsh", "ut")),
+            ]
+        )
+    ratios = [f"{NAMES[model]} / residual" for model in ("full", "lsh", "ut")]
+    return {
+        "title": title,
+        "columns": ["length", *NAMES.values(), "residual / that of half the length", *ratios],
+        "rows": rows,
+    }
+
+
+def memory(shown, of):
+    rows = []
+    for n in shown:
+        here = {model: of(model, n, "MiB").mean for model in NAMES}
+        ratios = [number(here[model] / here["rse"]) for model in ("full", "lsh", "ut")]
+        rows.append([f"{n:,}", *(number(here[model]) for model in NAMES), *ratios])
+    ratios = [f"{NAMES[model]} / residual" for model in ("full", "lsh", "ut")]
+    return {
+        "title": "Memory of the gradient: MiB",
+        "columns": ["length", *NAMES.values(), *ratios],
+        "rows": rows,
+        "note": "As the compiler counts it, besides the gradients; what needs too much is not run.",
+    }
+
+
+def meets(shown, of):
+    """From which length on the residual network needs less than each of the others, and how much
+    longer its inputs may be in the memory of the others."""
+    rows = []
+    for model in ("full", "lsh", "ut"):
+        row = [NAMES[model]]
+        for metric in ("seconds", "evaluation_seconds", "MiB"):
+            less = [n for n in shown if of("rse", n, metric).mean < of(model, n, metric).mean]
+            row.append(f"{min(less):,}" if less else "—")
+        ratios = [longer(shown, of, model, n) for n in (4096, 16384, 65536)]
+        rows.append([*row, *ratios])
+    columns = ["faster from", "faster in evaluation from", "smaller from"]
+    as_long = [f"as long in the memory of {n:,}" for n in (4096, 16384, 65536)]
+    return {
+        "title": "Residual Shuffle-Exchange against the others",
+        "columns": ["than", *columns, *as_long],
+        "rows": rows,
+        "note": "As long: how many times the length may be in which the gradient of the residual "
+        "network needs the memory that the other needs at the length named, by a line through "
+        "what was measured, to powers of length; beyond the longest measured, ≥.",
+    }
+
+
+def longer(shown, of, model, n):
+    """How many times as long the residual network's input may be in equal memory."""
+    goal = of(model, n, "MiB").mean
+    points = [(m, of("rse", m, "MiB").mean) for m in shown]
+    points = [(m, mib) for m, mib in points if mib == mib]
+    if goal != goal or not points:
+        return "—"
+    if goal > points[-1][1]:
+        return f"≥ {points[-1][0] / n:.0f}"
+    length = np.exp(np.interp(np.log(goal), *np.log([(mib, m) for m, mib in points]).T))
+    return f"{length / n:.1f}"
+
+
+def paper():
+    """What Freivalds et al. 2019 print of evaluation, in seconds."""
+    shown = freivalds2019.SECONDS
+    rows = []
+    for n in shown["nse"]:
+        pair = [shown[model].get(n) for model in ("nse", "ut")]
+        rows.append([f"{n:,}", *("—" if s is None else f"{s:g}" for s in pair)])
+    return {
+        "title": "Freivalds et al. 2019: seconds of one evaluation, read off a figure",
+        "columns": ["length", NAMES["nse"], NAMES["ut"]],
+        "rows": rows,
+        "note": "The Universal Transformer ran out of memory beyond 4,096.",
+    }
+
+
+def number(value):
+    """Three digits; a dash where there is none."""
+    if value != value:
+        return "—"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
