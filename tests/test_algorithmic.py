@@ -34,7 +34,7 @@ def training_batch(task, seed=0, step=0, n=8):
     return jax.jit(run)(key, jnp.int32(step))
 
 
-FORMATS = ("sequence_to_sequence", "decoder", "same_length")
+FORMATS = ("sequence_to_sequence", "decoder")
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -108,19 +108,6 @@ def test_a_stream_has_weight_behind_its_separator_only(algorithm):
         assert counted == y + [END]
 
 
-@pytest.mark.parametrize("algorithm", SHAPES)
-def test_same_length_fills_both_up_and_weighs_every_position(algorithm):
-    task = small(algorithm, "same_length")
-    example = evaluated(task)
-    batch = task.assemble_evaluation(example)
-    assert batch.inputs.shape == batch.targets.shape == batch.weights.shape
-    assert (batch.weights == 1).all()
-    for i, (x, y) in enumerate(rows(example)):
-        size = batch.inputs.shape[1]
-        assert batch.inputs[i].tolist() == x + [0] * (size - len(x))
-        assert batch.targets[i].tolist() == y + [0] * (size - len(y))
-
-
 @pytest.mark.parametrize(("algorithm", "form"), ALL)
 def test_zero_rows_count_nothing(algorithm, form):
     task = small(algorithm, form)
@@ -179,17 +166,9 @@ def test_one_fault_costs_one_token_and_one_sequence(form):
     batch = task.assemble_evaluation(evaluated(task, zero_rows=4))
     at = int(jnp.argmax(batch.weights[0]))
     figures, _ = means(task, batch, batch.targets.at[0, at].add(1))
-    ending = "" if form == "same_length" else "_teacher_forced"
-    tokens = int((batch.targets != 0).sum()) if not ending else int(batch.weights.sum())
-    assert figures[f"sequence_accuracy{ending}"] == pytest.approx(11 / 12)
-    assert figures[f"token_accuracy{ending}"] == pytest.approx(1 - 1 / tokens)
-
-
-def test_same_length_counts_a_symbol_predicted_where_padding_is():
-    task = small("copy", "same_length")
-    example = Example(*(jnp.array(a) for a in ([[3, 0, 0]], [1], [[3, 0, 0]], [1])))
-    figures, _ = means(task, task.assemble(example), jnp.array([[3, 2, 0]]))
-    assert figures["token_accuracy"] == 0.5 and figures["sequence_accuracy"] == 0.0
+    assert figures["sequence_accuracy_teacher_forced"] == pytest.approx(11 / 12)
+    tokens = int(batch.weights.sum())
+    assert figures["token_accuracy_teacher_forced"] == pytest.approx(1 - 1 / tokens)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -213,7 +192,7 @@ def test_label_smoothing_and_offsets_are_of_training_alone(form):
     assert len(offsets) > 1
 
 
-@pytest.mark.parametrize("form", FORMATS[:2])
+@pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("algorithm", SHAPES)
 def test_a_prompt_ends_where_the_output_begins(algorithm, form):
     task = small(algorithm, form)
@@ -232,7 +211,7 @@ def test_a_prompt_ends_where_the_output_begins(algorithm, form):
     assert prompt.tokens.shape[1] + prompt.steps <= task.max_length + 1
 
 
-@pytest.mark.parametrize("form", FORMATS[:2])
+@pytest.mark.parametrize("form", FORMATS)
 def test_decoded_outputs_are_compared_up_to_their_end(form):
     task = small("copy", form)
     example = evaluated(task)
@@ -258,7 +237,7 @@ def test_evaluation_is_exact_or_uniform_and_the_same_every_time():
 
 
 def test_exact_arithmetic_has_the_whole_length_separator_included():
-    task = small("addition", "same_length", base=10)
+    task = small("addition", "decoder", base=10)
     assert set(task.examples("x2", 0).input_length.tolist()) == {10}
 
 
@@ -315,6 +294,5 @@ def test_the_task_is_registered_and_names_what_it_can_train():
     assert tasks.get("algorithmic") is Algorithmic
     families = {form: Algorithmic(format=form).families for form in FORMATS}
     assert families["sequence_to_sequence"] == ("encoder_decoder",)
-    assert families["decoder"] == ("decoder",) and families["same_length"] == ("encoder",)
-    assert Algorithmic(format="same_length").metric == "sequence_accuracy"
+    assert families["decoder"] == ("decoder",)
     assert Algorithmic().sha256 == Algorithmic(algorithm="copy", base=10).sha256

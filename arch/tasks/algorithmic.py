@@ -21,7 +21,6 @@ from arch.tasks.sequence_to_sequence import END, Pairs, free_running, sums
 FAMILIES = {
     "sequence_to_sequence": ("encoder_decoder",),
     "decoder": ("decoder",),
-    "same_length": ("encoder",),
 }
 LENGTHS = ("exact", "uniform")
 
@@ -40,9 +39,8 @@ class Algorithmic:
             target shifted right, with 0 in front. As in tensor2tensor.
         decoder: one stream: input, SEPARATOR (the vocabulary's last symbol), output, END. Only the
             output and END have weight. A row's padding is at its end.
-        same_length: input and output, each filled up with 0 to the size, position by position, as
-            for a Shuffle-Exchange network. Every position has weight in the loss and the encoder is
-            masked nowhere; accuracy is over the positions where target or prediction is not 0.
+
+    Position by position, for encoders, is the task `algorithmic_bins`.
 
     Where the reference code of the Universal Transformer draws a position offset at each step of
     each stack, up to the length of the batch, here one is drawn for the batch, source and target.
@@ -50,7 +48,7 @@ class Algorithmic:
     Args:
         algorithm: copy | reverse | double | addition | multiplication | sorting.
         base: how many digits there are: 2 is binary, 10 decimal.
-        format: sequence_to_sequence | decoder | same_length.
+        format: sequence_to_sequence | decoder.
         length: training inputs have length 1 … length, uniformly; in arithmetic two numbers and
             their separator have, distributed as `algorithms` says. So has the split valid.
         training_lengths: uniform | exact: every training input has that length, and so in valid,
@@ -65,8 +63,8 @@ class Algorithmic:
 
     corpus = "algorithmic"
     sha256 = hashlib.sha256(algorithms.VERSION.encode()).hexdigest()
-    streamed = False
-    shapes = 1
+    streamed, decodes = False, True
+    shapes, metric = 1, "sequence_accuracy_free_running"
     search = Search()  # greedy
 
     def __init__(
@@ -115,14 +113,6 @@ class Algorithmic:
         return FAMILIES[self.format]
 
     @property
-    def metric(self) -> str:
-        return "sequence_accuracy_free_running" if self.decodes else "sequence_accuracy"
-
-    @property
-    def decodes(self) -> bool:
-        return self.format != "same_length"
-
-    @property
     def details(self) -> dict:
         names = ("algorithm", "base", "format", "evaluation_lengths", "evaluation_examples")
         return {name: getattr(self, name) for name in names} | {"length": self.input_length}
@@ -149,7 +139,7 @@ class Algorithmic:
         """Of the longest sequence of any split, offsets included, and the END that decoding may
         put behind it."""
         longest = self._positions(self.input_length * max(self.multiples.values()))
-        return longest + self.decodes + self.position_offsets
+        return longest + 1 + self.position_offsets
 
     @property
     def tokens_per_sequence(self) -> int:
@@ -163,11 +153,7 @@ class Algorithmic:
     def _positions(self, size: int) -> int:
         """Of a model's longest sequence where inputs have this size."""
         output = self._widening * size
-        return {
-            "sequence_to_sequence": output + 1,
-            "decoder": size + 1 + output,
-            "same_length": output,
-        }[self.format]
+        return size + 1 + output if self.format == "decoder" else output + 1
 
     # Training
 
@@ -190,8 +176,6 @@ class Algorithmic:
         example = Example(*(jnp.asarray(a, jnp.int32) for a in gathered))
         if self.format == "decoder":
             return formats.stream(example, separator=self.vocabulary - 1)
-        if self.format == "same_length":
-            return formats.aligned(example)
         return formats.pairs(example)
 
     def weight(self, batch: Pairs | Sequences) -> Float[Array, ""]:
@@ -202,10 +186,8 @@ class Algorithmic:
         smoothing = self.label_smoothing if context.train else 0.0
         if context.train and self.position_offsets:
             context = self._offset(batch, context)
-        if isinstance(batch, Pairs):
-            return sums(model, parameters, batch, context, smoothing)
-        alone = formats.stream_sums if self.format == "decoder" else formats.aligned_sums
-        return alone(model, parameters, batch, context, smoothing)
+        of = sums if isinstance(batch, Pairs) else formats.stream_sums
+        return of(model, parameters, batch, context, smoothing)
 
     def _offset(self, batch: Pairs | Sequences, context: Context) -> Context:
         key = context.key_for("position_offset")

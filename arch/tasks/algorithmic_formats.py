@@ -1,4 +1,4 @@
-"""Examples of an algorithm as the batches of three kinds of model. A row of zeros has no weight."""
+"""Examples of an algorithm as the batches of two kinds of model. A row of zeros has no weight."""
 
 from typing import NamedTuple
 
@@ -46,51 +46,19 @@ def stream(example: Example, separator: int) -> Sequences:
     return Sequences(whole[:, :-1], whole[:, 1:], weights, _column(real))
 
 
-def aligned(example: Example) -> Sequences:
-    """inputs and targets position by position, both filled up with 0 to the output's size; every
-    position has weight, those of padding too."""
-    real, size = _real(example), example.outputs.shape[1]
-    inputs = jnp.pad(example.inputs, ((0, 0), (0, size - example.inputs.shape[1])))
-    weights = jnp.broadcast_to(real, inputs.shape).astype(jnp.float32)
-    return Sequences(inputs, example.outputs, weights, _column(real))
-
-
 def stream_sums(model, parameters, batch: Sequences, context: Context, smoothing: float):
-    """({loss}, teacher-forced accuracies) of `stream` batches, as for pairs with a source."""
-    score, losses, extras = _scored(model, parameters, batch, context, smoothing)
+    """({loss}, teacher-forced accuracies) of `stream` batches, as for pairs with a source: nats
+    against (1 - smoothing) of the target and smoothing of all symbols."""
+    score, extras = model.score(parameters, batch.inputs, batch.targets, context)
+    logp = (1 - smoothing) * score.target + smoothing * score.mean if smoothing else score.target
+    loss = (-(logp * batch.weights).sum(), batch.weights.sum())
     right = (score.best == batch.targets) * batch.weights
     whole = (right.sum(-1) == batch.weights.sum(-1)) * batch.real
     statistics = {
         "token_accuracy_teacher_forced": (right.sum(), batch.weights.sum()),
         "sequence_accuracy_teacher_forced": (whole.sum(), batch.real.sum()),
     }
-    return losses, {**statistics, **extras.statistics}
-
-
-def aligned_sums(model, parameters, batch: Sequences, context: Context, smoothing: float):
-    """({loss}, accuracies) of `aligned` batches.
-
-    The loss is of every position. token_accuracy is over the positions where the target or the
-    prediction is not padding, sequence_accuracy the part of the sequences without a fault there,
-    which is without any at all.
-    """
-    score, losses, extras = _scored(model, parameters, batch, context, smoothing)
-    right = score.best == batch.targets
-    counted = batch.weights * ((batch.targets != PAD) | (score.best != PAD))
-    statistics = {
-        "token_accuracy": ((right * counted).sum(), counted.sum()),
-        "sequence_accuracy": ((right.all(-1) * batch.real).sum(), batch.real.sum()),
-    }
-    return losses, {**statistics, **extras.statistics}
-
-
-def _scored(model, parameters, batch: Sequences, context: Context, smoothing: float):
-    """(score, losses, extras): cross-entropy in nats against (1 - smoothing) of the target and
-    smoothing of all symbols."""
-    score, extras = model.score(parameters, batch.inputs, batch.targets, context)
-    logp = (1 - smoothing) * score.target + smoothing * score.mean if smoothing else score.target
-    loss = (-(logp * batch.weights).sum(), batch.weights.sum())
-    return score, {"loss": loss, **extras.losses}, extras
+    return {"loss": loss, **extras.losses}, {**statistics, **extras.statistics}
 
 
 def before_output(
