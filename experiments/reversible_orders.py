@@ -12,6 +12,10 @@ sublayer before it wrote, and adds to the other (Kitaev, Kaiser and Levskaya 202
 second sublayer writes into the same stream: attention and feed-forward keep to a stream each in an
 interleaved order, and not in a sandwich. All cells have the same parameters and start from the same
 weights; the two streams are averaged at the end.
+
+At tiny scale, 400 steps, reversible stacks are behind in every order, by 0.38 [+0.04, +0.71] of a
+perplexity of 8.8 in the interleaved one and by 0.69 [+0.48, +0.89] in the random one. The sandwich
+gains 0.12 [0.04, 0.20] in the plain stack, and in the reversible one nothing that shows.
 """
 
 from arch import order as orders
