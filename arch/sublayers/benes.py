@@ -160,7 +160,8 @@ def forward_shuffle(
     pairs: Float[Array, "batch pairs channels"],
 ) -> Float[Array, "batch pairs channels"]:
     """y[i] = x[i's bits turned left]: the first of every pair, then the second of every pair. A
-    transposition, which XLA runs two to seven times as fast as a gather at widths up to 96."""
+    transposition: on CPU its gradient takes between a half and a tenth of that of a gather, the way
+    forward as long or less."""
     batch, n, channels = pairs.shape
     return pairs.reshape(batch, n, 2, channels // 2).swapaxes(1, 2).reshape(pairs.shape)
 
