@@ -9,6 +9,10 @@ small  width 512; a minute on one GPU (estimated)
 Streams are float32, sublayers compute in `model.dtype`. In bfloat16 a stream that comes back with
 an error of float32's rounding may fall on the other side of a bfloat16 number, and what a sublayer
 adds differs by one of its roundings. Models are at their initial weights; a seed draws them anew.
+
+Through 24 sublayers the input comes back to 1.5 millionths in float32; in bfloat16 to less in the
+interleaved order, where no rounding fell otherwise, and to 3 thousandths in the sandwich. At 48
+sublayers one ReLU that falls otherwise moves the gradient by a thousandth in float32 too.
 """
 
 import jax

@@ -13,6 +13,11 @@ sharing apply the same sublayers, in another order: compute and parameters are e
 `-wide` have the width at which a shared model holds as many parameters as the baseline, and hence
 more compute. Sharing one letter everywhere makes ssssss six turns of one map: what a sandwich asks
 of it is another thing than what it asks of six.
+
+At tiny scale the order hardly matters under any sharing: no difference to the interleaved one is
+beyond 0.21 of a perplexity of 9.3 to 11.4. What matters is where parameters go. At equal compute
+sharing costs 0.5 for either letter and 1.1 for both; at equal parameters the wider shared model
+gains 1.0 [0.8, 1.3], at five times the compute.
 """
 
 import math
