@@ -15,7 +15,7 @@ that loss and gradient of one batch need besides the gradients themselves. Nothi
 
 Reversible stacks need as much at 24 layers as at 6, plain ones four times as much. At 16,384
 positions full attention asks for 64,414 MiB, all three together for 734. Chunks in the feed-forward
-save nothing beside full attention's square, and with hashing do not have to.
+save nothing beside full attention's square.
 """
 
 from arch import bench, config, variants
