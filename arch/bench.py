@@ -2,6 +2,8 @@
 gradient alone cost in time and memory."""
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,12 +75,17 @@ class Gradient:
     def seconds(self, rounds: int = ROUNDS) -> float:
         """The median of `rounds` runs, after one that is not counted."""
         parameters = jax.jit(self._model.init)(jax.random.key(0))
-        found = []
-        for turn in range(rounds + 1):
-            start = time.perf_counter()
-            jax.block_until_ready(self._compiled(parameters, jax.random.key(turn)))
-            found.append(time.perf_counter() - start)
-        return float(np.median(found[1:]))
+        return median_seconds(lambda turn: self._compiled(parameters, jax.random.key(turn)), rounds)
+
+
+def median_seconds(run: Callable[[int], Any], rounds: int) -> float:
+    """Of `rounds` calls run(1), run(2), …, computation included; run(0) is not counted."""
+    found = []
+    for turn in range(rounds + 1):
+        start = time.perf_counter()
+        jax.block_until_ready(run(turn))
+        found.append(time.perf_counter() - start)
+    return float(np.median(found[1:]))
 
 
 def _product(dtype):

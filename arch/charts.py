@@ -9,12 +9,13 @@ log         axes with a logarithmic scale: '' | 'x' | 'y' | 'xy'
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from arch.figures import STYLE, save
+from arch.statistics import Summary
 
 KINDS = ("lines", "bars")
 # Okabe and Ito's palette, which colour-blind readers tell apart, and markers for those who print
@@ -59,6 +60,11 @@ class Chart:
     @property
     def empty(self) -> bool:
         return not any(self.series.values())
+
+
+def points(found: Iterable[tuple[float, Summary]]) -> list[list[float]]:
+    """[x, mean, SD] of each number that has values; the SD of a single one is 0."""
+    return [[x, s.mean, s.sd if s.n > 1 else 0.0] for x, s in found if s.n]
 
 
 def write(chart: Chart, folder: Path) -> str:

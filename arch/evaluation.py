@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -98,6 +99,14 @@ def others(config: Config) -> dict[str, Config]:
         except ConfigurationError as error:
             raise ConfigurationError(f"evaluate.models={text!r}: {error}") from None
     return found
+
+
+def spelled(models: Mapping[str, Mapping[str, object]]) -> tuple[str, ...]:
+    """Name → {field of the model: value}, as `evaluate.models` has it: what `others` reads."""
+    return tuple(
+        f"{name}: {' '.join(f'{field}={value}' for field, value in fields.items())}"
+        for name, fields in models.items()
+    )
 
 
 def decode(program: Program, parameters, split: str, *, tokens: int) -> list[dict]:

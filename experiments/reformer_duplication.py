@@ -18,7 +18,7 @@ paper's models of hashing are at 0.8 % with full attention, ours at 100 %: ours 
 itself in full attention too, the paper does not say what its evaluation did.
 """
 
-from arch import config, statistics, variants
+from arch import config, evaluation, statistics, variants
 from arch.experiment import Cell
 from experiments import kitaev2020
 
@@ -88,10 +88,7 @@ def attention(arg, name):
 
 
 def cells(arg, results):
-    every = tuple(
-        f"{name}: {' '.join(f'{k}={v}' for k, v in attention(arg, name).items())}"
-        for name in kitaev2020.EVALUATED
-    )
+    every = evaluation.spelled({name: attention(arg, name) for name in kitaev2020.EVALUATED})
     return [
         Cell(
             name,

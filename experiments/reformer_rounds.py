@@ -12,7 +12,7 @@ rounds come near to full attention. Every model is evaluated with 1, 2, 4 and 8 
 own, by the same weights.
 """
 
-from arch import config, statistics, variants
+from arch import config, evaluation, statistics, variants
 from arch.experiment import Cell
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
@@ -74,10 +74,7 @@ def shown(arg):
 
 def cells(arg, results):
     models = shown(arg)
-    every = tuple(
-        f"{name}: {' '.join(f'{field}={value}' for field, value in fields.items())}"
-        for name, fields in models.items()
-    )
+    every = evaluation.spelled(models)
     separate = Cell("separate", {f"model.{k}": v for k, v in letter(arg, "attention").items()})
     return [separate] + [
         Cell(name, {f"model.{k}": v for k, v in fields.items()} | {"evaluate.models": every})

@@ -11,7 +11,7 @@ for few long ones, full attention ever longer. Loss and gradient of a batch, the
 runs; a seed is a repetition. All stacks are reversible.
 """
 
-from arch import bench, config, statistics, variants
+from arch import bench, charts, config, statistics, variants
 from arch.experiment import Cell
 
 ARGUMENTS = {"scale": ("tiny", "small"), "corpus": ""}
@@ -61,14 +61,11 @@ def measure(config, task, model, seed):
 
 
 def TABLE(arg, cells, results):
-    series = {}
+    found = {}
     for cell in cells:
         times = results.values(cell.name, "microseconds", "measured")
-        if times:
-            summary = statistics.summary(times.values())
-            spread = summary.sd if summary.n > 1 else 0
-            length = int(cell.name.partition("-l")[2])
-            series.setdefault(cell.variant, []).append([length, summary.mean, spread])
+        length = int(cell.name.partition("-l")[2])
+        found.setdefault(cell.variant, []).append((length, statistics.summary(times.values())))
     return {
         "title": "Microseconds a token, forward and backward",
         "metric": "microseconds",
@@ -78,7 +75,7 @@ def TABLE(arg, cells, results):
                 "name": "time",
                 "title": "Time a token over length",
                 "kind": "lines",
-                "series": series or {"none yet": []},
+                "series": {model: charts.points(pairs) for model, pairs in found.items()},
                 "x_label": f"length, {SCALES[arg.scale]['tokens']:,} tokens a batch",
                 "y_label": "µs a token",
                 "log": "xy",

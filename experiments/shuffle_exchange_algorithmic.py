@@ -15,7 +15,7 @@ at a random offset, so that those of long inputs have been seen. The authors' fi
 Neural Shuffle-Exchange network at the paper scale, read off a figure.
 """
 
-from arch import config, statistics, variants
+from arch import charts, config, statistics, variants
 from arch.experiment import Cell
 from experiments import freivalds2019
 from experiments.freivalds2019 import NAMES
@@ -181,14 +181,10 @@ def over_lengths(arg, results, algorithm):
 
 def over_length(arg, results, algorithm):
     """A chart: accuracy of symbols over the length."""
-    series = {}
-    for model, name in NAMES.items():
-        points = []
-        for n in lengths(arg):
-            summary = found(results, algorithm, model, n)
-            if summary.n:
-                points.append([n, summary.mean, summary.sd if summary.n > 1 else 0.0])
-        series[name] = points
+    series = {
+        name: charts.points((n, found(results, algorithm, model, n)) for n in lengths(arg))
+        for model, name in NAMES.items()
+    }
     paper = freivalds2019.ACCURACY[algorithm]
     series["Neural Shuffle-Exchange, paper"] = [[n, value, 0.0] for n, value in paper.items()]
     return {

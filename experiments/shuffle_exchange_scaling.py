@@ -14,13 +14,11 @@ need more than 12 GiB, or most of an accelerator, is not run. All models keep of
 alone, and work the rest out again for the gradient.
 """
 
-import time
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arch import bench, config, statistics, variants
+from arch import bench, charts, config, statistics, variants
 from arch.context import Context
 from arch.experiment import Cell
 from experiments import freivalds2019
@@ -132,12 +130,7 @@ def evaluation_seconds(task, model, rounds):
     ids = jnp.asarray(task.examples("valid", 1).inputs)
     context = Context(causal=False, inference=True)
     run = jax.jit(lambda parameters: model.logits(parameters, ids, context))
-    found = []
-    for _ in range(rounds + 1):
-        start = time.perf_counter()
-        jax.block_until_ready(run(parameters))
-        found.append(time.perf_counter() - start)
-    return float(np.median(found[1:]))
+    return bench.median_seconds(lambda turn: run(parameters), rounds)
 
 
 def TABLE(arg, cells, results):
@@ -148,11 +141,7 @@ def TABLE(arg, cells, results):
 
     def series(metric):
         return {
-            name: [
-                [n, s.mean, s.sd if s.n > 1 else 0.0]
-                for n in shown
-                if (s := of(model, n, metric)).n
-            ]
+            name: charts.points((n, of(model, n, metric)) for n in shown)
             for model, name in NAMES.items()
         }
 

@@ -22,7 +22,7 @@ Universal Transformer does, and 4,000 steps are too few for attention to learn a
 LSTM does. With halting, positions stop after one or two of six steps.
 """
 
-from arch import config, statistics, variants
+from arch import charts, config, statistics, variants
 from arch.experiment import Cell
 from experiments import dehghani2018
 from experiments.dehghani2018 import NAMES
@@ -198,14 +198,11 @@ def over_length(arg, results, algorithm):
     """A chart: accuracy of symbols, free-running, over the length of the input."""
     length, series = SCALES[arg.scale]["length"], {}
     for model, name in NAMES.items():
-        points = []
+        found = []
         for split, multiple in MULTIPLES.items():
             values = results.values(f"{algorithm}-{model}", "token_accuracy_free_running", split)
-            summary = statistics.summary(values.values())
-            if summary.n:
-                spread = summary.sd if summary.n > 1 else 0.0
-                points.append([multiple * length, summary.mean, spread])
-        series[name] = points
+            found.append((multiple * length, statistics.summary(values.values())))
+        series[name] = charts.points(found)
     return {
         "name": f"length-{algorithm}",
         "title": f"{algorithm}, trained at lengths 1 to {length}",

@@ -120,10 +120,7 @@ class Algorithmic:
     @property
     def about(self) -> str:
         """What there is to train and evaluate on, for `launch.py prepare`."""
-        return (
-            f"{self.algorithm} in base {self.base}, made as it is needed; "
-            f"{', '.join(self.splits)} of {self.evaluation_examples:,} examples"
-        )
+        return stored.made(self)
 
     @property
     def vocabulary(self) -> int:
@@ -186,8 +183,9 @@ class Algorithmic:
         smoothing = self.label_smoothing if context.train else 0.0
         if context.train and self.position_offsets:
             context = self._offset(batch, context)
-        of = sums if isinstance(batch, Pairs) else formats.stream_sums
-        return of(model, parameters, batch, context, smoothing)
+        if isinstance(batch, Pairs):
+            return sums(model, parameters, batch, context, smoothing)
+        return formats.stream_sums(model, parameters, batch, context, smoothing)
 
     def _offset(self, batch: Pairs | Sequences, context: Context) -> Context:
         key = context.key_for("position_offset")

@@ -105,10 +105,7 @@ class AlgorithmicBins:
     @property
     def about(self) -> str:
         """What there is to train and evaluate on, for `launch.py prepare`."""
-        return (
-            f"{self.algorithm} in base {self.base}, made as it is needed; "
-            f"{', '.join(self.splits)} of {self.evaluation_examples:,} examples"
-        )
+        return stored.made(self)
 
     @property
     def vocabulary(self) -> int:

@@ -3,6 +3,14 @@
 from arch.registry import ConfigurationError
 
 
+def made(task) -> str:
+    """What a task that makes its examples of an algorithm says of itself."""
+    return (
+        f"{task.algorithm} in base {task.base}, made as it is needed; "
+        f"{', '.join(task.splits)} of {task.evaluation_examples:,} examples"
+    )
+
+
 def check(settings, splits: tuple[str, ...]) -> None:
     """Refuse what such a task cannot evaluate.
 
