@@ -23,8 +23,8 @@ SCALES = {
         "model": {"layers": 3, "width": 64, "heads": 4},
         "chunk": 32,
         "task": {"corpus": "stdlib", "length": 512},
-        "train": {"steps": 400, "batch": 4, "optimizer": ADAM},
-        "every": 200,
+        "train": {"steps": 1600, "batch": 4, "optimizer": ADAM},
+        "every": 400,
     },
     "small": {
         "model": {"layers": 6, "width": 512, "heads": 8, "dropout": 0.1, "dtype": "bfloat16"},
