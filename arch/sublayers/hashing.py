@@ -114,14 +114,16 @@ def attend(
         if remove_duplicates and rounds > 1:
             logits = logits - _log(times[1], rounds, logits.dtype)
     logits = jnp.where(here == there, OWN, jnp.where(seen, logits, MASKED))
-    normaliser = jax.nn.logsumexp(logits, axis=-1)
-    weights = jnp.exp(logits - normaliser[..., None])
+    top = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    weights = jnp.exp(logits - top)
+    total = jnp.sum(weights, axis=-1, keepdims=True)
     if dropout is not None:
         weights = drop(weights, *dropout)
-    y = weights.astype(v.dtype) @ window(v)
+    y = weights.astype(v.dtype) @ window(v) / total.astype(v.dtype)
     y = y.reshape(*y.shape[:2], -1, y.shape[-1])
     y = unpermuted(y, order, inverse)
-    normaliser = unpermuted(normaliser.reshape(*order.shape, 1), order, inverse)
+    normaliser = (top + jnp.log(total)).reshape(*order.shape, 1)
+    normaliser = unpermuted(normaliser, order, inverse)
     return _of_all_rounds(y, normaliser, across)[:, :length]
 
 
