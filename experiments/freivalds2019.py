@@ -12,13 +12,13 @@ NAMES = {
 }
 
 
-def radam(width):
-    """RAdam with a rate of .00125 · √(96 / width) that falls to 0 in a line, and decay of what has
-    two axes. The authors' own RAdam divides gradients by √v before their momentum is taken, and
-    decays no embedding."""
+def radam(width, times=1.0):
+    """RAdam with a rate of `times` .00125 · √(96 / width) that falls to 0 in a line, and decay of
+    what has two axes. The authors' own RAdam divides gradients by √v before their momentum is
+    taken, and decays no embedding."""
     return {
         "name": "radam",
-        "learning_rate": 0.00125 * math.sqrt(96 / width),
+        "learning_rate": times * 0.00125 * math.sqrt(96 / width),
         "epsilon": 1e-5,
         "weight_decay": 0.01,
         "schedule": "linear",

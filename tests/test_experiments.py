@@ -274,7 +274,7 @@ def test_the_algorithmic_experiment_trains_and_decodes(model, tmp_path, monkeypa
     assert ("ponder_time" in line["evaluations"]["x2"]) == (model == "ut_act")
 
 
-@pytest.mark.parametrize("model", ["nse", "rse", "ut", "transformer"])
+@pytest.mark.parametrize("model", ["nse", "rse_features", "ut", "transformer"])
 def test_the_shuffle_exchange_experiment_trains_and_tests_at_every_length(
     model, tmp_path, monkeypatch, quick_compile
 ):
