@@ -6,7 +6,7 @@
     context        what a sublayer is given besides x
     sublayers/     attention, feed-forward, …       one file a kind
     stacks/        how an order runs in depth: norm, residual, sharing; once, or often with halting
-    embeddings     tokens and positions (axial)     heads   log-probabilities
+    embeddings     tokens and positions (axial)     heads/  log-probabilities
     models         embedding → stack → head; decoder, encoder, both together
     variants       papers' names for models         generation greedy, beam, sampling; with a cache
     data/          corpora, pairs, tokenizers       tasks/  data, objective, metrics

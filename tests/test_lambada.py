@@ -17,7 +17,8 @@ from arch import config, evaluation, results, training
 from arch.context import Context, Extras
 from arch.data import lambada
 from arch.data.files import CorpusError
-from arch.heads import Pointer, Score
+from arch.heads import Score
+from arch.heads.pointer import Pointer
 from arch.registry import ConfigurationError
 from arch.tasks.lambada import Lambada
 from arch.tasks.last_word import LastWordBatch, encode, unknown_id

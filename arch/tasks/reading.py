@@ -2,7 +2,7 @@
 
 An example is a place of the corpus whose word stands among the `length` words before it; the
 answer is one of the input's own tokens, so that a pointer over positions can give it (Kadlec et al.
-2016; `arch.heads.Pointer`), or a softmax over the vocabulary with pool='mean'. Chu et al. 2017 put
+2016; `arch.heads.pointer`), or a softmax over the vocabulary with pool='mean'. Chu et al. 2017 put
 LAMBADA in this form, trained on places of its novels whose word stands before them. Dehghani et al.
 2018 say that the word is in 81 % of the passages; of the test passages in lower case and clitics
 apart we count 82.7 %, and 74.7 % within 64 tokens.
