@@ -2,6 +2,7 @@
 
     order          'sf' strings: parse, expand, compress, generate
     registry       where kinds of sublayers, stacks and tasks are looked up by name
+    checks         options that cannot be, refused in one line
     config         defaults, checks, overrides, identity   plugins   files of the user's
     context        what a sublayer is given besides x
     sublayers/     attention, feed-forward, …       one file a kind

@@ -18,6 +18,7 @@ import arch.stacks
 import arch.sublayers
 import arch.tasks  # noqa: F401  the built-in kinds register themselves
 from arch import embeddings, heads, optimizers, plugins
+from arch.checks import at_least, one_of
 from arch.registry import (
     Config,
     ConfigurationError,
@@ -254,13 +255,9 @@ def check(config: Config) -> None:
     """Ranges that the constructors of kinds do not see."""
     for paths, least in ((AT_LEAST_ONE, 1), (AT_LEAST_ZERO, 0)):
         for path in paths:
-            if get(config, path) < least:
-                raise ConfigurationError(f"{path}={get(config, path)}: allowed is {least} or more")
+            at_least(least, **{path: get(config, path)})
     for path, allowed in ONE_OF.items():
-        if get(config, path) not in allowed:
-            raise ConfigurationError(
-                f"{path}={get(config, path)!r}: allowed are {', '.join(allowed)}"
-            )
+        one_of(allowed, **{path: get(config, path)})
     if config.evaluate.tokens == 1:
         raise ConfigurationError(
             "evaluate.tokens=1: allowed is 0, the whole split, or 2 and more: one predicts nothing"

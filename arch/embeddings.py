@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from arch import axial
+from arch.checks import at_least, below_one, one_of
 from arch.context import Context
 from arch.layers import Projection, dropout, sinusoid
 from arch.layers import norm as normalisation
@@ -77,8 +78,7 @@ class Factorised(nnx.Module):
         init_std=0.0,
         rngs: nnx.Rngs,
     ):
-        if size < 1:
-            raise ConfigurationError(f"embedding.size={size}: allowed is 1 or more")
+        at_least(1, of="embedding", size=size)
         self.early = early
         self.table = table(vocabulary, size, init_std, rngs)
         self.project = Projection(size, width, init_std=init_std, rngs=rngs)
@@ -137,8 +137,7 @@ class Sentence(nnx.Module):
     """
 
     def __init__(self, vocabulary: int, width: int, *, words=12, init_std=0.0, rngs: nnx.Rngs):
-        if words < 1:
-            raise ConfigurationError(f"embedding.words={words}: allowed is 1 or more")
+        at_least(1, of="embedding", words=words)
         self.table = table(vocabulary, width, init_std, rngs)
         self.mask = nnx.Param(jnp.ones((words, width)))
 
@@ -239,16 +238,9 @@ class Embedding(nnx.Module):
         rngs: nnx.Rngs,
         **options,
     ):
-        if not 0 <= word_dropout < 1:
-            raise ConfigurationError(
-                f"model.embedding.word_dropout={word_dropout}: allowed is 0 <= rate < 1"
-            )
-        if positions not in POSITIONS:
-            raise ConfigurationError(
-                f"model.embedding.positions={positions!r}: allowed are {', '.join(POSITIONS)}"
-            )
-        if types < 0:
-            raise ConfigurationError(f"model.embedding.types={types}: allowed is 0 or more")
+        below_one(of="model.embedding", word_dropout=word_dropout)
+        one_of(POSITIONS, of="model.embedding", positions=positions)
+        at_least(0, of="model.embedding", types=types)
         self.max_length, self.positions, self.word_dropout = max_length, positions, word_dropout
         self.factor = math.sqrt(width) if scale else 1.0
         self.rotary_base = rotary_base if positions == "rotary" else 0.0

@@ -3,7 +3,6 @@ activations, sinusoids, checks of options."""
 
 import functools
 import math
-from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
@@ -98,28 +97,6 @@ def column(
 def product_flops(rows: int, inputs: int, outputs: int) -> int:
     """FLOPs of a (rows, inputs) × (inputs, outputs) product, a multiply-add counted as two."""
     return 2 * rows * inputs * outputs
-
-
-def at_least(least: int, meaning: str = "", /, **options: float) -> None:
-    """Refuses options below `least`; `meaning`: what an option of that value stands for."""
-    meant = f" ({meaning})" if meaning else ""
-    for name, value in options.items():
-        if value < least:
-            raise ConfigurationError(f"{name}={value}: allowed is {least}{meant} or more")
-
-
-def below_one(**rates: float) -> None:
-    """Refuses rates that are negative, or leave nothing."""
-    for name, value in rates.items():
-        if not 0 <= value < 1:
-            raise ConfigurationError(f"{name}={value}: allowed is 0 <= rate < 1")
-
-
-def one_of(allowed: Collection[str], /, **options: str) -> None:
-    """Refuses options that are none of the names."""
-    for name, value in options.items():
-        if value not in allowed:
-            raise ConfigurationError(f"{name}={value!r}: allowed are {', '.join(allowed)}")
 
 
 def divide(value: int, by: int, field: str, of: str) -> int:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from arch.checks import at_least, below_one, one_of
 from arch.context import Context, Extras, add_sums, named
 from arch.embeddings import Embedding
 from arch.heads import Score, heads, pooled, score
@@ -31,14 +32,9 @@ class Model:
     has_memory = False  # an encoder's output is there to attend to
 
     def __init__(self, model: Config, vocabulary: int, max_length: int):
-        if model["dtype"] not in DTYPES:
-            raise ConfigurationError(
-                f"model.dtype={model['dtype']!r}: allowed are {', '.join(DTYPES)}"
-            )
-        if not 0 <= model["dropout"] < 1:
-            raise ConfigurationError(f"model.dropout={model['dropout']}: allowed is 0 <= rate < 1")
-        if model["width"] < 1:
-            raise ConfigurationError(f"model.width={model['width']}: allowed is 1 or more")
+        one_of(DTYPES, of="model", dtype=model["dtype"])
+        below_one(of="model", dropout=model["dropout"])
+        at_least(1, of="model", width=model["width"])
         self.dtype = DTYPES[model["dtype"]]
         self.vocabulary, self.max_length = vocabulary, max_length
         width = model["width"]
@@ -350,8 +346,5 @@ FAMILIES = {"decoder": Decoder, "encoder": Encoder, "encoder_decoder": EncoderDe
 
 def build(model: Config, vocabulary: int, max_length: int) -> Model:
     """The model of a filled configuration; ConfigurationError where it cannot be built."""
-    if model["family"] not in FAMILIES:
-        raise ConfigurationError(
-            f"model.family={model['family']!r}: allowed are {', '.join(FAMILIES)}"
-        )
+    one_of(FAMILIES, of="model", family=model["family"])
     return FAMILIES[model["family"]](model, vocabulary, max_length)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from arch.checks import at_least, below_one, holds, one_of
 from arch.registry import Config, ConfigurationError, Registry
 
 SCHEDULES = ("constant", "cosine", "linear", "rsqrt")
@@ -167,14 +168,9 @@ class Muon(Optimizer):
 def check(config: Config, steps: int) -> None:
     """Ranges of what every optimiser has."""
     field = "train.optimizer"
-    if config["schedule"] not in SCHEDULES:
-        raise ConfigurationError(
-            f"{field}.schedule={config['schedule']!r}: allowed are {', '.join(SCHEDULES)}"
-        )
-    if not 0 < config["learning_rate"] < math.inf:
-        raise ConfigurationError(
-            f"{field}.learning_rate={config['learning_rate']}: allowed is above 0, and finite"
-        )
+    one_of(SCHEDULES, of=field, schedule=config["schedule"])
+    rate = config["learning_rate"]
+    holds(0 < rate < math.inf, "above 0, and finite", of=field, learning_rate=rate)
     for name in ("warmup", "final"):
         if not 0 <= config[name] <= 1:
             raise ConfigurationError(
@@ -185,12 +181,9 @@ def check(config: Config, steps: int) -> None:
             f"{field}.warmup_steps={config['warmup_steps']}: allowed is 0 to train.steps={steps}"
         )
     for name in ("beta1", "beta2", "momentum", "decay_rate"):
-        if name in config and not 0 <= config[name] < 1:
-            raise ConfigurationError(f"{field}.{name}={config[name]}: allowed is 0 to below 1")
-    if config["weight_decay"] < 0:
-        raise ConfigurationError(
-            f"{field}.weight_decay={config['weight_decay']}: allowed is 0 or more"
-        )
+        if name in config:
+            below_one(of=field, **{name: config[name]})
+    at_least(0, of=field, weight_decay=config["weight_decay"])
 
 
 def learning_rate(

@@ -181,7 +181,7 @@ BAD = [
     small("no batch", "train.batch=0", "train.batch=0: allowed is 1 or more"),
     small("batch that is not divided", "train.accumulate=3",
           "train.accumulate=3 does not divide train.batch=4"),
-    small("dropout above 1", "model.dropout=1.5", "model.dropout=1.5: allowed is 0 <= rate < 1"),
+    small("dropout above 1", "model.dropout=1.5", "model.dropout=1.5: allowed is 0 to below 1"),
     small("unknown norm placement", "model.stack.norm=before",
           "norm='before': allowed are pre, post, peri, none"),
     small("unknown kind of norm", "model.stack.norm_kind=batch",

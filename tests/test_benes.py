@@ -366,8 +366,8 @@ def test_it_is_one_compiled_layer_a_half_whatever_the_length():
         ({"unit": "swap"}, "unit='swap': allowed are residual, gated"),
         ({"normalisation": "layer"}, "normalisation='layer': allowed are sequence, features"),
         ({"blocks": 0}, "blocks=0: allowed is 1 or more"),
-        ({"switch_dropout": 1.0}, "switch_dropout=1.0: allowed is 0 <= rate < 1"),
-        ({"switch_dropout": -0.1}, "switch_dropout=-0.1: allowed is 0 <= rate < 1"),
+        ({"switch_dropout": 1.0}, "switch_dropout=1.0: allowed is 0 to below 1"),
+        ({"switch_dropout": -0.1}, "switch_dropout=-0.1: allowed is 0 to below 1"),
     ],
 )
 def test_it_refuses_what_it_cannot_do(options, message):

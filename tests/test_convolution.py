@@ -171,7 +171,7 @@ def test_activation_dropout_drops_inner_channels_while_training_only(same_bytes)
         ({"activation": "swiglu"}, "activation='swiglu': allowed are relu, gelu, gelu_tanh, silu"),
         ({"first_kernel_size": 0}, "first_kernel_size=0: allowed is 1 or more"),
         ({"second_kernel_size": -5}, "second_kernel_size=-5: allowed is 1 or more"),
-        ({"activation_dropout": 1.0}, "activation_dropout=1.0: allowed is 0 <= rate < 1"),
+        ({"activation_dropout": 1.0}, "activation_dropout=1.0: allowed is 0 to below 1"),
         ({"expand": 0.0}, "no inner width is left"),
         ({"init_std": -1.0}, "init_std=-1.0"),
     ],

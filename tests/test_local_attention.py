@@ -254,7 +254,7 @@ def test_a_decoder_speaks_the_same_with_a_cache_and_without(positions):
         ({"before": -1}, "before=-1: allowed is 0 or more"),
         ({"after": -1}, "after=-1: allowed is 0 or more"),
         ({"head_width": -1}, "head_width=-1: allowed is 0"),
-        ({"attention_dropout": 1.0}, "attention_dropout=1.0: allowed is 0 <= rate < 1"),
+        ({"attention_dropout": 1.0}, "attention_dropout=1.0: allowed is 0 to below 1"),
         ({"init_std": -0.1}, "init_std=-0.1"),
     ],
 )

@@ -278,7 +278,7 @@ def test_auto_takes_blocks_for_long_causal_self_attention_only():
         ({"kv_heads": 3}, "kv_heads=3 does not divide heads=8"),
         ({"path": "fast"}, "path='fast': allowed are auto, plain, blocks, cudnn"),
         ({"path": "blocks", "attention_dropout": 0.1}, "path='blocks' has no attention_dropout"),
-        ({"attention_dropout": 1.0}, "attention_dropout=1.0: allowed is 0 <= rate < 1"),
+        ({"attention_dropout": 1.0}, "attention_dropout=1.0: allowed is 0 to below 1"),
         ({"window": -1}, "window=-1: allowed is 0"),
         ({"init_std": -0.1}, "init_std=-0.1"),
     ],

@@ -364,7 +364,7 @@ def test_what_follows_the_end_and_bytes_that_make_no_character_are_not_read(task
         ({"buckets": (1, 16)}, r"task\.buckets=\(1, 16\)"),
         ({"buckets": (6, 12)}, r"task\.buckets=\(6, 12\): .*the last of them task\.length=16"),
         ({"buckets": (6, 32)}, r"task\.buckets=\(6, 32\): .*the last of them task\.length=16"),
-        ({"label_smoothing": 1.0}, r"task\.label_smoothing=1\.0: allowed is 0 <= share < 1"),
+        ({"label_smoothing": 1.0}, r"task\.label_smoothing=1\.0: allowed is 0 to below 1"),
         ({"beam": 0}, r"task\.beam=0: allowed is 1 or more"),
         ({"length_penalty": -0.1}, r"task\.length_penalty=-0\.1: allowed is 0 or more"),
     ],

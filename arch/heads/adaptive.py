@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from arch.checks import below_one
 from arch.context import Context
 from arch.embeddings import Adaptive
 from arch.heads.scoring import Score, heads, picked
@@ -32,8 +33,7 @@ class AdaptiveSoftmax(nnx.Module):
             raise ConfigurationError(
                 "head.kind='adaptive' is tied to embedding.kind='adaptive' only"
             )
-        if not 0 <= tail_dropout < 1:
-            raise ConfigurationError(f"head.tail_dropout={tail_dropout}: allowed is 0 <= rate < 1")
+        below_one(of="head", tail_dropout=tail_dropout)
         self.width, self.vocabulary, self.chunk, self.edges = width, vocabulary, chunk, tokens.edges
         self.tail_dropout = tail_dropout
         self.classes = Projection(width, len(tokens.edges) - 2, bias=False, rngs=rngs)

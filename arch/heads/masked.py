@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from arch.checks import at_least, one_of
 from arch.context import Context
 from arch.heads.scoring import Score, heads, of_logits
 from arch.layers import ACTIVATIONS, Projection, norm
@@ -47,15 +48,10 @@ class Masked(nnx.Module):
         chunk=0,
         rngs: nnx.Rngs,
     ):
-        if activation not in ACTIVATIONS:
-            raise ConfigurationError(
-                f"head.activation={activation!r}: allowed are {', '.join(ACTIVATIONS)}"
-            )
+        one_of(ACTIVATIONS, of="head", activation=activation)
         if not hasattr(tokens, "table"):
             raise ConfigurationError("head.kind='masked' needs a plain or factorised embedding")
-        for name, value in (("classes", classes), ("chunk", chunk)):
-            if value < 0:
-                raise ConfigurationError(f"head.{name}={value}: allowed is 0 or more")
+        at_least(0, of="head", classes=classes, chunk=chunk)
         if classes and not pooler:
             raise ConfigurationError(
                 f"head.pooler=False: the sentence's part needs it; allowed with head.classes=0, "

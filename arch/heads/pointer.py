@@ -5,10 +5,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from arch.checks import one_of
 from arch.context import Context
 from arch.heads.scoring import Score, heads
 from arch.layers import Projection
-from arch.registry import ConfigurationError
 
 NEVER = -1e30  # the logit of a position that is not there: finite, so that no gradient is NaN
 
@@ -33,8 +33,7 @@ class Pointer(nnx.Module):
     """
 
     def __init__(self, vocabulary, width, tokens, *, occurrences="summed", rngs: nnx.Rngs):
-        if occurrences not in ("summed", "each"):
-            raise ConfigurationError(f"head.occurrences={occurrences!r}: allowed are summed, each")
+        one_of(("summed", "each"), of="head", occurrences=occurrences)
         self.width, self.vocabulary, self.occurrences = width, vocabulary, occurrences
         # no bias: a softmax over positions would not see it
         self.position = Projection(width, 1, bias=False, rngs=rngs)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from arch.checks import at_least, one_of
 from arch.context import Context
 from arch.heads.scoring import Score, heads, of_logits
 from arch.layers import Projection
@@ -36,8 +37,7 @@ class Softmax(nnx.Module):
         chunk=0,
         rngs: nnx.Rngs,
     ):
-        if pool not in POOLS:
-            raise ConfigurationError(f"head.pool={pool!r}: allowed are {', '.join(POOLS)}")
+        one_of(POOLS, of="head", pool=pool)
         self.pool = pool
         if tie and getattr(tokens, "back", True) is None:
             raise ConfigurationError(
@@ -48,8 +48,7 @@ class Softmax(nnx.Module):
             raise ConfigurationError(
                 "head.kind='softmax' cannot tie an adaptive embedding; use head.kind='adaptive'"
             )
-        if chunk < 0:
-            raise ConfigurationError(f"head.chunk={chunk}: allowed is 0 (all at once) or more")
+        at_least(0, "all at once", of="head", chunk=chunk)
         self.width, self.vocabulary, self.chunk, self.tie = width, vocabulary, chunk, tie
         own = not tie
         self.matrix = Projection(width, vocabulary, bias=False, rngs=rngs) if own else None

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from arch import order as orders
+from arch.checks import one_of
 from arch.context import Context, Extras, add_sums
-from arch.registry import ConfigurationError
 from arch.stacks.parameters import Definition, Parameters, Schedule
 
 APPLY = ("auto", "unrolled", "scan", "switch")
@@ -24,8 +24,7 @@ SHALLOW = 32  # sublayers up to which `auto` unrolls on CPU
 
 def choose(apply: str, depth: int) -> str:
     """What `apply` stands for on this backend; raises ConfigurationError for an unknown name."""
-    if apply not in APPLY:
-        raise ConfigurationError(f"model.stack.apply={apply!r}: allowed are {', '.join(APPLY)}")
+    one_of(APPLY, of="model.stack", apply=apply)
     if apply != "auto":
         return apply
     return "unrolled" if jax.default_backend() == "cpu" and depth <= SHALLOW else "scan"
@@ -33,8 +32,7 @@ def choose(apply: str, depth: int) -> str:
 
 def rematerialise(body: Callable, remat: str) -> Callable:
     """`body` with its intermediates recomputed in the backward pass: all, or all but products."""
-    if remat not in REMAT:
-        raise ConfigurationError(f"model.stack.remat={remat!r}: allowed are {', '.join(REMAT)}")
+    one_of(REMAT, of="model.stack", remat=remat)
     if remat == "none":
         return body
     policy = None if remat == "full" else jax.checkpoint_policies.dots_with_no_batch_dims_saveable

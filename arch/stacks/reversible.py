@@ -11,6 +11,7 @@ backward pass must not work out anew, such as the buckets of a hash, is replayed
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from arch.checks import one_of
 from arch.context import Context, Extras, add_sums
 from arch.registry import ConfigurationError, stacks
 from arch.stacks import depth, inverse
@@ -41,10 +42,7 @@ class Reversible(Block):
     def __init__(self, width, order, bindings, *, merge="average", apply="switch", **block):
         apply = "switch" if apply == "auto" else apply
         super().__init__(width, order, bindings, apply=apply, **block)
-        if merge not in MERGES:
-            raise ConfigurationError(
-                f"model.stack.merge={merge!r}: allowed are {', '.join(MERGES)}"
-            )
+        one_of(MERGES, of="model.stack", merge=merge)
         if self.remat != "none":
             raise ConfigurationError(
                 f"model.stack.remat={self.remat!r}: the reversible stack keeps no activations; "

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from arch.checks import at_least, holds, one_of
 from arch.context import Context, Extras, add_sums, named
 from arch.layers import Projection, sinusoid
-from arch.registry import ConfigurationError, stacks
+from arch.registry import stacks
 from arch.stacks.block import Block
 from arch.stacks.parameters import Definition, Parameters
 
@@ -88,23 +89,14 @@ class Universal(Block):
         **block,
     ):
         super().__init__(width, order, bindings, **block)
-        for name, value, allowed in (
-            ("step_signal", step_signal, SIGNALS),
-            ("halting", halting, HALTING),
-            ("mix", mix, MIXES),
-        ):
-            if value not in allowed:
-                raise ConfigurationError(
-                    f"model.stack.{name}={value!r}: allowed are {', '.join(allowed)}"
-                )
-        if steps < 1:
-            raise ConfigurationError(f"model.stack.steps={steps}: allowed is 1 or more")
-        if not 0 < halting_threshold < 1:
-            raise ConfigurationError(
-                f"model.stack.halting_threshold={halting_threshold}: allowed is between 0 and 1"
-            )
-        if ponder_cost < 0:
-            raise ConfigurationError(f"model.stack.ponder_cost={ponder_cost}: allowed is 0 or more")
+        of = "model.stack"
+        one_of(SIGNALS, of=of, step_signal=step_signal)
+        one_of(HALTING, of=of, halting=halting)
+        one_of(MIXES, of=of, mix=mix)
+        at_least(1, of=of, steps=steps)
+        fine = 0 < halting_threshold < 1
+        holds(fine, "between 0 and 1", of=of, halting_threshold=halting_threshold)
+        at_least(0, of=of, ponder_cost=ponder_cost)
         self.width, self.steps, self.step_signal = width, steps, step_signal
         self.adds_signal = signal_each_step
         self.halting, self.mix, self.freeze = halting, mix, freeze

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from arch.checks import at_least, below_one, one_of
 from arch.context import Context, Extras
-from arch.layers import Projection, at_least, below_one, divide, one_of, product_flops
+from arch.layers import Projection, divide, product_flops
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers import dot_product
 

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from arch.checks import at_least, below_one, one_of
 from arch.context import Context
-from arch.layers import at_least, below_one, dropout, one_of
+from arch.layers import dropout
 from arch.registry import sublayers
 from arch.sublayers.switches import NORMALISATIONS, GatedUnit, ResidualUnit
 

@@ -7,17 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from arch.checks import at_least, below_one, one_of
 from arch.context import Context
-from arch.layers import (
-    ACTIVATIONS,
-    Projection,
-    at_least,
-    below_one,
-    column,
-    dropout,
-    one_of,
-    product_flops,
-)
+from arch.layers import ACTIVATIONS, Projection, column, dropout, product_flops
 from arch.registry import ConfigurationError, sublayers
 
 Cache = dict[str, Float[Array, "batch before channels"]]

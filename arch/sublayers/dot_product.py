@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from arch.checks import one_of
 from arch.layers import dropout as drop
-from arch.layers import one_of, widened
+from arch.layers import widened
 from arch.registry import ConfigurationError
 
 PATHS = ("auto", "plain", "blocks", "cudnn")

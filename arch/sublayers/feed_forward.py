@@ -7,16 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from arch.checks import at_least, below_one, one_of
 from arch.context import Context
-from arch.layers import (
-    ACTIVATIONS,
-    Projection,
-    at_least,
-    below_one,
-    dropout,
-    one_of,
-    product_flops,
-)
+from arch.layers import ACTIVATIONS, Projection, dropout, product_flops
 from arch.registry import ConfigurationError, sublayers
 
 GATED = {"swiglu": jax.nn.silu, "geglu": functools.partial(jax.nn.gelu, approximate=False)}

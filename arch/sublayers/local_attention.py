@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from arch.checks import at_least, below_one
 from arch.context import Context
-from arch.layers import Projection, at_least, below_one, divide, dropout, product_flops, widened
+from arch.layers import Projection, divide, dropout, product_flops, widened
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers import dot_product
 from arch.sublayers.attention import rotate

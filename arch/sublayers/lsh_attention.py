@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from arch.checks import at_least, below_one, one_of
 from arch.context import Context, Extras, named
-from arch.layers import Projection, at_least, below_one, divide, one_of, product_flops, widened
+from arch.layers import Projection, divide, product_flops, widened
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers import dot_product, hashing
 

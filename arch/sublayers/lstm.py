@@ -5,8 +5,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from arch.checks import at_least
 from arch.context import Context
-from arch.layers import Projection, at_least, column, kernel_initializer, product_flops
+from arch.layers import Projection, column, kernel_initializer, product_flops
 from arch.registry import sublayers
 
 GATES = 4

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from arch.checks import at_least, below_one, one_of
 from arch.context import Context
 from arch.data import algorithms
 from arch.data.algorithms import Example
@@ -81,20 +82,17 @@ class Algorithmic:
         position_offsets=0,
         label_smoothing=0.0,
     ):
-        _one_of("algorithm", algorithm, algorithms.GENERATORS)
-        _one_of("format", format, FAMILIES)
-        _one_of("training_lengths", training_lengths, LENGTHS)
-        _one_of("evaluation_lengths", evaluation_lengths, LENGTHS)
-        _at_least("base", base, 2)
-        _at_least("length", length, algorithms.least_length(algorithm))
-        _at_least("evaluation_examples", evaluation_examples, 1)
-        _at_least("position_offsets", position_offsets, 0)
+        one_of(algorithms.GENERATORS, of="task", algorithm=algorithm)
+        one_of(FAMILIES, of="task", format=format)
+        one_of(LENGTHS, of="task", training_lengths=training_lengths)
+        one_of(LENGTHS, of="task", evaluation_lengths=evaluation_lengths)
+        at_least(2, of="task", base=base)
+        at_least(algorithms.least_length(algorithm), of="task", length=length)
+        at_least(1, of="task", evaluation_examples=evaluation_examples)
+        at_least(0, of="task", position_offsets=position_offsets)
         for multiple in multiples:
-            _at_least("multiples", multiple, 1)
-        if not 0 <= label_smoothing < 1:
-            raise ConfigurationError(
-                f"task.label_smoothing={label_smoothing}: allowed is 0 <= smoothing < 1"
-            )
+            at_least(1, of="task", multiples=multiple)
+        below_one(of="task", label_smoothing=label_smoothing)
         if algorithms.overflows(algorithm, base, length * max(multiples, default=1)):
             raise ConfigurationError(
                 f"task.base={base}: products of this length overflow int32; take a smaller base"
@@ -241,13 +239,3 @@ class Algorithmic:
         outputs, length = jnp.asarray(gathered.outputs), jnp.asarray(gathered.output_length)
         targets, counted = formats.ended(outputs, length)
         return free_running(ids, np.asarray(targets), np.asarray(counted, np.float32))
-
-
-def _one_of(name: str, value: str, allowed) -> None:
-    if value not in allowed:
-        raise ConfigurationError(f"task.{name}={value!r}: allowed are {', '.join(allowed)}")
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ConfigurationError(f"task.{name}={value}: allowed is {least} or more")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from arch.checks import at_least, below_one, holds, one_of
 from arch.context import Context, add_sums
 from arch.data import algorithms, same_length
 from arch.data.same_length import Aligned
@@ -70,20 +71,20 @@ class AlgorithmicBins:
         padding_weight=0.01,
         position_offsets=0,
     ):
-        _check(algorithm in same_length.GENERATORS, f"algorithm={algorithm!r}",
-               ", ".join(same_length.GENERATORS))  # fmt: skip
+        one_of(same_length.GENERATORS, of="task", algorithm=algorithm)
         base = base or (2 if algorithm in same_length.SEPARATORS else 11)
         largest = same_length.LARGEST if algorithm in same_length.SEPARATORS else 1 << 20
-        _check(2 <= base <= largest, f"base={base}", f"2 to {largest} in {algorithm}")
+        holds(2 <= base <= largest, f"2 to {largest} in {algorithm}", of="task", base=base)
         least = same_length.least_length(algorithm)
         rising = all(low < high for low, high in itertools.pairwise((least - 1, *bins)))
-        _check(bins and rising, f"bins={tuple(bins)}", f"rising lengths from {least} on")
+        holds(bins and rising, f"rising lengths from {least} on", of="task", bins=tuple(bins))
         fine = all(length >= least for length in lengths) and len(set(lengths)) == len(lengths)
-        _check(fine, f"lengths={tuple(lengths)}", f"different lengths from {least} on")
-        _check(evaluation_examples >= 1, f"evaluation_examples={evaluation_examples}", "1 or more")
-        _check(0 <= label_smoothing < 1, f"label_smoothing={label_smoothing}", "0 to below 1")
-        _check(0 < padding_weight <= 1, f"padding_weight={padding_weight}", "above 0, to 1")
-        _check(position_offsets >= 0, f"position_offsets={position_offsets}", "0 or more")
+        different = f"different lengths from {least} on"
+        holds(fine, different, of="task", lengths=tuple(lengths))
+        at_least(1, of="task", evaluation_examples=evaluation_examples)
+        below_one(of="task", label_smoothing=label_smoothing)
+        holds(0 < padding_weight <= 1, "above 0, to 1", of="task", padding_weight=padding_weight)
+        at_least(0, of="task", position_offsets=position_offsets)
         longest = max((*bins, *lengths))
         if algorithms.overflows(algorithm, base, longest):
             raise ConfigurationError(
@@ -249,8 +250,3 @@ class AlgorithmicBins:
 def real(batch: Aligned) -> Float[Array, " batch"]:
     """1 at rows that count: none begins with padding."""
     return (batch.inputs[:, 0] != PAD).astype(jnp.float32)
-
-
-def _check(fine, said: str, allowed: str) -> None:
-    if not fine:
-        raise ConfigurationError(f"task.{said}: allowed are {allowed}")

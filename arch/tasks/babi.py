@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from arch.checks import at_least, below_one, holds, one_of
 from arch.context import Context
 from arch.data import babi
 from arch.data import buckets as buckets_of
@@ -59,16 +60,10 @@ class Babi:
             raise ConfigurationError(
                 f"task.tasks={tasks!r}: allowed are different numbers from 1 to 20"
             )
-        if size not in babi.FOLDERS:
-            raise ConfigurationError(f"task.size={size!r}: allowed are {', '.join(babi.FOLDERS)}")
-        if facts < 0:
-            raise ConfigurationError(f"task.facts={facts}: allowed is 0 (the paper's) or more")
-        if not 0 < held_out < 1:
-            raise ConfigurationError(f"task.held_out={held_out}: allowed is between 0 and 1")
-        if not 0 <= label_smoothing < 1:
-            raise ConfigurationError(
-                f"task.label_smoothing={label_smoothing}: allowed is 0 <= ε < 1"
-            )
+        one_of(babi.FOLDERS, of="task", size=size)
+        at_least(0, "the paper's", of="task", facts=facts)
+        holds(0 < held_out < 1, "between 0 and 1", of="task", held_out=held_out)
+        below_one(of="task", label_smoothing=label_smoothing)
         self.tasks, self.size, self.held_out = tuple(sorted(tasks)), size, held_out
         self.facts = facts or (FACTS_OF_TASK_3 if 3 in tasks else FACTS)
         self.label_smoothing = label_smoothing
@@ -241,10 +236,7 @@ class Babi:
     def check_evaluation(self, settings) -> None:
         """Raises ConfigurationError for a split that is not there, a window or a stride."""
         for split in settings["splits"]:
-            if split not in self.splits:
-                raise ConfigurationError(
-                    f"evaluate.splits={split!r}: allowed are {', '.join(self.splits)}"
-                )
+            one_of(self.splits, of="evaluate", splits=split)
         for name in ("window", "stride"):
             if settings[name]:
                 raise ConfigurationError(

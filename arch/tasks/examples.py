@@ -1,5 +1,6 @@
 """What tasks made of separate examples share: they have no windows that slide over a stream."""
 
+from arch.checks import one_of
 from arch.registry import ConfigurationError
 
 
@@ -26,5 +27,4 @@ def check(settings, splits: tuple[str, ...]) -> None:
                 f"evaluate.{name}={settings[name]}: allowed is 0; this task's examples are whole"
             )
     for split in settings["splits"]:
-        if split not in splits:
-            raise ConfigurationError(f"evaluate.splits={split!r}: allowed are {', '.join(splits)}")
+        one_of(splits, of="evaluate", splits=split)

@@ -11,6 +11,7 @@ from typing import Any
 
 from jaxtyping import Array, Float, Int, Key
 
+from arch.checks import one_of
 from arch.context import Context
 from arch.data import lambada
 from arch.data.dataset import Dataset
@@ -60,12 +61,8 @@ class Lambada:
         sampling="permutation",
         resident_bytes=1 << 30,
     ):
-        if form not in ("language_model", "reading"):
-            raise ConfigurationError(f"task.form={form!r}: allowed are language_model, reading")
-        if passages not in lambada.FORMS:
-            raise ConfigurationError(
-                f"task.passages={passages!r}: allowed are {', '.join(lambada.FORMS)}"
-            )
+        one_of(("language_model", "reading"), of="task", form=form)
+        one_of(lambada.FORMS, of="task", passages=passages)
         self.text = LanguageModel(
             corpus=corpus,
             tokenizer=tokenizer,

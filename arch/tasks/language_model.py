@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from arch.checks import at_least, one_of
 from arch.context import Context
 from arch.data import permutation
 from arch.data.dataset import Tokens
@@ -64,12 +65,8 @@ class LanguageModel(Text):
         sampling="permutation",
         resident_bytes=1 << 30,
     ):
-        if sampling not in SAMPLING:
-            raise ConfigurationError(
-                f"task.sampling={sampling!r}: allowed are {', '.join(SAMPLING)}"
-            )
-        if length < 1:
-            raise ConfigurationError(f"task.length={length}: allowed is 1 or more")
+        one_of(SAMPLING, of="task", sampling=sampling)
+        at_least(1, of="task", length=length)
         super().__init__(corpus=corpus, tokenizer=tokenizer, length=length, vocabulary=vocabulary)
         self.sampling, self.resident_bytes = sampling, resident_bytes
 

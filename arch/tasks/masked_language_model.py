@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from arch.checks import at_least, holds, one_of
 from arch.context import Context, named
 from arch.data import masking, segments
 from arch.data.dataset import Tokens
@@ -74,10 +75,7 @@ class MaskedLanguageModel(Text):
         measure=(),
         vocabulary=0,
     ):
-        if sentence not in segments.RELATIONS:
-            raise ConfigurationError(
-                f"task.sentence={sentence!r}: allowed are {', '.join(segments.RELATIONS)}"
-            )
+        one_of(segments.RELATIONS, of="task", sentence=sentence)
         if len(set(measure)) < len(measure) or not set(measure) <= {"next", "order"}:
             raise ConfigurationError(f"task.measure={measure!r}: allowed are next, order")
         if length < segments.AROUND + 2:
@@ -85,18 +83,11 @@ class MaskedLanguageModel(Text):
                 f"task.length={length}: allowed is {segments.AROUND + 2} ([CLS] a [SEP] b [SEP]) "
                 "or more"
             )
-        if not 0 < rate < 1:
-            raise ConfigurationError(f"task.rate={rate}: allowed is between 0 and 1")
-        if not 1 <= spans <= LONGEST_SPAN:
-            raise ConfigurationError(f"task.spans={spans}: allowed is 1 to {LONGEST_SPAN} words")
-        if not 0 <= short <= 1:
-            raise ConfigurationError(f"task.short={short}: allowed is 0 to 1")
-        if most < 0:
-            raise ConfigurationError(f"task.most={most}: allowed is 0 (no limit) or more")
-        if evaluation_examples < 1:
-            raise ConfigurationError(
-                f"task.evaluation_examples={evaluation_examples}: allowed is 1 or more"
-            )
+        holds(0 < rate < 1, "between 0 and 1", of="task", rate=rate)
+        holds(1 <= spans <= LONGEST_SPAN, f"1 to {LONGEST_SPAN} words", of="task", spans=spans)
+        holds(0 <= short <= 1, "0 to 1", of="task", short=short)
+        at_least(0, "no limit", of="task", most=most)
+        at_least(1, of="task", evaluation_examples=evaluation_examples)
         super().__init__(corpus=corpus, tokenizer=tokenizer, length=length, vocabulary=vocabulary)
         self.sentence, self.measure = sentence, tuple(measure)
         self.evaluation_examples = evaluation_examples

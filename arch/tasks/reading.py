@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from arch.checks import at_least, below_one, holds
 from arch.context import Context
 from arch.data import permutation
 from arch.data.tokenizers import encode_open
@@ -78,18 +79,11 @@ class Reading:
                 f"task.tokenizer={text.tokenizer_name!r}: task.form='reading' points at a word, "
                 "allowed are words, words:N"
             )
-        if common < 0:
-            raise ConfigurationError(f"task.common={common}: allowed is 0 or more")
-        if not 0 <= shortest <= text.length:
-            raise ConfigurationError(
-                f"task.shortest={shortest}: allowed is 0 to task.length={text.length}"
-            )
-        if paddings < 1:
-            raise ConfigurationError(f"task.paddings={paddings}: allowed is 1 or more")
-        if not 0 <= label_smoothing < 1:
-            raise ConfigurationError(
-                f"task.label_smoothing={label_smoothing}: allowed is 0 <= smoothing < 1"
-            )
+        at_least(0, of="task", common=common)
+        short = f"0 to task.length={text.length}"
+        holds(0 <= shortest <= text.length, short, of="task", shortest=shortest)
+        at_least(1, of="task", paddings=paddings)
+        below_one(of="task", label_smoothing=label_smoothing)
         self.text, self.passages, self.common = text, passages, common
         self.shortest, self.paddings = shortest, paddings
         self.label_smoothing = label_smoothing

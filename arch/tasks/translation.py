@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from arch.checks import at_least, below_one, holds
 from arch.context import Context
 from arch.data import buckets as buckets_of
 from arch.data import parallel, tokenizers
@@ -83,17 +84,13 @@ class Translation:
         beam=4,
         length_penalty=0.6,
     ):
-        allowed = {
-            "target": (target, source != target, f"another language than the source's, {source!r}"),
-            "length": (length, length >= 2, "2 or more"),
-            "label_smoothing": (label_smoothing, 0 <= label_smoothing < 1, "0 <= share < 1"),
-            "beam": (beam, beam >= 1, "1 or more"),
-            "length_penalty": (length_penalty, length_penalty >= 0, "0 or more"),
-            "tokenizer": (tokenizer, tokenizer.startswith("bpe:"), "bpe:N"),
-        }
-        for name, (value, good, what) in allowed.items():
-            if not good:
-                raise ConfigurationError(f"task.{name}={value!r}: allowed is {what}")
+        other = f"another language than the source's, {source!r}"
+        holds(source != target, other, of="task", target=target)
+        at_least(2, of="task", length=length)
+        below_one(of="task", label_smoothing=label_smoothing)
+        at_least(1, of="task", beam=beam)
+        at_least(0, of="task", length_penalty=length_penalty)
+        holds(tokenizer.startswith("bpe:"), "bpe:N", of="task", tokenizer=tokenizer)
         try:
             self.vocabulary = tokenizers.fixed_size(tokenizer) + SHIFT
         except ValueError as error:
