@@ -77,9 +77,9 @@ class AlgorithmicBins:
         holds(2 <= base <= largest, f"2 to {largest} in {algorithm}", of="task", base=base)
         least = same_length.least_length(algorithm)
         rising = all(low < high for low, high in itertools.pairwise((least - 1, *bins)))
-        holds(bins and rising, f"rising lengths from {least} on", of="task", bins=tuple(bins))
+        holds(bins and rising, f"a list that rises, from {least} on", of="task", bins=tuple(bins))
         fine = all(length >= least for length in lengths) and len(set(lengths)) == len(lengths)
-        different = f"different lengths from {least} on"
+        different = f"a list without repeats, from {least} on"
         holds(fine, different, of="task", lengths=tuple(lengths))
         at_least(1, of="task", evaluation_examples=evaluation_examples)
         below_one(of="task", label_smoothing=label_smoothing)
