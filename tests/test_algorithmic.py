@@ -1,6 +1,5 @@
 """Batches of the algorithmic task count what they say, in each of its formats."""
 
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,6 @@ from arch.data import algorithms
 from arch.data.algorithms import Example
 from arch.heads import Score
 from arch.registry import ConfigurationError, tasks
-from arch.tasks import examples as stored
 from arch.tasks.algorithmic import Algorithmic
 from arch.tasks.sequence_to_sequence import END, Pairs
 
@@ -287,7 +285,7 @@ def test_examples_have_no_windows_and_only_the_splits_of_the_task(change, words)
     fine = {"window": 0, "stride": 0, "splits": ("valid", "x10")}
     Algorithmic().check_evaluation(fine)
     with pytest.raises(ConfigurationError, match=words):
-        stored.check(SimpleNamespace(**fine).__dict__ | change, Algorithmic().splits)
+        Algorithmic().check_evaluation(fine | change)
 
 
 def test_the_task_is_registered_and_names_what_it_can_train():

@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from arch.checks import at_least, below_one, one_of
+from arch.checks import at_least, one_of
 from arch.context import Context
 from arch.data import algorithms
 from arch.data.algorithms import Example
 from arch.generation import Prompt, Search
-from arch.registry import ConfigurationError, tasks
+from arch.registry import tasks
 from arch.tasks import algorithmic_formats as formats
-from arch.tasks import examples as stored
 from arch.tasks.algorithmic_formats import Sequences
+from arch.tasks.generated import Generated
 from arch.tasks.sequence_to_sequence import END, Pairs, free_running, sums
 
 FAMILIES = {
@@ -27,7 +27,7 @@ LENGTHS = ("exact", "uniform")
 
 
 @tasks.register("algorithmic")
-class Algorithmic:
+class Algorithmic(Generated):
     """The output of an algorithm for a random input, both strings of symbols.
 
     Nothing is read: training examples are a function of key and step, made on the device; those of
@@ -62,10 +62,8 @@ class Algorithmic:
         label_smoothing: in training.
     """
 
-    corpus = "algorithmic"
     sha256 = hashlib.sha256(algorithms.VERSION.encode()).hexdigest()
-    streamed, decodes = False, True
-    shapes, metric = 1, "sequence_accuracy_free_running"
+    decodes, metric = True, "sequence_accuracy_free_running"
     search = Search()  # greedy
 
     def __init__(
@@ -88,22 +86,15 @@ class Algorithmic:
         one_of(LENGTHS, of="task", evaluation_lengths=evaluation_lengths)
         at_least(2, of="task", base=base)
         at_least(algorithms.least_length(algorithm), of="task", length=length)
-        at_least(1, of="task", evaluation_examples=evaluation_examples)
-        at_least(0, of="task", position_offsets=position_offsets)
         for multiple in multiples:
             at_least(1, of="task", multiples=multiple)
-        below_one(of="task", label_smoothing=label_smoothing)
-        if algorithms.overflows(algorithm, base, length * max(multiples, default=1)):
-            raise ConfigurationError(
-                f"task.base={base}: products of this length overflow int32; take a smaller base"
-            )
-        self.algorithm, self.base, self.format = algorithm, base, format
-        self.input_length, self.multiples = length, {"valid": 1}
+        longest = length * max(multiples, default=1)
+        of_all = evaluation_examples, position_offsets, label_smoothing
+        super().__init__(algorithm, base, longest, *of_all)
+        self.format, self.input_length, self.multiples = format, length, {"valid": 1}
         self.multiples |= {f"x{m}": m for m in sorted(set(multiples) - {1})}
         self.evaluation_lengths = evaluation_lengths
         self.training_bounds = (length if training_lengths == "exact" else 1, length)
-        self.evaluation_examples = evaluation_examples
-        self.position_offsets, self.label_smoothing = position_offsets, label_smoothing
         self._widening = algorithms.widening(algorithm)
 
     @property
@@ -114,11 +105,6 @@ class Algorithmic:
     def details(self) -> dict:
         names = ("algorithm", "base", "format", "evaluation_lengths", "evaluation_examples")
         return {name: getattr(self, name) for name in names} | {"length": self.input_length}
-
-    @property
-    def about(self) -> str:
-        """What there is to train and evaluate on, for `launch.py prepare`."""
-        return stored.made(self)
 
     @property
     def vocabulary(self) -> int:
@@ -151,15 +137,6 @@ class Algorithmic:
         return size + 1 + output if self.format == "decoder" else output + 1
 
     # Training
-
-    def source(self) -> tuple:
-        return ()
-
-    def indices(
-        self, key: Key[Array, ""], step: Int[Array, ""], batch: int, shape: int = 0
-    ) -> Key[Array, " batch"]:
-        """A key for each sequence of the step."""
-        return jax.random.split(jax.random.fold_in(key, step), batch)
 
     def gather(self, source: Any, indices: Key[Array, " batch"], shape: int = 0) -> Example:
         return algorithms.generate(
@@ -194,9 +171,6 @@ class Algorithmic:
         return context.replace(memory_positions=(offset + jnp.arange(batch.source.shape[1]))[None])
 
     # Evaluation
-
-    def check_evaluation(self, settings) -> None:
-        stored.check(settings, self.splits)
 
     def examples(self, split: str, tokens: int, window: int = 0, stride: int = 0) -> Example:
         """The split's examples: as many of the first as have that many output symbols, or all."""

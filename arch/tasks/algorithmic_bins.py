@@ -9,15 +9,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
-from arch.checks import at_least, below_one, holds, one_of
+from arch.checks import holds, one_of
 from arch.context import Context, add_sums
-from arch.data import algorithms, same_length
+from arch.data import same_length
 from arch.data.same_length import Aligned
 from arch.generation import PAD
-from arch.registry import ConfigurationError, tasks
-from arch.tasks import examples as stored
+from arch.registry import tasks
+from arch.tasks.generated import Generated
 
 SHORTER = 1 / 21  # of a bin's examples are of a smaller one: the authors add 1 to every 20
 SLICE = 1 << 14  # positions that are evaluated at a time
@@ -25,7 +25,7 @@ Batch = tuple[Aligned, ...]  # one a bin; in evaluation one alone
 
 
 @tasks.register("algorithmic_bins")
-class AlgorithmicBins:
+class AlgorithmicBins(Generated):
     """Input and output are strings of one length, position by position, as
     `arch.data.same_length` makes them on the device.
 
@@ -54,10 +54,8 @@ class AlgorithmicBins:
             look at them.
     """
 
-    corpus = "algorithmic"
     sha256 = hashlib.sha256(same_length.VERSION.encode()).hexdigest()
-    streamed, decodes, shapes = False, False, 1
-    families, metric = ("encoder",), "token_accuracy"
+    families, decodes, metric = ("encoder",), False, "token_accuracy"
 
     def __init__(
         self,
@@ -81,32 +79,19 @@ class AlgorithmicBins:
         fine = all(length >= least for length in lengths) and len(set(lengths)) == len(lengths)
         different = f"a list without repeats, from {least} on"
         holds(fine, different, of="task", lengths=tuple(lengths))
-        at_least(1, of="task", evaluation_examples=evaluation_examples)
-        below_one(of="task", label_smoothing=label_smoothing)
         holds(0 < padding_weight <= 1, "above 0, to 1", of="task", padding_weight=padding_weight)
-        at_least(0, of="task", position_offsets=position_offsets)
         longest = max((*bins, *lengths))
-        if algorithms.overflows(algorithm, base, longest):
-            raise ConfigurationError(
-                f"task.base={base}: products of this length overflow int32; take a smaller base"
-            )
-        self.algorithm, self.base, self.bins = algorithm, base, tuple(bins)
+        of_all = evaluation_examples, position_offsets, label_smoothing
+        super().__init__(algorithm, base, longest, *of_all)
+        self.bins, self.padding_weight = tuple(bins), padding_weight
         self.bounds = tuple(itertools.pairwise((least - 1, *bins)))
         self.lengths = {"valid": self.bins[-1], **{f"n{n}": n for n in sorted(lengths)}}
-        self.evaluation_examples = evaluation_examples
-        self.label_smoothing, self.padding_weight = label_smoothing, padding_weight
-        self.position_offsets = position_offsets
         self.max_length = longest + position_offsets
 
     @property
     def details(self) -> dict:
         names = ("algorithm", "base", "bins", "evaluation_examples", "padding_weight")
         return {name: getattr(self, name) for name in names}
-
-    @property
-    def about(self) -> str:
-        """What there is to train and evaluate on, for `launch.py prepare`."""
-        return stored.made(self)
 
     @property
     def vocabulary(self) -> int:
@@ -127,15 +112,6 @@ class AlgorithmicBins:
         return tuple(self.lengths)
 
     # Training
-
-    def source(self) -> tuple:
-        return ()
-
-    def indices(
-        self, key: Key[Array, ""], step: Int[Array, ""], batch: int, shape: int = 0
-    ) -> Key[Array, " batch"]:
-        """A key for one sequence of every bin."""
-        return jax.random.split(jax.random.fold_in(key, step), batch)
 
     def gather(self, source: Any, indices: Key[Array, " batch"], shape: int = 0) -> Batch:
         return tuple(self._bin(place, indices) for place in range(len(self.bins)))
@@ -210,9 +186,6 @@ class AlgorithmicBins:
         return context.replace(positions=(offset + jnp.arange(batch.inputs.shape[1]))[None])
 
     # Evaluation
-
-    def check_evaluation(self, settings) -> None:
-        stored.check(settings, self.splits)
 
     def examples(self, split: str, tokens: int, window: int = 0, stride: int = 0) -> Aligned:
         """The split's examples: as many of the first as have that many positions, or all."""
