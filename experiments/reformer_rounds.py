@@ -11,10 +11,10 @@ Kitaev, Kaiser and Levskaya 2020, Figures 3 and 4: shared queries and keys do no
 rounds come near to full attention. Every model is evaluated with 1, 2, 4 and 8 rounds besides its
 own, by the same weights.
 
-At tiny scale each doubling of the rounds comes nearer to full attention with shared keys, perplexity
-10.25: one round is 0.9 behind, eight are 0.2 [0.1, 0.3]. Trained with one or two, more in evaluation
-gain little or nothing; trained in full, hashing costs 1.1 with eight and 4 with one. Shared keys
-themselves do harm here, 1.4 [1.2, 1.5]: 1,600 steps are few.
+At tiny scale each doubling of the rounds comes nearer to full attention with shared keys, whose
+perplexity is 10.25: one round is 0.9 behind, eight are 0.2 [0.1, 0.3]. Trained with one or two,
+more in evaluation gain little or nothing; trained in full, hashing costs 1.1 with eight and 4 with
+one. Shared keys themselves do harm here, 1.4 [1.2, 1.5]: 1,600 steps are few.
 """
 
 from arch import config, evaluation, statistics, variants

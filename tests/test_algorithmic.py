@@ -1,6 +1,5 @@
 """Batches of the algorithmic task count what they say, in each of its formats."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np
