@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.live import Live
@@ -55,6 +56,15 @@ class Progress:
                 highlight=False,
                 soft_wrap=True,
             )
+
+    def measured(self, member, figures: Mapping[str, float]) -> None:
+        """A replica was measured instead of trained."""
+        found = ", ".join(f"{name} {value:.6g}" for name, value in figures.items())
+        self.console.print(
+            f"[bold]{member.cell}[/bold] seed {member.seed}: {found}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
     def _table(self, group) -> Table:
         table = Table(box=None, pad_edge=False)

@@ -261,6 +261,7 @@ class Sweep:
             raise Interrupted
         figures = self.experiment.measure(member.config, job.task, job.model, member.seed)
         member.own.finish(member.line("finished", {MEASURED: figures}, corpus=corpus(job.task)))
+        Progress().measured(member, figures)
 
     def _gather(self, jobs: list[Job]) -> None:
         """runs/ → results/: the lines of finished and failed replicas, and what the table is."""
