@@ -1,5 +1,5 @@
 """The few parts that sublayers, stacks, embeddings and heads share: projection, norm, dropout,
-activations, sinusoids, checks of options."""
+activations, sinusoids."""
 
 import functools
 import math
@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from arch.registry import ConfigurationError
 
 NORMS = ("layer", "rms")
+SLICE = 1 << 16  # random numbers that are drawn at a time on CPU
 ACTIVATIONS = {
     "relu": jax.nn.relu,
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
@@ -61,10 +62,21 @@ def dropout(x: Array, rate: Float[Array, ""] | float, key: Key[Array, ""]) -> Ar
     The rate may be traced, so that a sweep over it is one program.
     """
     threshold = jnp.round(jnp.asarray(rate, jnp.float32) * 65536)
-    keep = jax.random.bits(key, x.shape, jnp.uint16) >= threshold.astype(jnp.uint32)
+    keep = random_bits(key, x.shape) >= threshold.astype(jnp.uint32)
     return jnp.where(
         keep, x * (65536 / (65536 - threshold)).astype(x.dtype), jnp.zeros((), x.dtype)
     )
+
+
+def random_bits(key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
+    """Of 16 bits each. On CPU many are drawn slice by slice: the generator goes over its array five
+    times, so that one beyond the cache takes twice as long a number."""
+    slices = -(-math.prod(shape) // SLICE)
+    if slices < 2 or jax.default_backend() != "cpu":
+        return jax.random.bits(key, shape, jnp.uint16)
+    keys = jax.random.split(key, slices)
+    bits = jax.lax.map(lambda key: jax.random.bits(key, (SLICE,), jnp.uint16), keys)
+    return bits.reshape(-1)[: math.prod(shape)].reshape(shape)
 
 
 def widened(x: Array) -> Array:

@@ -220,8 +220,7 @@ def meets(shown, of):
     for model in ("full", "lsh", "ut"):
         row = [NAMES[model]]
         for metric in ("seconds", "evaluation_seconds", "MiB"):
-            less = [n for n in shown if of("rse", n, metric).mean < of(model, n, metric).mean]
-            row.append(f"{min(less):,}" if less else "—")
+            row.append(always_from(shown, of, model, metric))
         ratios = [longer(shown, of, model, n) for n in (4096, 16384, 65536)]
         rows.append([*row, *ratios])
     columns = ["faster from", "faster in evaluation from", "smaller from"]
@@ -234,6 +233,18 @@ def meets(shown, of):
         "network needs the memory that the other needs at the length named, by a line through "
         "what was measured, to powers of length; beyond the longest measured, ≥.",
     }
+
+
+def always_from(shown, of, model, metric):
+    """The length from which on the residual network needs less, wherever both were measured."""
+    found = ""
+    for n in shown:
+        here, there = (of(name, n, metric).mean for name in ("rse", model))
+        if here < there:
+            found = found or f"{n:,}"
+        elif here >= there:
+            found = ""
+    return found or "—"
 
 
 def longer(shown, of, model, n):
