@@ -13,6 +13,11 @@ about the same parameters, encoders that label the same positions; in training t
 at a random offset, so that those of long inputs have been seen. Residual switches normalise over
 the sequence, as the authors' code does, or over the features, as their words have it. The authors'
 figures are of the Neural Shuffle-Exchange network at the paper scale, read off a figure.
+
+At tiny scale both networks, the residual one over the features, are at 99 % and more of lengths 8,
+16 and 32 in all four. Beyond, they fall off earlier than the paper's, which is wider and
+trained longer: sorting is at 78 % at 4,096 (residual: 48 %). Over the sequence, residual switches
+learn much more slowly: sorting was at 75 % after 1,000 steps, over the features at 99 %.
 """
 
 from arch import charts, config, statistics, variants

@@ -12,6 +12,12 @@ the Universal Transformer in equal memory; Freivalds et al. 2019 print seconds o
 seed is a repetition. Memory is what the compiler says the gradient needs besides itself; what would
 need more than 12 GiB, or most of an accelerator, is not run. All models keep of a layer its input
 alone, and work the rest out again for the gradient.
+
+At tiny scale the Residual Shuffle-Exchange network is faster than full attention from 1,024 on: 6.7
+times at 4,096, 22 times at 8,192, beyond which full attention does not fit. In the memory that full
+attention takes at 4,096 its input may be 23 times as long, 15 times in that of a Universal
+Transformer. LSH attention takes about the same time, and 1.3 to 1.7 times the memory. From 4,096
+on, doubling the length takes 2.1 to 2.4 times as long.
 """
 
 import jax

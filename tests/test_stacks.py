@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arch.context import Context
-from arch.layers import dropout, norm
+from arch.layers import SLICE, dropout, norm, random_bits
 from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import count, schedule
 from arch.stacks.residual import SURROUNDINGS
@@ -428,3 +428,14 @@ def test_a_letter_without_parameters_runs_however_it_is_applied():
             np.testing.assert_allclose(found[0], other, rtol=1e-5, atol=1e-6)
     finally:
         sublayers._kinds.pop("shift_of_test")
+
+
+def test_many_random_numbers_are_as_random_as_few_and_replicas_have_their_own(same_bytes):
+    shape = (5, SLICE // 2 + 7)  # some slices and a part of one
+    keys = jax.random.split(jax.random.key(0), 2)
+    together = jax.jit(jax.vmap(lambda key: random_bits(key, shape)))(keys)
+    assert same_bytes(together, jnp.stack([random_bits(key, shape) for key in keys]))
+    first, second = np.asarray(together, np.float64).reshape(2, -1) / 65536
+    assert abs(first.mean() - 0.5) < 4 * 12**-0.5 * first.size**-0.5
+    for a, b in ((first, second), (first[:SLICE], first[SLICE : 2 * SLICE])):
+        assert abs(np.corrcoef(a, b)[0, 1]) < 4 * a.size**-0.5
