@@ -71,12 +71,13 @@ def dropout(x: Array, rate: Float[Array, ""] | float, key: Key[Array, ""]) -> Ar
 def random_bits(key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
     """Of 16 bits each. On CPU many are drawn slice by slice: the generator goes over its array five
     times, so that one beyond the cache takes twice as long a number."""
-    slices = -(-math.prod(shape) // SLICE)
+    size = math.prod(shape)
+    slices = -(-size // SLICE)
     if slices < 2 or jax.default_backend() != "cpu":
         return jax.random.bits(key, shape, jnp.uint16)
     keys = jax.random.split(key, slices)
     bits = jax.lax.map(lambda key: jax.random.bits(key, (SLICE,), jnp.uint16), keys)
-    return bits.reshape(-1)[: math.prod(shape)].reshape(shape)
+    return bits.reshape(-1)[:size].reshape(shape)
 
 
 def widened(x: Array) -> Array:

@@ -176,10 +176,8 @@ def check(config: Config, steps: int) -> None:
             raise ConfigurationError(
                 f"{field}.{name}={config[name]}: a fraction, allowed is 0 to 1"
             )
-    if not 0 <= config["warmup_steps"] <= steps:
-        raise ConfigurationError(
-            f"{field}.warmup_steps={config['warmup_steps']}: allowed is 0 to train.steps={steps}"
-        )
+    first = config["warmup_steps"]
+    holds(0 <= first <= steps, f"0 to train.steps={steps}", of=field, warmup_steps=first)
     for name in ("beta1", "beta2", "momentum", "decay_rate"):
         if name in config:
             below_one(of=field, **{name: config[name]})

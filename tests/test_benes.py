@@ -631,5 +631,6 @@ def test_word_dropout_drops_whole_words_in_training_alone(same_bytes):
     assert np.all(gone == np.any(y == 0, axis=-1))
     assert abs(gone.mean() - 0.25) < 5 * math.sqrt(0.25 * 0.75 / gone.size)
     np.testing.assert_allclose(y[~gone], np.asarray(whole)[~gone] / 0.75, rtol=1e-5)
-    with pytest.raises(ConfigurationError, match="word_dropout=1.0: allowed is 0 to below 1"):
+    message = "embedding.word_dropout=1.0: allowed is 0 to below 1"
+    with pytest.raises(ConfigurationError, match=message):
         model(embedding={"word_dropout": 1.0})

@@ -12,6 +12,7 @@ from typing import Any
 from flax import nnx
 from jaxtyping import Array, Float
 
+from arch.checks import one_of
 from arch.context import Context, Extras
 from arch.layers import dropout, norm
 from arch.registry import ConfigurationError, sublayers
@@ -22,8 +23,7 @@ SURROUNDINGS = {"scale": 1.0, "dropout": -1.0, "norm": ""}
 
 
 def check_placement(placement: str, field: str) -> str:
-    if placement not in PLACEMENTS:
-        raise ConfigurationError(f"{field}={placement!r}: allowed are {', '.join(PLACEMENTS)}")
+    one_of(PLACEMENTS, **{field: placement})
     return placement
 
 

@@ -93,7 +93,7 @@ class Algorithmic(Generated):
         super().__init__(algorithm, base, longest, *of_all)
         self.format, self.input_length, self.multiples = format, length, {"valid": 1}
         self.multiples |= {f"x{m}": m for m in sorted(set(multiples) - {1})}
-        self.evaluation_lengths = evaluation_lengths
+        self.splits, self.evaluation_lengths = tuple(self.multiples), evaluation_lengths
         self.training_bounds = (length if training_lengths == "exact" else 1, length)
         self._widening = algorithms.widening(algorithm)
 
@@ -126,10 +126,6 @@ class Algorithmic(Generated):
     def tokens_per_sequence(self) -> int:
         """Target positions of a training sequence, padding included: what is computed."""
         return self.length
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return tuple(self.multiples)
 
     def _positions(self, size: int) -> int:
         """Of a model's longest sequence where inputs have this size."""

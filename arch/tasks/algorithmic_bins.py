@@ -86,7 +86,7 @@ class AlgorithmicBins(Generated):
         self.bins, self.padding_weight = tuple(bins), padding_weight
         self.bounds = tuple(itertools.pairwise((least - 1, *bins)))
         self.lengths = {"valid": self.bins[-1], **{f"n{n}": n for n in sorted(lengths)}}
-        self.max_length = longest + position_offsets
+        self.splits, self.max_length = tuple(self.lengths), longest + position_offsets
 
     @property
     def details(self) -> dict:
@@ -106,10 +106,6 @@ class AlgorithmicBins(Generated):
     def tokens_per_sequence(self) -> int:
         """Positions of one sequence of every bin: `train.batch` counts those."""
         return sum(self.bins)
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return tuple(self.lengths)
 
     # Training
 

@@ -4,7 +4,7 @@ window slides over a stream."""
 import jax
 from jaxtyping import Array, Int, Key
 
-from arch.checks import at_least, below_one, one_of
+from arch.checks import at_least, below_one, holds, one_of
 from arch.data import algorithms
 from arch.registry import ConfigurationError
 
@@ -13,6 +13,7 @@ class Generated:
     """A task of one algorithm, whose training examples are a function of key and step."""
 
     corpus, streamed, shapes = "algorithmic", False, 1
+    splits: tuple[str, ...]  # a task's own
 
     def __init__(
         self,
@@ -36,10 +37,6 @@ class Generated:
         self.position_offsets, self.label_smoothing = position_offsets, label_smoothing
 
     @property
-    def splits(self) -> tuple[str, ...]:
-        raise NotImplementedError
-
-    @property
     def about(self) -> str:
         """What there is to train and evaluate on, for `launch.py prepare`."""
         return (
@@ -59,10 +56,7 @@ class Generated:
     def check_evaluation(self, settings) -> None:
         """Raises ConfigurationError for a window or stride, and for a split that is not there."""
         for name in ("window", "stride"):
-            if settings[name]:
-                raise ConfigurationError(
-                    f"evaluate.{name}={settings[name]}: allowed is 0; this task's examples are "
-                    "whole"
-                )
+            whole = "0; this task's examples are whole"
+            holds(not settings[name], whole, of="evaluate", **{name: settings[name]})
         for split in settings["splits"]:
             one_of(self.splits, of="evaluate", splits=split)

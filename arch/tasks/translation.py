@@ -226,11 +226,8 @@ class Translation:
     def check_evaluation(self, settings) -> None:
         """Raises ConfigurationError for a window or stride, or a split that is not there."""
         for name in ("window", "stride"):
-            if settings[name]:
-                raise ConfigurationError(
-                    f"evaluate.{name}={settings[name]}: allowed is 0; translation is evaluated by "
-                    "the sentence"
-                )
+            whole = "0; translation is evaluated by the sentence"
+            holds(not settings[name], whole, of="evaluate", **{name: settings[name]})
         for split in settings["splits"]:
             if split not in self.splits:
                 raise ConfigurationError(
