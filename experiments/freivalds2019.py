@@ -6,7 +6,8 @@ import math
 
 NAMES = {
     "nse": "Neural Shuffle-Exchange",
-    "rse": "Residual Shuffle-Exchange",
+    "rse": "Residual Shuffle-Exchange, over the sequence",
+    "rse_features": "Residual Shuffle-Exchange, over the features",
     "ut": "Universal Transformer",
     "transformer": "Transformer",
 }

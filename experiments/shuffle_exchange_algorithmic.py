@@ -23,15 +23,11 @@ learn much more slowly: sorting was at 75 % after 1,000 steps, over the features
 from arch import charts, config, statistics, variants
 from arch.experiment import Cell
 from experiments import freivalds2019
+from experiments.freivalds2019 import NAMES
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper")}
 
 LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)
-NAMES = {
-    **freivalds2019.NAMES,
-    "rse": "Residual Shuffle-Exchange, over the sequence",
-    "rse_features": "Residual Shuffle-Exchange, over the features",
-}
 TITLES = {"reverse": "reversal", "double": "duplication"}
 # two blocks for multiplication, and of residual switches for addition
 BLOCKS = {

@@ -106,6 +106,11 @@ def cells(arg, results):
     return [
         Cell("nse", {"model.sublayers.x.unit": "gated"}, variant="shuffle_exchange"),
         Cell("rse", variant="residual_shuffle_exchange"),
+        Cell(
+            "rse_features",
+            {"model.sublayers.x.normalisation": "features"},
+            variant="residual_shuffle_exchange",
+        ),
         Cell("ut", {**attention, "model.width": wider, "model.order": "sf", **universal}),
         Cell("transformer", {**attention, "model.width": width, "model.order": f"(sf){layers}"}),
     ]

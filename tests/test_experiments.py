@@ -321,7 +321,7 @@ def test_shuffle_exchange_networks_and_what_they_are_compared_with_are_about_equ
     assert rows["multiplication-rse"]["parameters"]["by_letter"] == {"x": 5 * unit}
     assert rows["sorting-nse"]["parameters"]["by_letter"] == {"x": 3 * (16 * 192**2 + 8 * 192)}
     words = {row["cell"]: row for row in described("shuffle_exchange_lambada.py:corpus=stdlib")}
-    assert set(words) == {"nse", "rse", "ut", "transformer"}
+    assert set(words) == {"nse", "rse", "rse_features", "ut", "transformer"}
 
 
 @pytest.mark.parametrize(
