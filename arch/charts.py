@@ -21,6 +21,7 @@ KINDS = ("lines", "bars")
 # Okabe and Ito's palette, which colour-blind readers tell apart, and markers for those who print
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
+LABELS = 56  # letters that stand beside each other below the axis
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Chart:
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> "Chart":
-        """Raises ValueError for a field that is missing or not known, and for an empty chart."""
+        """Raises ValueError for a field that is missing, not known, or of another form."""
         unknown = sorted(set(entry) - set(cls.__dataclass_fields__))
         if unknown:
             raise ValueError(
@@ -94,7 +95,10 @@ def _lines(figure, chart: Chart) -> None:
     ticks = sorted({point[0] for points in chart.series.values() for point in points})
     if "x" in chart.log:
         axis.set_xscale("log")
-        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        labels = [f"{tick:g}" for tick in ticks]
+        if len(" ".join(labels)) > LABELS:
+            labels[-2::-2] = [""] * (len(labels) // 2)
+        axis.set_xticks(ticks, labels)
         axis.minorticks_off()
     if "y" in chart.log:
         axis.set_yscale("log")
