@@ -16,9 +16,12 @@ lstm(layers=2)                          an encoder-decoder of LSTMs that attends
 """
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from arch import order as orders
 from arch.registry import ConfigurationError
+
+Sizes = TypeVar("Sizes")
 
 # size → layers, width, heads
 GPT2 = {
@@ -59,6 +62,12 @@ RESIDUAL_SHUFFLE_EXCHANGE = {
     "lambada": (384, 2),
     "musicnet": (192, 2),
 }
+
+
+def _size(variant: str, size: str, sizes: Mapping[str, Sizes]) -> Sizes:
+    if size not in sizes:
+        raise ConfigurationError(f"{variant} size {size!r}: allowed are {', '.join(sizes)}")
+    return sizes[size]
 
 
 def decoder(
@@ -106,9 +115,7 @@ def macaron(layers: int = 6, width: int = 512, heads: int = 8, **model) -> dict[
 def gpt2(size: str = "small", **model) -> dict[str, object]:
     """Pre-norm, tanh-GELU, learned positions, tied head, normal(0.02) init with the projections
     into the residual stream scaled by 1/√depth."""
-    if size not in GPT2:
-        raise ConfigurationError(f"gpt2 size {size!r}: allowed are {', '.join(GPT2)}")
-    layers, width, heads = GPT2[size]
+    layers, width, heads = _size("gpt2", size, GPT2)
     return gpt2_like(layers, width, heads, **model)
 
 
@@ -177,9 +184,7 @@ def transformer(
 def universal(size: str = "base", halting: str = "none", **model) -> dict[str, object]:
     """One layer of an encoder and one of a decoder, run `steps` times, or with halting='act' up to
     twice as often. No biases in attention; a learned step signal; dropout within sublayers 0.1."""
-    if size not in UNIVERSAL:
-        raise ConfigurationError(f"universal size {size!r}: allowed are {', '.join(UNIVERSAL)}")
-    width, inner, heads, steps, dropout = UNIVERSAL[size]
+    width, inner, heads, steps, dropout = _size("universal", size, UNIVERSAL)
     stack = {
         "kind": "universal",
         "steps": steps if halting == "none" else 2 * steps,
@@ -259,19 +264,11 @@ def albert(
     return masked_encoder(layers, width, width // 64, "gelu_tanh", embedding, share=share, **model)
 
 
-def _size(variant: str, size: str, sizes: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
-    if size not in sizes:
-        raise ConfigurationError(f"{variant} size {size!r}: allowed are {', '.join(sizes)}")
-    return sizes[size]
-
-
 def reformer(size: str = "enwik8", attention: Mapping | None = None, **model) -> dict[str, object]:
     """LSH attention in a reversible stack whose streams are concatenated, axial positions, a
     feed-forward in chunks. For translation the paper keeps full attention. `attention` goes to the
     LSH letters."""
-    if size not in REFORMER:
-        raise ConfigurationError(f"reformer size {size!r}: allowed are {', '.join(REFORMER)}")
-    order, width, inner, heads = REFORMER[size]
+    order, width, inner, heads = _size("reformer", size, REFORMER)
     stack = {"kind": "reversible", **model.pop("stack", {})}
     if size.startswith("wmt"):
         return encoder_decoder(
