@@ -32,7 +32,7 @@ SCALES = {
         "attention": (64, 3),  # width, layers
         "universal": (96, 3),  # width, steps
         "task": {"corpus": "ptb", "passages": "penn", "tokenizer": "words:10000", "length": 64},
-        "train": {"steps": 1000, "batch": 16},
+        "train": {"steps": 2000, "batch": 16},
         "every": 500,
     },
     "small": {
