@@ -3,7 +3,7 @@
     python launch.py sweep --config=experiments/shuffle_exchange_lambada.py
     python launch.py sweep --config=experiments/shuffle_exchange_lambada.py:scale=paper
 
-tiny   Penn Treebank, width 64, 3 seeds
+tiny   Penn Treebank, width 64, 2,000 steps, 3 seeds; half an hour on one core
 small  wikitext-103, width 192, hours on one GPU (estimated)
 paper  width 384, two blocks, 256 words, a day on one GPU (estimated); give it the folder
        train-novels of the authors' distribution as corpus=file:NOVELS
@@ -15,6 +15,11 @@ fastText, which stay as they are; here the table is learned. They train on passa
 is in them, here on places of the corpus whose word stands before them, in texts of a quarter of the
 length and more, so that padding has been seen. Accuracy is over all test passages, those without
 the word being wrong; `answerable_share` is its bound.
+
+At tiny scale, two million words of newspaper, nothing of LAMBADA is learned: 3.0 to 3.6 % of its
+passages, where guessing gets 1.6 in the paper and 31 are in reach of the vocabulary. On the held
+out newspaper gated switches are ahead, 16.0 % (SD 0.6), of residual ones, 14.3 (0.2) and 14.6 (0.4),
+and of both Transformers, 13.9 (0.4 and 0.6).
 """
 
 from arch import config, statistics, variants
