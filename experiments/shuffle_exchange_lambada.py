@@ -16,10 +16,10 @@ is in them, here on places of the corpus whose word stands before them, in texts
 length and more, so that padding has been seen. Accuracy is over all test passages, those without
 the word being wrong; `answerable_share` is its bound.
 
-At tiny scale, two million words of newspaper, nothing of LAMBADA is learned: 3.0 to 3.6 % of its
-passages, where guessing gets 1.6 in the paper and 31 are in reach of the vocabulary. On the held
-out newspaper gated switches are ahead, 16.0 % (SD 0.6), of residual ones, 14.3 (0.2) and 14.6 (0.4),
-and of both Transformers, 13.9 (0.4 and 0.6).
+At tiny scale, two million words of newspaper, next to nothing of LAMBADA is learned: 3.0 to 3.6 %
+of its passages, where guessing gets 1.6 in the paper and 31 are in reach of the vocabulary. On
+newspaper held out, gated switches are ahead, 16.0 % (SD 0.6), of residual ones, 14.3 (0.2) and 14.6
+(0.4), and of both Transformers, 13.9 (0.4 and 0.6).
 """
 
 from arch import config, statistics, variants
