@@ -22,6 +22,7 @@ KINDS = ("lines", "bars")
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
 LABELS = 56  # letters that stand beside each other below the axis
+FEW = 4  # lines that leave room for a legend among them; that of more stands below
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def write(chart: Chart, folder: Path) -> str:
 
     bars = chart.kind == "bars"
     rows = max(len(points) for points in chart.series.values())
-    size = (3.6 * len(chart.series), 0.9 + 0.19 * rows) if bars else (4.6, 3.0)
+    size = (3.6 * len(chart.series), 0.9 + 0.19 * rows) if bars else (4.6, 3.2)
     with rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         (_bars if bars else _lines)(figure, chart)
@@ -102,7 +103,10 @@ def _lines(figure, chart: Chart) -> None:
         axis.minorticks_off()
     if "y" in chart.log:
         axis.set_yscale("log")
-    axis.legend(frameon=False)
+    if len(axis.containers) <= FEW:
+        axis.legend(frameon=False)
+    else:
+        figure.legend(loc="outside lower left", ncols=2, frameon=False)
 
 
 def _bars(figure, chart: Chart) -> None:

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from matplotlib.figure import Figure
 
 from arch import charts
 from arch.statistics import summary
@@ -56,3 +57,15 @@ def test_of_many_lengths_every_other_is_written_the_longest_always(count, shown,
     lengths = [str(x) for x, _, _ in points]
     written = [n for n in lengths if re.search(rf"(>|<!-- ){n}(<| -->)", svg)]
     assert len(written) == shown and written[-1] == lengths[-1] == "131072"
+
+
+@pytest.mark.parametrize("lines, below", [(4, False), (5, True)])
+def test_the_legend_of_many_lines_stands_below_them(lines, below):
+    series = {f"line {i}": LENGTHS["series"]["ours"] for i in range(lines)}
+    figure = Figure(layout="constrained")
+    charts._lines(figure, charts.Chart.of({**LENGTHS, "series": series}))
+    (axis,) = figure.axes
+    (legend,) = figure.legends if below else (axis.get_legend(),)
+    assert [text.get_text() for text in legend.get_texts()] == list(series)
+    figure.draw_without_rendering()
+    assert (legend.get_window_extent().y1 < axis.get_window_extent().y0) == below
