@@ -6,7 +6,7 @@
 letter.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from arch.registry import ConfigurationError, join
 
@@ -38,3 +38,9 @@ def holds(fine: object, allowed: str, /, *, of: str = "", **option: object) -> N
     if not fine:
         ((name, value),) = option.items()
         raise ConfigurationError(f"{join(of, name)}={value!r}: allowed is {allowed}")
+
+
+def no_windows(settings: Mapping[str, int], reason: str) -> None:
+    """Refuses `evaluate.window` and `evaluate.stride` for a task of whole examples."""
+    for name in ("window", "stride"):
+        holds(not settings[name], f"0; {reason}", of="evaluate", **{name: settings[name]})

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from arch.checks import at_least, below_one, holds, one_of
+from arch.checks import at_least, below_one, holds, no_windows, one_of
 from arch.context import Context
 from arch.data import babi
 from arch.data import buckets as buckets_of
@@ -237,11 +237,7 @@ class Babi:
         """Raises ConfigurationError for a split that is not there, a window or a stride."""
         for split in settings["splits"]:
             one_of(self.splits, of="evaluate", splits=split)
-        for name in ("window", "stride"):
-            if settings[name]:
-                raise ConfigurationError(
-                    f"evaluate.{name}={settings[name]}: questions have none, allowed is 0"
-                )
+        no_windows(settings, "questions have none")
 
     def examples(self, split: str, tokens: int, window: int = 0, stride: int = 0) -> Examples:
         """The split's questions, or about so many sentences of it: the first questions of each

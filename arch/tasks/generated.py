@@ -4,7 +4,7 @@ window slides over a stream."""
 import jax
 from jaxtyping import Array, Int, Key
 
-from arch.checks import at_least, below_one, holds, one_of
+from arch.checks import at_least, below_one, no_windows, one_of
 from arch.data import algorithms
 from arch.registry import ConfigurationError
 
@@ -55,8 +55,6 @@ class Generated:
 
     def check_evaluation(self, settings) -> None:
         """Raises ConfigurationError for a window or stride, and for a split that is not there."""
-        for name in ("window", "stride"):
-            whole = "0; this task's examples are whole"
-            holds(not settings[name], whole, of="evaluate", **{name: settings[name]})
+        no_windows(settings, "this task's examples are whole")
         for split in settings["splits"]:
             one_of(self.splits, of="evaluate", splits=split)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from arch.checks import at_least, below_one, holds
+from arch.checks import at_least, below_one, holds, no_windows
 from arch.context import Context
 from arch.data import buckets as buckets_of
 from arch.data import parallel, tokenizers
@@ -225,9 +225,7 @@ class Translation:
 
     def check_evaluation(self, settings) -> None:
         """Raises ConfigurationError for a window or stride, or a split that is not there."""
-        for name in ("window", "stride"):
-            whole = "0; translation is evaluated by the sentence"
-            holds(not settings[name], whole, of="evaluate", **{name: settings[name]})
+        no_windows(settings, "translation is evaluated by the sentence")
         for split in settings["splits"]:
             if split not in self.splits:
                 raise ConfigurationError(
