@@ -8,11 +8,11 @@ small  about 3 million parameters, to 524,288 positions; an hour on one GPU (est
 
 Draguns et al. 2020 say that the Residual Shuffle-Exchange network takes 128 times as long inputs as
 the Universal Transformer in equal memory; Freivalds et al. 2019 print seconds of one evaluation
-(below). Here: loss and gradient of one sequence, and its evaluation; the median of some runs, a
-seed is a repetition. Memory is what the compiler says the gradient needs besides itself; what would
-need more than nine tenths of the machine's memory, eight of an accelerator's, is not run (12 GiB in
-the table here). All models keep of a layer its input alone, and work the rest out again for the
-gradient.
+(below). Here: loss and gradient of one sequence, and its evaluation; the median of five runs, of
+fewer where they are long; a seed is a repetition. Memory is what the compiler says the gradient
+needs besides itself; what would need more than nine tenths of the machine's memory, eight of an
+accelerator's, is not run. All models keep of a layer its input alone, and work the rest out again
+for the gradient.
 
 At tiny scale the Residual Shuffle-Exchange network is faster than full attention from 1,024 on: 6.7
 times at 4,096, 22 times at 8,192, beyond which full attention does not fit. In the memory that full
@@ -59,7 +59,7 @@ NAMES = {
     "lsh": "LSH attention",
     "ut": "Universal Transformer",
 }
-SHORTEST, LONG = 64, 16384  # from the latter on a repetition is one run
+SHORTEST = 64
 QUADRATIC = ("full", "ut")
 MOST = 65536  # of these the compiler is not asked for more
 
@@ -121,9 +121,8 @@ def measure(config, task, model, seed):
     figures = {"MiB": program.activation_bytes / 2**20}
     if figures["MiB"] > room():
         return figures
-    rounds = 5 if task.length < LONG else 1
-    figures["seconds"] = program.seconds(rounds)
-    figures["evaluation_seconds"] = evaluation_seconds(task, model, rounds)
+    figures["seconds"] = program.seconds()
+    figures["evaluation_seconds"] = evaluation_seconds(task, model)
     return figures
 
 
@@ -135,13 +134,13 @@ def room():
     return 0.9 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def evaluation_seconds(task, model, rounds):
-    """The median of `rounds` runs of the model on one sequence."""
+def evaluation_seconds(task, model):
+    """The median of some runs of the model on one sequence."""
     parameters = jax.jit(model.init)(jax.random.key(0))
     ids = jnp.asarray(task.examples("valid", 1).inputs)
     context = Context(causal=False, inference=True)
     run = jax.jit(lambda parameters: model.logits(parameters, ids, context))
-    return bench.median_seconds(lambda turn: run(parameters), rounds)
+    return bench.median_seconds(lambda turn: run(parameters))
 
 
 def TABLE(arg, cells, results):
