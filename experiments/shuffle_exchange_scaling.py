@@ -12,7 +12,8 @@ the Universal Transformer in equal memory; Freivalds et al. 2019 print seconds o
 fewer where they are long; a seed is a repetition. Memory is what the compiler says the gradient
 needs besides itself; what would need more than nine tenths of the machine's memory, eight of an
 accelerator's, is not run. All models keep of a layer its input alone, and work the rest out again
-for the gradient.
+for the gradient. How much longer the residual network takes for twice the length is measured by
+itself, both lengths in turn: a machine's speed changes from minute to minute.
 
 At tiny scale the Residual Shuffle-Exchange network is faster than full attention from 1,024 on: 6.7
 times at 4,096, 22 times at 8,192, beyond which full attention does not fit. In the memory that full
@@ -27,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arch import bench, charts, config, statistics, variants
+from arch import bench, charts, config, statistics, training, variants
 from arch.context import Context
 from arch.experiment import Cell
 from experiments import freivalds2019
@@ -60,6 +61,7 @@ NAMES = {
     "ut": "Universal Transformer",
 }
 SHORTEST = 64
+TURNS = 3  # of a length and its half
 QUADRATIC = ("full", "ut")
 MOST = 65536  # of these the compiler is not asked for more
 
@@ -107,16 +109,24 @@ def models(arg):
 
 
 def cells(arg, results):
-    """By length, so that what is compared is measured shortly after each other."""
-    return [
+    """By length, so that what is compared is measured shortly after each other; then `growth-l…`:
+    the length and its half, of the residual network."""
+    single = [
         Cell(f"{model}-l{n}", overrides | {"task.bins": (n,), "task.lengths": (n,)}, variant=model)
         for n in lengths(arg)
         for model, overrides in models(arg).items()
         if n in lengths(arg, model)
     ]
+    pairs = [(n // 2, n) for n in lengths(arg)[1:]]
+    growth = [
+        Cell(f"growth-l{n[1]}", {"task.bins": n, "task.lengths": n}, variant="rse") for n in pairs
+    ]
+    return single + growth
 
 
 def measure(config, task, model, seed):
+    if len(config.task.lengths) == 2:
+        return growth(config)
     program = bench.Gradient(config, task, model)
     figures = {"MiB": program.activation_bytes / 2**20}
     if figures["MiB"] > room():
@@ -124,6 +134,21 @@ def measure(config, task, model, seed):
     figures["seconds"] = program.seconds()
     figures["evaluation_seconds"] = evaluation_seconds(task, model)
     return figures
+
+
+def growth(settings):
+    """How many times as long the longer of two lengths takes, median of some turns; its seconds."""
+    single = [{"task.bins": (n,), "task.lengths": (n,)} for n in settings.task.lengths]
+    built = [training.build(config.override(settings, length)) for length in single]
+    programs = [bench.Gradient(settings, *pair) for pair in built]
+    turns = np.array([[program.seconds(1) for program in programs] for _ in range(TURNS)])
+    runs = np.array([[evaluation_seconds(*pair) for pair in built] for _ in range(TURNS)])
+    return {
+        "seconds": float(np.median(turns[:, 1])),
+        "evaluation_seconds": float(np.median(runs[:, 1])),
+        "growth": float(np.median(turns[:, 1] / turns[:, 0])),
+        "evaluation_growth": float(np.median(runs[:, 1] / runs[:, 0])),
+    }
 
 
 def room():
@@ -161,8 +186,8 @@ def TABLE(arg, cells, results):
         "split": "measured",
         "columns": ("order", "parameters.unique"),
         "sections": [
-            times(shown, of, "seconds", "Loss and gradient: milliseconds"),
-            times(shown, of, "evaluation_seconds", "Evaluation: milliseconds"),
+            times(shown, of, "", "Loss and gradient: milliseconds"),
+            times(shown, of, "evaluation_", "Evaluation: milliseconds"),
             memory(shown, of),
             meets(shown, of),
             paper(),
@@ -186,17 +211,16 @@ def TABLE(arg, cells, results):
     }
 
 
-def times(shown, of, metric, title):
-    """Each model's time, how often that of half the length, and as often the Beneš block's."""
+def times(shown, of, kind, title):
+    """Each model's time, the growth of the Beneš block's, and the others' as many times its own."""
     rows = []
     for n in shown:
-        here = {model: of(model, n, metric).mean for model in NAMES}
-        before = of("rse", n // 2, metric).mean
+        here = {model: of(model, n, f"{kind}seconds").mean for model in NAMES}
         rows.append(
             [
                 f"{n:,}",
                 *(number(1e3 * here[model]) for model in NAMES),
-                number(here["rse"] / before),
+                statistics.mean_and_sd(of("growth", n, f"{kind}growth"), 2),
                 *(number(here[model] / here["rse"]) for model in ("full", "lsh", "ut")),
             ]
         )
@@ -205,6 +229,7 @@ def times(shown, of, metric, title):
         "title": title,
         "columns": ["length", *NAMES.values(), "residual / that of half the length", *ratios],
         "rows": rows,
+        "note": f"Half the length: both in turn, the median of {TURNS} turns; mean ± SD of those.",
     }
 
 

@@ -298,11 +298,12 @@ def test_the_shuffle_exchange_experiment_trains_and_tests_at_every_length(
 def test_the_scaling_experiment_measures_and_compares(tmp_path, monkeypatch, quick_compile):
     monkeypatch.chdir(tmp_path)
     file = f"{ROOT}/experiments/shuffle_exchange_scaling.py"
-    for model in ("rse", "full"):
-        command = ["sweep", f"--config={file}", "--name=x", f"--cells={model}-l64", "--seeds=1"]
+    for cell in ("rse-l64", "full-l64", "growth-l128"):
+        command = ["sweep", f"--config={file}", "--name=x", f"--cells={cell}", "--seeds=1"]
         assert launch.main([*command, "--config.model.dtype=float32"]) == 0
-    figures = [line["evaluations"]["measured"] for line in results.read("results/x")]
-    assert all(min(x["MiB"], x["seconds"], x["evaluation_seconds"]) > 0 for x in figures)
+    rse, full, growth = [line["evaluations"]["measured"] for line in results.read("results/x")]
+    assert all(min(x["MiB"], x["seconds"], x["evaluation_seconds"]) > 0 for x in (rse, full))
+    assert min(growth[x] for x in ("growth", "evaluation_growth", "seconds")) > 0
     table = Path("results/x/table.md").read_text()
     assert "as long in the memory of 4,096" in table and "131,072" in table
 
