@@ -73,6 +73,7 @@ OWN_DATA = (
     "albert_sentence_order.py", "reformer_memory.py", "reformer_speed.py", "reformer_rounds.py",
     "reformer_duplication.py", "reversible_orders.py", "reversible_error.py",
     "shuffle_exchange_algorithmic.py", "shuffle_exchange_lambada.py", "shuffle_exchange_scaling.py",
+    "shuffle_exchange_hybrids.py",
 )  # fmt: skip
 
 
@@ -323,6 +324,17 @@ def test_shuffle_exchange_networks_and_what_they_are_compared_with_are_about_equ
     assert rows["sorting-nse"]["parameters"]["by_letter"] == {"x": 3 * (16 * 192**2 + 8 * 192)}
     words = {row["cell"]: row for row in described("shuffle_exchange_lambada.py:corpus=stdlib")}
     assert set(words) == {"nse", "rse", "rse_features", "ut", "transformer"}
+    hybrids = [row["parameters"]["unique"] for row in described("shuffle_exchange_hybrids.py")]
+    assert len(hybrids) == 6 and max(hybrids) < 1.01 * min(hybrids)
+
+
+@pytest.mark.parametrize("cell", ["amid", "blocks"])
+def test_benes_blocks_beside_attention_find_hidden_tokens(cell, documents, quick_compile):
+    line = swept(
+        f"shuffle_exchange_hybrids.py:corpus={documents}", cell, "train.batch=2",
+        "task.tokenizer=words", "task.length=16", "task.evaluation_examples=4",
+    )  # fmt: skip
+    assert 0 <= line["evaluations"]["test"]["accuracy"] <= 1
 
 
 @pytest.mark.parametrize(
