@@ -3,13 +3,18 @@
     python launch.py sweep --config=experiments/shuffle_exchange_hybrids.py
     python launch.py sweep --config=experiments/shuffle_exchange_hybrids.py:scale=small
 
-tiny   width 64, eight layers of s f or a block and four; half an hour on two cores (estimated)
+tiny   width 64, eight layers of s f or a block and four; an hour and a half on one core
 small  width 256, an hour on one GPU (estimated)
 
 Nobody has published this. A Beneš block of residual switches has the parameters of four layers of
 attention and feed-forward at its width, 48 m² to 12 m². All models have about the same number:
 eight layers, four layers and a block in three places, two blocks alone. Switches normalise over
 the features, in one more cell over the sequence.
+
+At tiny scale attention alone is best: test perplexity 23.6 of hidden subwords, 32.7 % found. A
+block in the place of four of its layers costs 3.1 behind the others, 5.6 amid and 5.8 before them,
+4.2 amid when it normalises over the sequence; blocks alone reach 51.9. The block before and amid
+are not told apart by three seeds.
 """
 
 from arch import config, statistics
