@@ -19,8 +19,8 @@ At tiny scale the Residual Shuffle-Exchange network is faster than full attentio
 times at 4,096, 15 times at 8,192, 55 times at 16,384, beyond which full attention does not fit. In
 the memory that full attention takes at 4,096 its input may be 23 times as long, 15 times in that of
 a Universal Transformer. LSH attention takes about the same time, and 1.3 to 1.8 times the memory
-from 1,024 on. From 4,096 on, doubling the length takes 2.1 to 2.4 times as long, most where the
-activations outgrow the caches, at 65,536; from there to 131,072 it has not been measured in turns.
+from 1,024 on. From 4,096 on, doubling the length takes 2.1 to 2.4 times as long, most at 65,536;
+from there to 131,072 it has not been measured in turns.
 """
 
 import os
@@ -113,16 +113,17 @@ def cells(arg, results):
     """By length, so that what is compared is measured shortly after each other; then `growth-l…`:
     the length and its half, of the residual network."""
     single = [
-        Cell(f"{model}-l{n}", overrides | {"task.bins": (n,), "task.lengths": (n,)}, variant=model)
+        Cell(f"{model}-l{n}", overrides | of_lengths(n), variant=model)
         for n in lengths(arg)
         for model, overrides in models(arg).items()
         if n in lengths(arg, model)
     ]
-    pairs = [(n // 2, n) for n in lengths(arg)[1:]]
-    growth = [
-        Cell(f"growth-l{n[1]}", {"task.bins": n, "task.lengths": n}, variant="rse") for n in pairs
-    ]
+    growth = [Cell(f"growth-l{n}", of_lengths(n // 2, n), variant="rse") for n in lengths(arg)[1:]]
     return single + growth
+
+
+def of_lengths(*lengths):
+    return {"task.bins": lengths, "task.lengths": lengths}
 
 
 def measure(config, task, model, seed):
@@ -133,17 +134,18 @@ def measure(config, task, model, seed):
     if figures["MiB"] > room():
         return figures
     figures["seconds"] = program.seconds()
-    figures["evaluation_seconds"] = evaluation_seconds(task, model)
+    figures["evaluation_seconds"] = bench.median_seconds(evaluation(task, model))
     return figures
 
 
 def growth(settings):
     """How many times as long the longer of two lengths takes, median of some turns; its seconds."""
-    single = [{"task.bins": (n,), "task.lengths": (n,)} for n in settings.task.lengths]
-    built = [training.build(config.override(settings, length)) for length in single]
+    single = [config.override(settings, of_lengths(n)) for n in settings.task.lengths]
+    built = [training.build(one) for one in single]
     programs = [bench.Gradient(settings, *pair) for pair in built]
+    evaluations = [evaluation(*pair) for pair in built]
     turns = np.array([[program.seconds(1) for program in programs] for _ in range(TURNS)])
-    runs = np.array([[evaluation_seconds(*pair) for pair in built] for _ in range(TURNS)])
+    runs = np.array([[bench.median_seconds(run) for run in evaluations] for _ in range(TURNS)])
     return {
         "seconds": float(np.median(turns[:, 1])),
         "evaluation_seconds": float(np.median(runs[:, 1])),
@@ -160,13 +162,13 @@ def room():
     return 0.9 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def evaluation_seconds(task, model):
-    """The median of some runs of the model on one sequence."""
+def evaluation(task, model):
+    """A run of the model on one sequence, for bench.median_seconds."""
     parameters = jax.jit(model.init)(jax.random.key(0))
     ids = jnp.asarray(task.examples("valid", 1).inputs)
     context = Context(causal=False, inference=True)
     run = jax.jit(lambda parameters: model.logits(parameters, ids, context))
-    return bench.median_seconds(lambda turn: run(parameters))
+    return lambda turn: run(parameters)
 
 
 def TABLE(arg, cells, results):
