@@ -15,12 +15,12 @@ accelerator's, is not run. All models keep of a layer its input alone, and work 
 for the gradient. How much longer the residual network takes for twice the length is measured by
 itself, both lengths in turn: a machine's speed changes from minute to minute.
 
-At tiny scale the Residual Shuffle-Exchange network is faster than full attention from 1,024 on: 7.1
-times at 4,096, 15 times at 8,192, 55 times at 16,384, beyond which full attention does not fit. In
+At tiny scale the Residual Shuffle-Exchange network is faster than full attention from 1,024 on: 7.2
+times at 4,096, 15 times at 8,192, 52 times at 16,384, beyond which full attention does not fit. In
 the memory that full attention takes at 4,096 its input may be 23 times as long, 15 times in that of
 a Universal Transformer. LSH attention takes about the same time, and 1.3 to 1.8 times the memory
-from 1,024 on. From 4,096 on, doubling the length takes 2.1 to 2.4 times as long, most at 65,536;
-from there to 131,072 it has not been measured in turns.
+from 1,024 on. From 4,096 on, doubling the length takes at most 2.3 times as long (2.29 at 65,536,
+2.21 at 131,072); evaluation alone, 2.5 times at 131,072.
 """
 
 import os
