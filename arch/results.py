@@ -88,7 +88,8 @@ def write(folder: str | os.PathLike, lines: Iterable[Line]) -> None:
 
 
 def write_experiment(folder: str | os.PathLike, experiment: Mapping[str, Any]) -> None:
-    """Replaces `folder`/experiment.json atomically: config, argument, overrides, cells, table."""
+    """Replaces `folder`/experiment.json atomically: config, argument, overrides, cells, table, and
+    the name, '' where none was chosen."""
     text = json.dumps(experiment, indent=1) + "\n"
     replace(Path(folder) / EXPERIMENT, text.encode())
 

@@ -294,6 +294,7 @@ class Sweep:
                 "config": self.experiment.file,
                 "argument": arguments,
                 "overrides": dict(self.experiment.overrides),
+                "name": self.name * (self.name != self.experiment.default_name),
                 "cells": [cell.name for cell in cells],
                 "table": self.experiment.table(cells, known),
             },

@@ -159,6 +159,7 @@ def _command(experiment: Mapping[str, Any]) -> str:
             f"--config.{name}={tuple(v) if isinstance(v, list) else v}"
             for name, v in (experiment.get("overrides") or {}).items()
         ),
+        *([f"--name={experiment['name']}"] if experiment.get("name") else []),
     ]
     return shlex.join(["python", "launch.py", "sweep", *options])
 

@@ -209,6 +209,11 @@ def test_the_name_is_the_experiments_and_what_is_not_default(folder):
     assert [p.name for p in (folder / "results").iterdir()] == ["small-scale=small-log.every=20"]
 
 
+def test_a_name_that_was_not_chosen_is_not_told(swept):
+    table = (swept / "results/small/table.md").read_text()
+    assert "\npython launch.py sweep --config=small.py\n" in table
+
+
 def test_report_needs_the_results_alone(swept, tmp_path):
     cli.copy(swept / "results", tmp_path / "results")
     tables = ("table.md", "table.csv", "perplexity.svg")
@@ -299,3 +304,5 @@ def test_the_way_back_can_be_pasted_whatever_was_typed(folder):
     done = cli.shell(command, cwd=folder)
     assert done.code == 0, done.err
     assert {line["status"] for line in lines(folder, "a name")} == {"finished"}
+    table = (folder / "results/a name/table.md").read_text()
+    assert "\npython launch.py sweep --config=small.py '--name=a name'\n" in table
