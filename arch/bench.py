@@ -55,7 +55,7 @@ class Gradient:
     def __init__(self, config, task, model):
         program = training.Program(config, task, model, "map")
         self.tokens = config.train.batch * task.tokens_per_sequence
-        self._model = model
+        self._init = jax.jit(model.init)
         source = task.source()
 
         def run(parameters, key):
@@ -63,7 +63,7 @@ class Gradient:
             gathered = task.gather(source, indices)
             return program.gradients(parameters, gathered, key, config.model.dropout, None)
 
-        shapes = jax.eval_shape(model.init, jax.random.key(0))
+        shapes = jax.eval_shape(self._init, jax.random.key(0))
         self._compiled = jax.jit(run).lower(shapes, jax.random.key(0)).compile()
 
     @property
@@ -75,7 +75,7 @@ class Gradient:
 
     def seconds(self, rounds: int = ROUNDS) -> float:
         """The median of some runs, after one that is not counted: see median_seconds."""
-        parameters = jax.jit(self._model.init)(jax.random.key(0))
+        parameters = self._init(jax.random.key(0))
         return median_seconds(lambda turn: self._compiled(parameters, jax.random.key(turn)), rounds)
 
 

@@ -61,6 +61,8 @@ NAMES = {
     "lsh": "LSH attention",
     "ut": "Universal Transformer",
 }
+OTHERS = ("full", "lsh", "ut")  # what the residual network is compared with
+RATIOS = [f"{NAMES[model]} / residual" for model in OTHERS]
 SHORTEST = 64
 TURNS = 3  # of a length and its half
 QUADRATIC = ("full", "ut")
@@ -225,13 +227,12 @@ def times(shown, of, kind, title):
                 f"{n:,}",
                 *(number(1e3 * here[model]) for model in NAMES),
                 statistics.mean_and_sd(of("growth", n, f"{kind}growth"), 2),
-                *(number(here[model] / here["rse"]) for model in ("full", "lsh", "ut")),
+                *(number(here[model] / here["rse"]) for model in OTHERS),
             ]
         )
-    ratios = [f"{NAMES[model]} / residual" for model in ("full", "lsh", "ut")]
     return {
         "title": title,
-        "columns": ["length", *NAMES.values(), "residual / that of half the length", *ratios],
+        "columns": ["length", *NAMES.values(), "residual / that of half the length", *RATIOS],
         "rows": rows,
         "note": f"Half the length: both in turn, the median of {TURNS} turns; mean ± SD of those.",
     }
@@ -241,12 +242,11 @@ def memory(shown, of):
     rows = []
     for n in shown:
         here = {model: of(model, n, "MiB").mean for model in NAMES}
-        ratios = [number(here[model] / here["rse"]) for model in ("full", "lsh", "ut")]
+        ratios = [number(here[model] / here["rse"]) for model in OTHERS]
         rows.append([f"{n:,}", *(number(here[model]) for model in NAMES), *ratios])
-    ratios = [f"{NAMES[model]} / residual" for model in ("full", "lsh", "ut")]
     return {
         "title": "Memory of the gradient: MiB",
-        "columns": ["length", *NAMES.values(), *ratios],
+        "columns": ["length", *NAMES.values(), *RATIOS],
         "rows": rows,
         "note": "As the compiler counts it, besides the gradients; what needs too much is not run.",
     }
@@ -256,7 +256,7 @@ def meets(shown, of):
     """From which length on the residual network needs less than each of the others, and how much
     longer its inputs may be in the memory of the others."""
     rows = []
-    for model in ("full", "lsh", "ut"):
+    for model in OTHERS:
         row = [NAMES[model]]
         for metric in ("seconds", "evaluation_seconds", "MiB"):
             row.append(always_from(shown, of, model, metric))
