@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
-from arch import compilation_cache
+from arch.devices import compilation_cache
 from arch.registry import ConfigurationError, suggestion
 
 

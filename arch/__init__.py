@@ -26,7 +26,8 @@ and objective; a *variant* is a paper's point in that space; a *cell* is one con
 
 
 def load(path, seed: int = 0, corpus: str = ""):
-    """A trained run for a notebook, or a model in Hugging Face's format: see `arch.notebook`."""
-    from arch import notebook
+    """A trained run for a notebook, or a model in Hugging Face's format: see
+    `arch.notebook.run`."""
+    from arch.notebook import run as notebook
 
     return notebook.load(path, seed, corpus)

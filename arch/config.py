@@ -17,8 +17,11 @@ from ml_collections import ConfigDict
 import arch.stacks
 import arch.sublayers
 import arch.tasks  # noqa: F401  the built-in kinds register themselves
-from arch import embeddings, heads, optimizers, plugins
+from arch import plugins
 from arch.checks import at_least, one_of
+from arch.models import heads
+from arch.models.embeddings import embedding as embeddings
+from arch.optimizers import kinds as optimizers
 from arch.registry import (
     Config,
     ConfigurationError,

@@ -17,8 +17,8 @@ a perplexity of 207. Width of three layers pays to twice the narrowest, 147 to 1
 """
 
 from arch import config
-from arch.experiment import Cell
-from experiments import lan2019
+from arch.sweeps.experiment import Cell
+from experiments.papers import lan2019
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
 

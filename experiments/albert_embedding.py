@@ -15,8 +15,8 @@ perplexity falls from 162 to 19 and from 164 to 21. A table of 512 tokens has no
 of columns, and sharing costs little of anything: 2.0 [-0.5, +4.5] at the full width.
 """
 
-from arch.experiment import Cell
-from experiments import lan2019
+from arch.sweeps.experiment import Cell
+from experiments.papers import lan2019
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
 

@@ -19,9 +19,10 @@ which the paper's does not: in source code a second half that does not go on whe
 a foreign one and a swapped one alike. Neither loss costs accuracy on hidden tokens.
 """
 
-from arch import config, statistics
-from arch.experiment import Cell
-from experiments import lan2019
+from arch import config
+from arch.report import statistics
+from arch.sweeps.experiment import Cell
+from experiments.papers import lan2019
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
 

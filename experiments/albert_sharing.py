@@ -17,8 +17,8 @@ attention shared, +1.6 [+1.2, +2.0] with feed-forward, +2.0 [-0.5, +4.5] with al
 16 columns, costs sixty, and what is shared beside it does not show.
 """
 
-from arch.experiment import Cell
-from experiments import lan2019
+from arch.sweeps.experiment import Cell
+from experiments.papers import lan2019
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
 

@@ -9,8 +9,8 @@ encoder of ALBERT xxlarge, 222.6M, is 235M in Table 1. An encoder is table, laye
 """
 
 from arch import config, variants
-from arch.experiment import Cell
-from experiments import lan2019
+from arch.sweeps.experiment import Cell
+from experiments.papers import lan2019
 
 ARGUMENTS = {"corpus": "stdlib"}
 

@@ -20,8 +20,9 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import wasserstein_distance
 
 import arch
-from arch import statistics
-from experiments import press2020, sandwich
+from arch.report import statistics
+from experiments import sandwich
+from experiments.papers import press2020
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
 

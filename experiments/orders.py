@@ -15,8 +15,8 @@ import math
 
 from arch import config, variants
 from arch import order as orders
-from arch.experiment import Cell
-from arch.training import build
+from arch.sweeps.experiment import Cell
+from arch.training.program import build
 
 ARGUMENTS = {
     "orders": "(sf)6;s3(sf)3f3",

@@ -12,7 +12,7 @@ train for far longer.
 """
 
 from arch import config, variants
-from arch.experiment import Cell
+from arch.sweeps.experiment import Cell
 
 ARGUMENTS = {"scale": ("tiny", "small"), "corpus": "ptb"}
 

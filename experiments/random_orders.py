@@ -15,9 +15,10 @@ parameters between the halves (`press2020.halves`); the paper's rule is not stat
 """
 
 from arch import order as orders
-from arch import statistics
-from arch.experiment import Cell
-from experiments import press2020, sandwich
+from arch.report import statistics
+from arch.sweeps.experiment import Cell
+from experiments import sandwich
+from experiments.papers import press2020
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
 

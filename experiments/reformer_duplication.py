@@ -18,9 +18,11 @@ paper's models of hashing are at 0.8 % with full attention, ours at 100 %: ours 
 itself in full attention too, the paper does not say what its evaluation did.
 """
 
-from arch import config, evaluation, statistics, variants
-from arch.experiment import Cell
-from experiments import kitaev2020
+from arch import config, variants
+from arch.report import statistics
+from arch.sweeps.experiment import Cell
+from arch.training import evaluation
+from experiments.papers import kitaev2020
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper")}
 

@@ -18,8 +18,9 @@ positions full attention asks for 64,414 MiB, all three together for 734. Chunks
 save nothing beside full attention's square.
 """
 
-from arch import bench, config, variants
-from arch.experiment import Cell
+from arch import config, variants
+from arch.sweeps.experiment import Cell
+from arch.training import bench
 
 ARGUMENTS = {"scale": ("tiny", "small"), "corpus": ""}
 

@@ -17,8 +17,10 @@ more in evaluation gain little or nothing; trained in full, hashing costs 1.1 wi
 one. Shared keys themselves do harm here, 1.4 [1.2, 1.5]: 1,600 steps are few.
 """
 
-from arch import config, evaluation, statistics, variants
-from arch.experiment import Cell
+from arch import config, variants
+from arch.report import statistics
+from arch.sweeps.experiment import Cell
+from arch.training import evaluation
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
 

@@ -15,8 +15,10 @@ At tiny scale LSH attention takes the same at all lengths: 80, 100, 145, 240 mic
 lengths, longer than eight from 4,096 on.
 """
 
-from arch import bench, charts, config, statistics, variants
-from arch.experiment import Cell
+from arch import config, variants
+from arch.report import charts, statistics
+from arch.sweeps.experiment import Cell
+from arch.training import bench
 
 ARGUMENTS = {"scale": ("tiny", "small"), "corpus": ""}
 

@@ -19,12 +19,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arch import config, statistics, variants
+from arch import config, variants
 from arch import order as orders
 from arch.context import Context
-from arch.experiment import Cell
-from arch.models import DTYPES
+from arch.models.families import DTYPES
+from arch.report import statistics
 from arch.stacks import depth
+from arch.sweeps.experiment import Cell
 
 ARGUMENTS = {"scale": ("tiny", "small"), "corpus": ""}
 

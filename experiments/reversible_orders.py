@@ -19,8 +19,8 @@ gains 0.12 [0.04, 0.20] in the plain stack, and in the reversible one nothing th
 """
 
 from arch import order as orders
-from arch import statistics
-from arch.experiment import Cell
+from arch.report import statistics
+from arch.sweeps.experiment import Cell
 from experiments import sandwich
 from experiments.sharing_meets_order import named_orders
 

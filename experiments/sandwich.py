@@ -16,9 +16,10 @@ and neither for nor against the paper's 286,000 at n = 16. The paper's test figu
 `launch.py evaluate --run=… --stride=512`.
 """
 
-from arch import config, statistics, variants
-from arch.experiment import Cell
-from experiments import press2020
+from arch import config, variants
+from arch.report import statistics
+from arch.sweeps.experiment import Cell
+from experiments.papers import press2020
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
 

@@ -15,8 +15,9 @@ the decoder's k = 2, by 0.5 (which with four comparisons is little).
 """
 
 from arch import variants
-from arch.experiment import Cell
-from experiments import press2020, universal_translation
+from arch.sweeps.experiment import Cell
+from experiments import universal_translation
+from experiments.papers import press2020
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "source": "", "target": ""}
 

@@ -12,7 +12,7 @@ block once an epoch instead of drawing offsets (`--config.task.sampling=permutat
 """
 
 from arch import config, variants
-from arch.experiment import Cell
+from arch.sweeps.experiment import Cell
 
 ARGUMENTS = {"corpus": "tinyshakespeare"}
 

@@ -22,9 +22,10 @@ gains 1.0 [0.8, 1.3], at five times the compute.
 
 import math
 
-from arch import config, statistics
+from arch import config
 from arch import order as orders
-from arch.experiment import Cell
+from arch.report import statistics
+from arch.sweeps.experiment import Cell
 from experiments import sandwich
 from experiments.orders import width_for
 

@@ -22,10 +22,11 @@ steps are over. The Transformers have learned none of the four by then: 56 % of 
 duplication at length 32, and of the others less.
 """
 
-from arch import charts, config, statistics, variants
-from arch.experiment import Cell
-from experiments import freivalds2019
-from experiments.freivalds2019 import NAMES
+from arch import config, variants
+from arch.report import charts, statistics
+from arch.sweeps.experiment import Cell
+from experiments.papers import freivalds2019
+from experiments.papers.freivalds2019 import NAMES
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper")}
 

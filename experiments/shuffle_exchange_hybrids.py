@@ -17,9 +17,10 @@ block in the place of four of its layers costs 3.1 behind the others, 5.6 amid a
 are not told apart by three seeds.
 """
 
-from arch import config, statistics
-from arch.experiment import Cell
-from experiments.lan2019 import ADAM
+from arch import config
+from arch.report import statistics
+from arch.sweeps.experiment import Cell
+from experiments.papers.lan2019 import ADAM
 
 ARGUMENTS = {"scale": ("tiny", "small"), "corpus": ""}
 

@@ -22,10 +22,11 @@ newspaper held out, gated switches are ahead, 16.0 % (SD 0.6), of residual ones,
 (0.4), and of both Transformers, 13.9 (0.4 and 0.6).
 """
 
-from arch import config, statistics, variants
-from arch.experiment import Cell
-from experiments import freivalds2019
-from experiments.freivalds2019 import NAMES
+from arch import config, variants
+from arch.report import statistics
+from arch.sweeps.experiment import Cell
+from experiments.papers import freivalds2019
+from experiments.papers.freivalds2019 import NAMES
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": "", "passages": ""}
 

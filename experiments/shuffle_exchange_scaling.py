@@ -29,10 +29,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arch import bench, charts, config, statistics, training, variants
+from arch import config, variants
 from arch.context import Context
-from arch.experiment import Cell
-from experiments import freivalds2019
+from arch.report import charts, statistics
+from arch.sweeps.experiment import Cell
+from arch.training import bench
+from arch.training import program as training
+from experiments.papers import freivalds2019
 
 ARGUMENTS = {"scale": ("tiny", "small")}
 

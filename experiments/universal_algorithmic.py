@@ -22,10 +22,11 @@ Universal Transformer does, and 4,000 steps are too few for attention to learn a
 LSTM does. With halting, positions stop after one or two of six steps.
 """
 
-from arch import charts, config, statistics, variants
-from arch.experiment import Cell
-from experiments import dehghani2018
-from experiments.dehghani2018 import NAMES
+from arch import config, variants
+from arch.report import charts, statistics
+from arch.sweeps.experiment import Cell
+from experiments.papers import dehghani2018
+from experiments.papers.dehghani2018 import NAMES
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "base": 10}
 

@@ -30,12 +30,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import arch
-from arch import config, statistics
+from arch import config
 from arch.context import Context
-from arch.data.babi import TASKS
-from arch.experiment import Cell
-from experiments import dehghani2018
-from experiments.dehghani2018 import NAMES
+from arch.data.corpora.babi import TASKS
+from arch.report import statistics
+from arch.sweeps.experiment import Cell
+from experiments.papers import dehghani2018
+from experiments.papers.dehghani2018 import NAMES
 
 ARGUMENTS = {
     "scale": ("tiny", "small", "paper"),

@@ -23,9 +23,10 @@ often a name, comes in several rare pieces: expect perplexities of millions and 
 a language model. The test passages are read from ARCH_DATA_DIR/lambada.
 """
 
-from arch import config, statistics, variants
-from arch.experiment import Cell
-from experiments import dehghani2018
+from arch import config, variants
+from arch.report import statistics
+from arch.sweeps.experiment import Cell
+from experiments.papers import dehghani2018
 
 ARGUMENTS = {
     "scale": ("tiny", "small", "paper"),

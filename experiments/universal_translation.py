@@ -17,10 +17,11 @@ Universal Transformer with a third of its layers' parameters, and 32.9 with halt
 encoder stops after one step of six and the decoder after two.
 """
 
-from arch import config, statistics, variants
-from arch.experiment import Cell
-from experiments import dehghani2018
-from experiments.dehghani2018 import NAMES
+from arch import config, variants
+from arch.report import statistics
+from arch.sweeps.experiment import Cell
+from experiments.papers import dehghani2018
+from experiments.papers.dehghani2018 import NAMES
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "source": "", "target": ""}
 

@@ -19,9 +19,10 @@ from jax.experimental.compilation_cache import compilation_cache
 
 import launch
 from arch import plugins, registry
-from arch.checkpoints import Checkpoints
-from arch.data import corpora, downloads
-from arch.runs import RunFolder
+from arch.data.corpora import downloads
+from arch.data.corpora import named as corpora
+from arch.runs.checkpoints import Checkpoints
+from arch.runs.folders import RunFolder
 
 REPOSITORY = Path(launch.__file__).parent
 
@@ -32,7 +33,7 @@ SMALL = f'''\
 """Which comes first."""
 
 from arch import config, variants
-from arch.experiment import Cell
+from arch.sweeps.experiment import Cell
 
 ARGUMENTS = {{"scale": ("tiny", "small"), "corpus": "file:CORPUS"}}
 

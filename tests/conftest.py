@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arch import config, training
+from arch import config
+from arch.training import program as training
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import arch
-from arch import config, plugins, registry, training
+from arch import config, plugins, registry
 from arch.context import Context
+from arch.training import program as training
 from tests import cli
 
 GLA = '''

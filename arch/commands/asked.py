@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from arch import sweeps
-from arch.experiment import Experiment
 from arch.registry import ConfigurationError
+from arch.sweeps import sweep as sweeps
+from arch.sweeps.experiment import Experiment
 
 MOST_SEEDS = 10_000
 

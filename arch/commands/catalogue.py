@@ -5,15 +5,16 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from arch import describe
 from arch.commands import terminal
 from arch.commands.asked import experiment_of
-from arch.data import corpora, parallel
-from arch.embeddings import embeddings
-from arch.experiment import Results, matching
-from arch.heads import heads
-from arch.optimizers import optimizers
+from arch.data import parallel
+from arch.data.corpora import named as corpora
+from arch.models.embeddings.embedding import embeddings
+from arch.models.heads import heads
+from arch.optimizers.kinds import optimizers
 from arch.registry import stacks, sublayers, tasks
+from arch.sweeps.experiment import Results, matching
+from arch.training import describe
 from arch.variants import VARIANTS
 
 

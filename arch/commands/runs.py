@@ -6,10 +6,16 @@ import jax
 import numpy as np
 
 from arch import config as configuration
-from arch import evaluation, notebook, provenance, renderers, report, results, sweeps
 from arch.commands import terminal
+from arch.notebook import run as notebook
 from arch.registry import ConfigurationError, suggestion
-from arch.runs import RunFolder
+from arch.report import folder as report
+from arch.report import lines as results
+from arch.report import renderers
+from arch.runs import provenance
+from arch.runs.folders import RunFolder
+from arch.sweeps import sweep as sweeps
+from arch.training import evaluation
 
 
 def status(arguments) -> int:

@@ -4,11 +4,15 @@ import sys
 
 import jax
 
-from arch import bench, renderers, report, sweeps, training
 from arch.commands import terminal
 from arch.commands.asked import experiment_of, sweep_of
-from arch.experiment import Results, matching
-from arch.group import Interrupted
+from arch.report import folder as report
+from arch.report import renderers
+from arch.sweeps import sweep as sweeps
+from arch.sweeps.experiment import Results, matching
+from arch.training import bench
+from arch.training import program as training
+from arch.training.group import Interrupted
 
 
 def run(arguments) -> int:

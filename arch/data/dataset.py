@@ -21,10 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from arch.data import corpora, tokenizers
-from arch.data.downloads import cache_directory
-from arch.data.files import encode
-from arch.data.tokenizers import Tokenizer
+from arch.data.corpora import named as corpora
+from arch.data.corpora.downloads import cache_directory
+from arch.data.corpora.files import encode
+from arch.data.tokenizers import kinds as tokenizers
+from arch.data.tokenizers.kinds import Tokenizer
 
 __all__ = ["Dataset", "Tokens", "cache_directory", "load"]
 

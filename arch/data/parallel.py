@@ -24,10 +24,13 @@ from pathlib import Path
 
 import numpy as np
 
-from arch.data import corpora, dataset, downloads, files, tokenizers
+from arch.data import dataset
+from arch.data.corpora import downloads, files
+from arch.data.corpora import named as corpora
+from arch.data.corpora.files import ALIASES, SPLITS, CorpusError, encode
 from arch.data.dataset import Tokens
-from arch.data.files import ALIASES, SPLITS, CorpusError, encode
-from arch.data.tokenizers import Tokenizer
+from arch.data.tokenizers import kinds as tokenizers
+from arch.data.tokenizers.kinds import Tokenizer
 from arch.registry import suggestion
 
 TOGETHER = 1 << 16  # sentences tokenised at once: bounds the memory of what is made on the way

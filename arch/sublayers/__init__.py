@@ -4,22 +4,16 @@ To add one: a file here with a class decorated by `@sublayers.register('kind')`,
 A file outside the package does as well: name it in the configuration's `plugins`.
 """
 
-from arch.sublayers import (
-    attention,
-    benes,
-    convolution,
-    feed_forward,
-    local_attention,
-    lsh_attention,
-    lstm,
-)
+from arch.sublayers import convolution, feed_forward, lstm
+from arch.sublayers.attention import full, local, lsh
+from arch.sublayers.benes import network
 
 __all__ = [
-    "attention",
-    "benes",
     "convolution",
     "feed_forward",
-    "local_attention",
-    "lsh_attention",
+    "full",
+    "local",
+    "lsh",
     "lstm",
+    "network",
 ]

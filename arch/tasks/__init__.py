@@ -17,22 +17,6 @@ decodes, search, prompt(batch), decoded_figures(split, ids, gathered)
     what the model makes of it on its own
 """
 
-from arch.tasks import (
-    algorithmic,
-    algorithmic_bins,
-    babi,
-    lambada,
-    language_model,
-    masked_language_model,
-    translation,
-)
+from arch.tasks import algorithmic, babi, lambada, language_model, masked, translation
 
-__all__ = [
-    "algorithmic",
-    "algorithmic_bins",
-    "babi",
-    "lambada",
-    "language_model",
-    "masked_language_model",
-    "translation",
-]
+__all__ = ["algorithmic", "babi", "lambada", "language_model", "masked", "translation"]

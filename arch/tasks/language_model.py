@@ -11,11 +11,11 @@ from jaxtyping import Array, Float, Int, Key
 
 from arch.checks import at_least, one_of
 from arch.context import Context
-from arch.data import permutation
+from arch.data.batches import permutation
+from arch.data.corpora.files import encode
 from arch.data.dataset import Tokens
-from arch.data.files import encode
-from arch.data.tokenizers import Tokenizer
-from arch.generation import Prompt
+from arch.data.tokenizers.kinds import Tokenizer
+from arch.models.generation import Prompt
 from arch.registry import Config, ConfigurationError, tasks
 from arch.tasks.text import Text
 
@@ -41,7 +41,7 @@ class LanguageModel(Text):
     """p(tokenᵢ | the tokens before it in its window), over the corpus as one stream.
 
     Args:
-        corpus: a name of `arch.data.corpora`, or file:PATH.
+        corpus: a name of `arch.data.corpora.named`, or file:PATH.
         tokenizer: bytes | characters | words | words:N | bpe:N | file:PATH.
         length: tokens of a training sequence.
         vocabulary: size of the token table; 0 is the tokenizer's own. A larger one leaves rows

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from arch.context import Context
-from arch.generation import PAD
+from arch.models.generation import PAD
 
 END = 1  # PAD is 0, symbols start at 2
 

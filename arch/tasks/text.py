@@ -6,9 +6,9 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
-from arch.data import tokenizers
 from arch.data.dataset import Dataset, Tokens, load
-from arch.data.tokenizers import Tokenizer
+from arch.data.tokenizers import kinds as tokenizers
+from arch.data.tokenizers.kinds import Tokenizer
 from arch.registry import Config, ConfigurationError
 
 
@@ -18,7 +18,7 @@ class Text(abc.ABC):
     A kind adds what it needs of a split, of a tokenizer and of evaluation's windows.
 
     Args:
-        corpus: a name of `arch.data.corpora`, or file:PATH.
+        corpus: a name of `arch.data.corpora.named`, or file:PATH.
         tokenizer: bytes | characters | words | words:N | bpe:N | file:PATH.
         length: of a sequence, in tokens.
         vocabulary: size of the token table; 0 is what the tokenizer takes.

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from arch.data import corpora, downloads
-from arch.data.corpora import CorpusError
+from arch.data.corpora import downloads
+from arch.data.corpora import named as corpora
+from arch.data.corpora.named import CorpusError
 
 DATA = os.environ.get("ARCH_DATA_DIR")
 real_data = pytest.mark.skipif(not DATA, reason="ARCH_DATA_DIR is not set")

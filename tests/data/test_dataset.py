@@ -6,7 +6,9 @@ import os
 import numpy as np
 import pytest
 
-from arch.data import corpora, dataset, tokenizers
+from arch.data import dataset
+from arch.data.corpora import named as corpora
+from arch.data.tokenizers import kinds as tokenizers
 
 DATA = os.environ.get("ARCH_DATA_DIR")
 real_data = pytest.mark.skipif(not DATA, reason="ARCH_DATA_DIR is not set")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from arch.data import downloads
+from arch.data.corpora import downloads
 
 CONTENT = bytes(range(256)) * 4096
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arch.data import dataset, downloads, parallel, tokenizers
-from arch.data.files import CorpusError
+from arch.data import dataset, parallel
+from arch.data.corpora import downloads
+from arch.data.corpora.files import CorpusError
+from arch.data.tokenizers import kinds as tokenizers
 
 DATA = os.environ.get("ARCH_DATA_DIR")
 multi30k = pytest.mark.skipif(

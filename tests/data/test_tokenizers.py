@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arch.data import corpora, tokenizers
+from arch.data.corpora import named as corpora
+from arch.data.tokenizers import kinds as tokenizers
 
 TRAIN = "the cat sat on the mat\nthe dog sat\n"
 

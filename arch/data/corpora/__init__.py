@@ -1,0 +1,1 @@
+"""What text there is: published corpora by name, files, pairs of languages."""

@@ -1,0 +1,154 @@
+"""Tokenizers that others trained: a `tokenizer.json` of Hugging Face's, as it stands."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from arch.data.corpora.files import encode as to_bytes
+from arch.data.tokenizers.contract import CHUNK, ESCAPES, Tokenizer, chunks, printable_bytes
+
+# Name → what files call it; ALBERT's has <pad>.
+SPECIAL = {
+    "[PAD]": ("[PAD]", "<pad>"),
+    "[CLS]": ("[CLS]",),
+    "[SEP]": ("[SEP]",),
+    "[MASK]": ("[MASK]",),
+}
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+class File(Tokenizer):
+    """The package `tokenizers` run by a file's content, without what it adds around a text, cuts
+    off or fills up, and without dropout.
+
+    Special tokens that are written out in a text are these tokens, as in `transformers`. A text is
+    lossless where it is cut into bytes and merged (GPT-2), and nothing else; then the escaped bytes
+    of a corpus are tokens of theirs, elsewhere they are replaced.
+
+    Raises:
+      ValueError: not such a content.
+    """
+
+    unit = "subword"
+
+    def __init__(self, content: str):
+        import tokenizers
+
+        self.content = content
+        try:
+            self._encoder = tokenizers.Tokenizer.from_str(content)
+        except Exception as error:  # the package raises no class of its own
+            raise ValueError(" ".join(str(error).split())) from None
+        self._encoder.no_truncation()
+        self._encoder.no_padding()
+        if getattr(self._encoder.model, "dropout", None):
+            self._encoder.model.dropout = None
+        vocabulary = self._encoder.get_vocab(with_added_tokens=True)
+        if not vocabulary:
+            raise ValueError("it has no entries")
+        self.size = max(vocabulary.values()) + 1
+        found = {name: [s for s in known if s in vocabulary] for name, known in SPECIAL.items()}
+        self.special = {name: vocabulary[there[0]] for name, there in found.items() if there}
+        # they are found in a text also where the file has them as entries alone
+        added = {token.content for token in self._encoder.get_added_tokens_decoder().values()}
+        names = [there[0] for there in found.values() if there]
+        self._encoder.add_special_tokens([name for name in names if name not in added])
+        self._bytes = self._bytes_of_entries()
+        self.lossless = bool(self._bytes)
+
+    def _bytes_of_entries(self) -> dict[int, bytes]:
+        """The bytes of each entry, where every text is the bytes of its tokens; else {}."""
+        said = json.loads(self._encoder.to_str())
+        model, before, added = said["model"], said["pre_tokenizer"] or {}, said["added_tokens"]
+        plain = model["type"] == "BPE" and not any(
+            model[option]
+            for option in ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
+        )
+        cut = before.get("type") == "ByteLevel" and not before["add_prefix_space"]
+        eaten = any(token["lstrip"] or token["rstrip"] for token in added)
+        if not plain or not cut or eaten or said["normalizer"] is not None:
+            return {}
+        byte = {character: byte for byte, character in printable_bytes().items()}
+        names = {token["id"]: to_bytes(token["content"]) for token in added}
+        entries = {i: entry for entry, i in model["vocab"].items() if i not in names}
+        strange = any(character not in byte for entry in entries.values() for character in entry)
+        if strange or not byte.keys() <= set(entries.values()):
+            return {}
+        return {i: bytes(byte[c] for c in entry) for i, entry in entries.items()} | names
+
+    @functools.cached_property
+    def unknown(self) -> int:
+        """The id of what has no other; -1 where there is none, as every text has ids."""
+        name = getattr(self._encoder.model, "unk_token", None)
+        if name is None:  # a Unigram has its number
+            number = json.loads(self._encoder.to_str())["model"].get("unk_id")
+            return -1 if number is None else number
+        found = self._encoder.token_to_id(name)
+        return -1 if found is None or self.lossless else found
+
+    def encode(self, text: str) -> np.ndarray:
+        """See `Tokenizer.encode`. Long texts are cut at spaces, which none of BERT's, ALBERT's and
+        GPT-2's tokenizers joins a word to that is before it."""
+        pieces = []
+        for chunk in chunks(text, CHUNK >> 4, space=r" (?=\S)"):
+            if not self.lossless:
+                pieces.append(self._ids(ESCAPES.sub(REPLACEMENT, chunk)))
+                continue
+            for i, piece in enumerate(ESCAPES.split(chunk)):
+                pieces.append(self._escaped(piece) if i % 2 else self._ids(piece))
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
+
+    def _ids(self, text: str) -> np.ndarray:
+        return np.array(self._encoder.encode(text, add_special_tokens=False).ids, np.int32)
+
+    def _escaped(self, text: str) -> np.ndarray:
+        alphabet = printable_bytes()
+        return np.array([self._entries[alphabet[byte]] for byte in to_bytes(text)], np.int32)
+
+    @functools.cached_property
+    def _entries(self) -> dict[str, int]:
+        return self._encoder.get_vocab(with_added_tokens=False)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """See `Tokenizer.decode`. Ids beyond the entries, of a larger table, have no text."""
+        ids = [int(i) for i in ids]
+        if not self.lossless:
+            return self._encoder.decode(ids, skip_special_tokens=False)
+        return b"".join(self._bytes.get(i, b"") for i in ids).decode("utf-8", "surrogateescape")
+
+    def texts(self) -> list[str]:
+        """What each entry adds to a text: with the space before it, where it has one."""
+        before = self.encode("a").tolist()
+        start = len(self.decode(before))
+        return [self.decode([*before, i])[start:] for i in range(self.size)]
+
+    def to_json(self) -> dict:
+        return {"kind": "file", "content": self.content}
+
+
+def read(path: str) -> File:
+    """The tokenizer in a file.
+
+    Raises:
+      ValueError: there is none, or it is damaged; the message says what to do.
+    """
+    wanted = (
+        "wanted is a tokenizer.json, as AutoTokenizer.from_pretrained('DIR').save_pretrained('DIR')"
+        " of the package transformers writes it"
+    )
+    try:
+        return _parsed(Path(path).expanduser().read_text("utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path or 'file:'}: {error.strerror}; {wanted}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not a tokenizer ({error}); {wanted}") from None
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(content: str) -> File:
+    return File(content)

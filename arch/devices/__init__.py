@@ -1,0 +1,1 @@
+"""What depends on the machine that a program is compiled for."""

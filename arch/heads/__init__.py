@@ -1,7 +1,0 @@
-"""Heads, one file a kind: from the last hidden state to log-probabilities, in float32. scoring.py
-says what is asked of them and works it out in slices."""
-
-from arch.heads import adaptive, masked, pointer, softmax
-from arch.heads.scoring import Score, heads, pooled, score
-
-__all__ = ["Score", "adaptive", "heads", "masked", "pointer", "pooled", "score", "softmax"]

@@ -1,0 +1,271 @@
+"""Reformer's part of `huggingface`: its tables, and what no table says of its configuration.
+
+As transformers computes them, the LSH layers of such a model are not causal: see `causally`. What
+differs from transformers besides:
+
+- The head's bias is added. So did transformers before its version 5, which keeps but forgets it.
+- Rotations are drawn from the context's key, whatever `hash_seed` is.
+- A length that is no multiple of a chunk is filled up for each kind of layer by itself; there it is
+  for all, up to a multiple of both chunks.
+
+And in training: transformers drops inside the feed-forward before the activation, which is the same
+with relu; tokens and positions each by themselves, of axial positions whole columns; and once more
+after the final norm. Here the activations are dropped, and the sum of tokens and positions.
+"""
+
+import copy
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from arch import order as orders
+from arch.huggingface.rules import ANY, INIT_STD, Family, Rule, linear, matrix, norm, same
+from arch.models.embeddings import axial
+from arch.registry import ConfigurationError
+from arch.sublayers.attention import hashing
+
+Values = dict[str, Any]
+LETTERS = {"local": "s", "lsh": "l"}  # of attn_layers
+BINDINGS = {
+    "s": {"kind": "local_attention", "bias": False},
+    "l": {
+        "kind": "lsh_attention",
+        "bias": False,
+        "key_norm": "rms",
+        "attend_across_buckets": True,
+        "remove_duplicates": False,
+    },
+    "f": {"kind": "feed_forward"},
+}
+CAUSAL = {"attend_across_buckets": False, "remove_duplicates": True, "before": 1, "after": 0}
+
+_AXIAL = "{base}embeddings.position_embeddings.weights"
+_LAYER = "{base}encoder.layers.{layer}"
+_SELF = f"{_LAYER}.attention.self_attention"
+_INNER = f"{_LAYER}.feed_forward"
+REFORMER = Family(
+    base="reformer.",
+    rules=(
+        *same("embedding.tokens.table", "{base}embeddings.word_embeddings.weight"),
+        Rule("embedding.axial.tables.0", f"{_AXIAL}.0", unit=1),
+        Rule("embedding.axial.tables.1", f"{_AXIAL}.1", unit=0),
+        *same("embedding.learned", "{base}embeddings.position_embeddings.embedding.weight"),
+        *norm("stack.s.norm_before", f"{_LAYER}.attention.layer_norm"),
+        *matrix("stack.s.sublayer.query", f"{_SELF}.query"),
+        *matrix("stack.s.sublayer.key", f"{_SELF}.key"),
+        *matrix("stack.s.sublayer.value", f"{_SELF}.value"),
+        *matrix("stack.s.sublayer.output", f"{_LAYER}.attention.output.dense"),
+        *norm("stack.l.norm_before", f"{_LAYER}.attention.layer_norm"),
+        *matrix("stack.l.sublayer.query", f"{_SELF}.query_key"),
+        *matrix("stack.l.sublayer.value", f"{_SELF}.value"),
+        *matrix("stack.l.sublayer.output", f"{_LAYER}.attention.output.dense"),
+        *norm("stack.f.norm_before", f"{_INNER}.layer_norm"),
+        *linear("stack.f.sublayer.input", f"{_INNER}.dense.dense"),
+        *linear("stack.f.sublayer.output", f"{_INNER}.output.dense"),
+        *norm("stack.final_norm", "{base}encoder.layer_norm"),
+        *matrix("head.matrix", "lm_head.decoder"),
+        *same("head.bias", "lm_head.bias"),
+    ),
+    tied={"lm_head.decoder.bias": "lm_head.bias"},
+    buffers={
+        f"{_SELF}.mask_value_float16": "never",
+        f"{_SELF}.mask_value_float32": "never",
+        f"{_SELF}.self_mask_value_float16": "hardly",
+        f"{_SELF}.self_mask_value_float32": "hardly",
+    },
+    layers="attn_layers",
+    positions="max_position_embeddings",
+    activation="hidden_act",
+    fields={
+        "hidden_size": ("width",),
+        "num_attention_heads": ("sublayers.s.heads", "sublayers.l.heads"),
+        "attention_head_size": ("sublayers.s.head_width", "sublayers.l.head_width"),
+        "feed_forward_size": ("sublayers.f.inner_width",),
+        "chunk_size_feed_forward": ("sublayers.f.chunk",),
+        "hidden_act": ("sublayers.f.activation",),
+        "hidden_dropout_prob": ("dropout", "sublayers.f.activation_dropout"),
+        "local_attention_probs_dropout_prob": ("sublayers.s.attention_dropout",),
+        "local_attn_chunk_length": ("sublayers.s.chunk",),
+        "local_num_chunks_before": ("sublayers.s.before",),
+        "local_num_chunks_after": ("sublayers.s.after",),
+        "lsh_attention_probs_dropout_prob": ("sublayers.l.attention_dropout",),
+        "lsh_attn_chunk_length": ("sublayers.l.chunk",),
+        "lsh_num_chunks_before": ("sublayers.l.before",),
+        "lsh_num_chunks_after": ("sublayers.l.after",),
+        "num_hashes": ("sublayers.l.rounds",),
+        "num_buckets": ("sublayers.l.buckets",),
+        "initializer_range": (*INIT_STD, "sublayers.l.init_std"),
+        "layer_norm_eps": ("stack.epsilon",),
+    },
+    defaults={
+        "vocab_size": 320, "attn_layers": ("local", "lsh") * 3, "max_position_embeddings": 4096,
+        "is_decoder": False, "hidden_size": 256, "num_attention_heads": 12,
+        "attention_head_size": 64, "feed_forward_size": 512, "chunk_size_feed_forward": 0,
+        "hidden_act": "relu", "hidden_dropout_prob": 0.05, "axial_pos_embds": True,
+        "axial_pos_shape": (64, 64), "axial_pos_embds_dim": (64, 192),
+        "local_attention_probs_dropout_prob": 0.05, "local_attn_chunk_length": 64,
+        "local_num_chunks_before": 1, "local_num_chunks_after": 0,
+        "lsh_attention_probs_dropout_prob": 0.0, "lsh_attn_chunk_length": 64,
+        "lsh_num_chunks_before": 1, "lsh_num_chunks_after": 0, "num_hashes": 1, "num_buckets": (),
+        "initializer_range": 0.02, "layer_norm_eps": 1e-12,
+    },
+    fixed={
+        **ANY,
+        "add_cross_attention": False,
+        "tie_word_embeddings": False,
+        "sinusoidal_pos_embds": False,
+    },
+    architectures={"ReformerModelWithLMHead": ("causal",), "ReformerForMaskedLM": ()},
+    automatic=frozenset({"num_buckets"}),
+    zero=frozenset(
+        """chunk_size_feed_forward local_num_chunks_before local_num_chunks_after
+        lsh_num_chunks_before lsh_num_chunks_after""".split()
+    ),
+    # the layers are counted in attn_layers; older files have some of a model without LSH
+    unread=frozenset(
+        """num_hidden_layers hash_seed axial_norm_std chunk_size_lm_head intermediate_size
+        attention_probs_dropout_prob num_chunks_before num_chunks_after""".split()
+    ),
+)  # fmt: skip
+
+
+def start(values: Values) -> tuple[dict[str, Any], Values]:
+    """What of the model the fields do not set, and the values that they are set to.
+
+    Raises ConfigurationError, naming the attribute, for what transformers or this cannot compute.
+    """
+    kinds = values["attn_layers"]
+    unknown = [kind for kind in kinds if kind not in LETTERS]
+    if unknown or not kinds:
+        raise ConfigurationError(
+            f"attn_layers={list(kinds)}: {unknown[0] if unknown else 'none'!r} is no attention; "
+            f"known are {', '.join(LETTERS)}"
+        )
+    _check_neighbours(values)
+    values = {**values, "num_buckets": _buckets(values)}
+    embedding = {"positions": "learned", "scale": False}
+    if values["axial_pos_embds"]:
+        _check_axial(values)
+        embedding["positions"] = "axial"
+        embedding["axial_shape"] = values["axial_pos_shape"]
+        embedding["axial_widths"] = values["axial_pos_embds_dim"]
+    used = {*(LETTERS[kind] for kind in kinds), "f"}
+    model = {
+        "family": "decoder" if values["is_decoder"] else "encoder",
+        "order": orders.compress("".join(f"{LETTERS[kind]}f" for kind in kinds)),
+        "sublayers": {letter: dict(BINDINGS[letter]) for letter in BINDINGS if letter in used},
+        "embedding": embedding,
+        "stack": {"kind": "reversible", "merge": "concatenate"},
+        "head": {"kind": "softmax", "tie": False, "bias": True},
+    }
+    return model, values
+
+
+def _check_neighbours(values: Values) -> None:
+    for kind in sorted(set(values["attn_layers"])):
+        before, after = (values[f"{kind}_num_chunks_{side}"] for side in ("before", "after"))
+        if values["is_decoder"] and after:
+            raise ConfigurationError(
+                f"{kind}_num_chunks_after={after}: allowed is 0 with is_decoder=True"
+            )
+        if kind == "local" and not values["is_decoder"] and (before or after):
+            side, chunks = ("before", before) if before else ("after", after)
+            raise ConfigurationError(
+                f"local_num_chunks_{side}={chunks}: allowed is 0 with is_decoder=False, where the "
+                "first chunk sees the last one, which local attention here does not"
+            )
+
+
+def _check_axial(values: Values) -> None:
+    for attribute, total, of, name in (
+        ("axial_pos_shape", math.prod, "the product", "max_position_embeddings"),
+        ("axial_pos_embds_dim", sum, "the sum", "hidden_size"),
+    ):
+        pair = values[attribute]
+        if len(pair) != 2 or min(pair) < 1:
+            raise ConfigurationError(
+                f"{attribute}={list(pair)}: allowed are two whole numbers from 1 on"
+            )
+        if total(pair) != values[name]:
+            raise ConfigurationError(
+                f"{attribute}={list(pair)}: {of} is {total(pair)}; allowed is {values[name]}, "
+                f"as {name} says"
+            )
+
+
+def _buckets(values: Values) -> tuple[int, ...]:
+    """Null stands for a power of 2 near two buckets a chunk, which transformers takes of the first
+    sequence that it sees, and this of the longest; in two factors where they are many."""
+    given, chunk = values["num_buckets"], values["lsh_attn_chunk_length"]
+    if any(type(n) is not int or n < 2 or n % 2 for n in given):
+        raise ConfigurationError(
+            f"num_buckets={list(given)}: allowed are null, an even number from 2 on, and a list of "
+            "such factors"
+        )
+    if given or "lsh" not in values["attn_layers"]:
+        return given
+    chunks = values["max_position_embeddings"] // chunk
+    power = max(1, (2 * chunks).bit_length() - 1)
+    if 2**power <= 2 * max(math.isqrt(chunks), chunk):
+        return (2**power,)
+    return 2 ** (power // 2), 2 ** (power - power // 2)
+
+
+def example(filled: Mapping) -> Values:
+    """Values of the same letters, to compare kinds with; refuses an order that is no Reformer's."""
+    order = orders.expand(filled["order"])
+    if not re.fullmatch("([sl]f)+", order):
+        raise ConfigurationError(
+            f"model.order={filled['order']!r}: a checkpoint of reformer has a letter l (LSH "
+            "attention) or s (local attention) before each f"
+        )
+    kinds = {letter: kind for kind, letter in LETTERS.items()}
+    own = {
+        "attn_layers": tuple(kinds[letter] for letter in order[::2]),
+        "is_decoder": filled["family"] == "decoder",
+        "axial_pos_embds": False,
+        "local_num_chunks_before": 0,
+    }
+    return {**REFORMER.defaults, **own}
+
+
+def explicit(filled: dict, max_length: int) -> dict:
+    """A filled model in which what is chosen automatically is written out."""
+    filled = copy.deepcopy(filled)
+    for binding in filled["sublayers"].values():
+        if binding["kind"] in ("local_attention", "lsh_attention"):
+            binding["head_width"] = binding["head_width"] or filled["width"] // binding["heads"]
+        if binding["kind"] == "lsh_attention":
+            automatic = hashing.buckets_for(max_length, binding["chunk"])
+            binding["buckets"] = tuple(binding["buckets"]) or automatic
+    embedding = filled["embedding"]
+    if embedding["positions"] == "axial":
+        shape, widths = tuple(embedding["axial_shape"]), tuple(embedding["axial_widths"])
+        embedding["axial_shape"] = axial.shape_for(shape, max_length)
+        embedding["axial_widths"] = axial.widths_for(widths, filled["width"])
+    return filled
+
+
+def own_values(mine: Mapping[str, Any]) -> Values:
+    """Of a flat explicit model, what no field sets."""
+    if mine["embedding.positions"] != "axial":
+        return {"axial_pos_embds": False}
+    shape, widths = mine["embedding.axial_shape"], mine["embedding.axial_widths"]
+    return {"axial_pos_embds": True, "axial_pos_shape": shape, "axial_pos_embds_dim": widths}
+
+
+def causally(model: Mapping[str, Any]) -> dict[str, Any]:
+    """A decoder of the same parameters whose LSH attention is causal; itself if it has none.
+
+    What comes later moves the borders of the chunks, and with them what a position of the
+    checkpoint's model sees. Here it sees its own bucket alone, a chunk back in it, and a pair that
+    several rounds put together once: by that the results differ from those of transformers.
+    """
+    if model["family"] != "decoder":
+        return dict(model)
+    letters = {
+        letter: {**binding, **CAUSAL} if binding["kind"] == "lsh_attention" else binding
+        for letter, binding in model["sublayers"].items()
+    }
+    return {**model, "sublayers": letters}

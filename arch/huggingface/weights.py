@@ -1,0 +1,274 @@
+"""Weights from and to Hugging Face: BERT, ALBERT, GPT-2 and Reformer in a local directory.
+
+`read` takes a directory of config.json and safetensors, `write` makes one that `transformers`
+loads. The rules are strict both ways: every tensor of the file is used, or is named as a duplicate
+or a buffer and holds what it must; every parameter is filled; attributes that would change what is
+computed are supported, or refused by name. All errors are ConfigurationErrors of one line.
+
+What differs only in training: Hugging Face's ALBERT drops nothing after its feed-forward layers
+and drops `classifier_dropout_prob` before its sentence head; neither is so here. What else differs
+of Reformer is said in `huggingface_reformer`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from arch import config
+from arch import order as orders
+from arch.huggingface import configurations as configs
+from arch.huggingface import files
+from arch.huggingface.configurations import FAMILIES
+from arch.huggingface.reformer import causally
+from arch.huggingface.rules import PARTS, Rule
+from arch.models import families as models
+from arch.registry import Config, ConfigurationError
+from arch.stacks.parameters import Parameters
+
+# What a buffer must hold, of its shape.
+BUFFERS = {
+    "positions": lambda a: a == np.arange(a.shape[-1]),
+    "zeros": lambda a: a == 0,
+    "causal": lambda a: a.astype(bool) == np.tri(a.shape[-1], dtype=bool),
+    "never": lambda a: a <= -1e4,
+    "hardly": lambda a: np.isin(a, (-1e3, -1e5)),
+}
+
+
+class Imported(NamedTuple):
+    """`model` is what `config.make` takes under that name."""
+
+    model: dict[str, Any]
+    vocabulary: int
+    max_length: int
+    parameters: Parameters
+
+
+class Shapes(NamedTuple):
+    """Of a model: parameter → shape, letter → the layer of each of its places in the order, and
+    inner groups."""
+
+    leaves: dict[str, tuple[int, ...]]
+    layers: dict[str, list[int]]
+    inner: int
+
+
+class Place(NamedTuple):
+    """Where one owner's parameter stands: of which rule, in which tensor of which shape."""
+
+    rule: Rule
+    owner: int | None
+    name: str
+    shape: tuple[int, ...]
+
+
+def is_checkpoint(folder: str | Path) -> bool:
+    """Whether the directory's config.json names a `model_type`, which a run's does not."""
+    try:
+        written = files.read_json(Path(folder) / "config.json")
+    except ConfigurationError:
+        return False
+    return "model_type" in written
+
+
+def read(folder: str | Path) -> Imported:
+    """The model in a directory: configuration, vocabulary, positions, and float32 parameters."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ConfigurationError(f"{folder}: not a directory")
+    file = folder / "config.json"
+    name, values, architecture = configs.load(file)
+    tensors = files.read(folder)
+    base = _base(name, tensors)
+    parts = configs.required(name, architecture)
+    for rule in FAMILIES[name].rules:
+        for part, path in PARTS.items():
+            if rule.path == path:
+                parts[part] |= rule.name.format(base=base) in tensors.arrays
+    parts["pooler"] |= parts["sentence"]
+    vocabulary, positions = values["vocab_size"], values[FAMILIES[name].positions]
+    try:
+        model = configs.model_of(name, values, parts)
+        shapes = _shapes(model, vocabulary, positions)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from None
+    places = list(_places(name, base, shapes))
+    leaves = _filled(places, shapes.leaves, tensors)
+    _check_rest(name, base, places, tensors)
+    return Imported(model, vocabulary, positions, _tree(leaves))
+
+
+def write(
+    folder: str | Path,
+    model: Config,
+    parameters: Parameters,
+    vocabulary: int,
+    max_length: int,
+) -> None:
+    """A directory that `transformers` loads, and `read` reads back to the bit.
+
+    `model` is a configuration's, filled or not. Files of the same names are overwritten.
+    """
+    name, values, parts = configs.values_of(model, vocabulary, max_length)
+    architecture = configs.class_for(name, parts)
+    written = as_tensors(model, parameters, vocabulary, max_length)
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        safetensors.numpy.save_file(written, folder / files.WEIGHTS, metadata={"format": "pt"})
+        text = json.dumps(configs.document(name, values, architecture), indent=2)
+        (folder / "config.json").write_text(f"{text}\n", "utf-8")
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ConfigurationError(f"{folder}: cannot be written: {error}") from None
+
+
+def as_tensors(
+    model: Config, parameters: Parameters, vocabulary: int, max_length: int
+) -> dict[str, np.ndarray]:
+    """A tree of parameters, or of their gradients, under Hugging Face's names."""
+    name, values, parts = configs.values_of(model, vocabulary, max_length)
+    bare = configs.class_for(name, parts).lower() == f"{name}model"
+    shapes = _shapes(configs.model_of(name, values, parts), vocabulary, max_length)
+    leaves = {path: np.asarray(leaf, np.float32) for path, leaf in _flat(parameters).items()}
+    for path in shapes.leaves | leaves:
+        found = leaves[path].shape if path in leaves else "nothing"
+        wanted = shapes.leaves.get(path, "nothing")
+        if wanted != found:
+            raise ConfigurationError(
+                f"parameters: {path}: the configuration has {wanted}, given is {found}"
+            )
+    pieces: dict[str, list[np.ndarray]] = {}
+    for place in _places(name, "" if bare else FAMILIES[name].base, shapes):
+        leaf = leaves[place.rule.path]
+        leaf = leaf if place.owner is None else leaf[place.owner]
+        leaf = leaf.T if place.rule.transposed else leaf
+        unit = place.rule.unit
+        leaf = leaf if unit is None else np.expand_dims(leaf, unit)
+        pieces.setdefault(place.name, []).append(leaf)
+    # the parts of a fused tensor come in their order
+    return {k: np.ascontiguousarray(np.concatenate(v, -1)) for k, v in pieces.items()}
+
+
+def _flat(tree: Parameters) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def _tree(leaves: Mapping[str, np.ndarray]) -> Parameters:
+    tree: Parameters = {"embedding": {}, "stack": {}, "head": {}}  # a tied head has none
+    for path, leaf in leaves.items():
+        *sections, last = path.split(".")
+        node: Any = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[int(last) if last.isdigit() else last] = jnp.asarray(leaf)
+    return tree
+
+
+def _shapes(model: Mapping, vocabulary: int, positions: int) -> Shapes:
+    """The shapes of a model: of its causal form, where a decoder's letters must be so to build."""
+    filled = config.make(model=causally(model)).model
+    built = models.build(filled, vocabulary, positions)
+    leaves = _flat(jax.eval_shape(built.init, jax.random.key(0)))
+    layers: dict[str, list[int]] = {}
+    for position, letter in enumerate(orders.expand(filled.order)):
+        layers.setdefault(letter, []).append(position // 2)
+    leaves = {path: leaf.shape for path, leaf in leaves.items()}
+    return Shapes(leaves, layers, filled.stack.inner_groups)
+
+
+def _places(name: str, base: str, shapes: Shapes) -> Iterator[Place]:
+    """Every parameter's places, by the rules; a parameter without a rule is a fault of theirs."""
+    rules, leaves, inner = {r.path: r for r in FAMILIES[name].rules}, shapes.leaves, shapes.inner
+    for path in (*(path for path in rules if path in leaves), *(leaves.keys() - rules.keys())):
+        if path not in rules:
+            raise ConfigurationError(f"parameters: {path}: no tensor of {name} is that")
+        rule, shape = rules[path], leaves[path]
+        stacked = "{layer}" in rule.name or "{group}" in rule.name
+        for owner in range(shape[0]) if stacked else (None,):
+            own = shape[1:] if stacked else shape
+            own = (*own[:-1], own[-1] * rule.parts)
+            own = own[::-1] if rule.transposed else own
+            if rule.unit is not None:
+                own = (*own[: rule.unit], 1, *own[rule.unit :])
+            index = {}
+            if owner is not None:
+                index = {"group": owner // inner, "turn": owner % inner}
+                index["layer"] = shapes.layers[path.split(".")[1]][owner]
+            yield Place(rule, owner, rule.name.format(base=base, **index), own)
+
+
+def _filled(places: list[Place], shapes: Mapping[str, tuple], tensors: files.Tensors) -> dict:
+    """parameter → array, out of the tensors."""
+    leaves: dict[str, list[np.ndarray]] = {}
+    for rule, _, name, shape in places:
+        if name not in tensors.arrays:
+            raise ConfigurationError(
+                f"{tensors.source}: tensor {name!r} is missing; expected is shape {shape}"
+            )
+        array = tensors.arrays[name]
+        if array.shape != shape:
+            raise ConfigurationError(
+                f"{tensors.files[name]}: tensor {name!r}: expected is shape {shape}, found "
+                f"{array.shape}"
+            )
+        if array.dtype.kind not in "fV":  # V: bfloat16
+            raise ConfigurationError(
+                f"{tensors.files[name]}: tensor {name!r}: expected are floats, found {array.dtype}"
+            )
+        part = np.split(array, rule.parts, -1)[rule.part].astype(np.float32)
+        part = part if rule.unit is None else part.squeeze(rule.unit)
+        leaves.setdefault(rule.path, []).append(part.T if rule.transposed else part)
+    return {path: np.stack(v).reshape(shapes[path]) for path, v in leaves.items()}
+
+
+def _check_rest(name: str, base: str, places: list[Place], tensors: files.Tensors) -> None:
+    """What no parameter is must be a known duplicate or buffer, and hold what it must."""
+    family, used = FAMILIES[name], {place.name for place in places}
+    layers = {place.owner for place in places if place.owner is not None}
+    tied = {copy.format(base=base): of.format(base=base) for copy, of in family.tied.items()}
+    buffers = {
+        buffer.format(base=base, layer=layer): BUFFERS[holds]
+        for buffer, holds in family.buffers.items()
+        for layer in layers
+    }
+    for tensor in sorted(tensors.arrays.keys() - used):
+        where, array = f"{tensors.files[tensor]}: tensor {tensor!r}", tensors.arrays[tensor]
+        if tied.get(tensor) in used:
+            if not np.array_equal(array, tensors.arrays[tied[tensor]]):
+                raise ConfigurationError(
+                    f"{where} of shape {array.shape} differs from {tied[tensor]!r}, of shape "
+                    f"{tensors.arrays[tied[tensor]].shape}, which it is tied to"
+                )
+        elif tensor in buffers:
+            if not np.all(buffers[tensor](array)):
+                raise ConfigurationError(f"{where} is a buffer, but does not hold what {name}'s do")
+        else:
+            raise ConfigurationError(
+                f"{where} of shape {array.shape} is extra: no parameter of this {name} is that"
+            )
+
+
+def _base(name: str, tensors: files.Tensors) -> str:
+    """The prefix that names have, '' in a model without heads."""
+    tables = {
+        (kind, base): family.rules[0].name.format(base=base)
+        for kind, family in FAMILIES.items()
+        for base in (family.base, "")
+    }
+    for base in (FAMILIES[name].base, ""):
+        if tables[name, base] in tensors.arrays:
+            return base
+    others = [kind for (kind, _), table in tables.items() if table in tensors.arrays]
+    looks = f"; it looks like one of {others[0]}" if others else ""
+    raise ConfigurationError(
+        f"{tensors.source}: not a checkpoint of {name}, tensor {tables[name, '']!r} is missing"
+        f"{looks}"
+    )

@@ -1,0 +1,1 @@
+"""Tokens to vectors, and what tells positions apart."""

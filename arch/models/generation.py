@@ -1,0 +1,196 @@
+"""Decoding, one token after the other: by cached steps where every kind has them, else anew; and
+filling in what is left out of a text."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from arch.context import Context
+from arch.models.families import Model
+from arch.stacks.parameters import Parameters
+
+PAD = 0  # in sources, and after an end
+
+
+class Prompt(NamedTuple):
+    """What decoding starts from.
+
+    source: what an encoder reads, padded with PAD; None for a decoder alone.
+    tokens: the first tokens of each row, `lengths` of them; those of a translation are one start.
+    steps: tokens to go on for, at most.
+    end: the token after which a row is finished; -1 for none.
+    """
+
+    source: Int[Array, "batch source"] | None
+    tokens: Int[Array, "batch prompt"]
+    lengths: Int[Array, " batch"]
+    steps: int
+    end: int
+
+
+class Blanks(NamedTuple):
+    """A text with tokens left out, for an encoder to fill in.
+
+    left_out: where. entries: the tokens that may stand there are those below.
+    """
+
+    tokens: Int[Array, "batch length"]
+    left_out: Bool[Array, "batch length"]
+    entries: int
+
+
+class Search(NamedTuple):
+    """beam: hypotheses kept; 1 is greedy. length_penalty: α of ((5 + length) / 6)^α, by which the
+    log-probabilities of hypotheses are divided at the end (Wu et al. 2016, eq. 14)."""
+
+    beam: int = 1
+    length_penalty: float = 0.0
+
+
+def can_cache(model: Model) -> bool:
+    """Whether every kind in the model's stack decodes by cached steps."""
+    kinds = [model.stack.sublayer(letter) for letter in model.stack.letters]
+    return all(hasattr(k, "init_cache") or getattr(k, "positionwise", False) for k in kinds)
+
+
+def decode(
+    model: Model,
+    parameters: Parameters,
+    prompt: Prompt,
+    search: Search = Search(),  # noqa: B008  a constant
+    cached: bool | None = None,
+) -> Int[Array, "batch steps"]:
+    """The most probable continuations that a beam search finds, PAD after the end.
+
+    A finished hypothesis keeps its place in the beam and its score. `cached` None: where it can be.
+    """
+    beam, rows = search.beam, prompt.tokens.shape[0]
+    total = prompt.tokens.shape[1] + prompt.steps
+    advance, cache = _advance(model, parameters, prompt, beam, total, cached)
+    tokens = jnp.pad(prompt.tokens, ((0, 0), (0, prompt.steps)))
+    forced = tokens
+    tokens = jnp.repeat(tokens[:, None], beam, axis=1)
+    scores = jnp.where(jnp.arange(beam) == 0, 0.0, -jnp.inf)[None].repeat(rows, axis=0)
+    finished = jnp.zeros((rows, beam), bool)
+    if prompt.source is not None:  # rows of padding have nothing to say
+        finished = finished | (prompt.source[:, :1] == PAD)
+    counts = jnp.zeros((rows, beam), jnp.int32)
+
+    def going(carry):
+        time, _, _, _, finished, _ = carry
+        return (time < total - 1) & ~jnp.all(finished)
+
+    def body(carry):
+        time, tokens, scores, counts, finished, cache = carry
+        logits, cache = advance(tokens.reshape(rows * beam, total), cache, time)
+        logp = jax.nn.log_softmax(logits.astype(jnp.float32)).reshape(rows, beam, -1)
+        size = logp.shape[-1]
+        stays = jnp.where(jnp.arange(size) == PAD, 0.0, -jnp.inf)
+        logp = jnp.where(finished[..., None], stays[None, None], logp)
+        best, index = jax.lax.top_k((scores[..., None] + logp).reshape(rows, -1), beam)
+        given = (time + 1 < prompt.lengths)[:, None]
+        parent = jnp.where(given, jnp.arange(beam)[None], index // size)
+        token = jnp.where(given, forced[:, time + 1, None], index % size)
+        scores = jnp.where(given, scores, best)
+
+        def kept(a):
+            return jnp.take_along_axis(a, parent, axis=1)
+
+        if beam > 1:
+            tokens = jnp.take_along_axis(tokens, parent[..., None], axis=1)
+            flat = (jnp.arange(rows)[:, None] * beam + parent).reshape(-1)
+            cache = jax.tree.map(lambda a: a[flat], cache)
+        counts = kept(counts) + (~given & ~kept(finished))
+        spent = (time + 2 >= prompt.lengths + prompt.steps)[:, None]
+        finished = kept(finished) | (~given & (token == prompt.end)) | spent
+        return time + 1, tokens.at[:, :, time + 1].set(token), scores, counts, finished, cache
+
+    start = (jnp.zeros((), jnp.int32), tokens, scores, counts, finished, cache)
+    _, tokens, scores, counts, _, _ = jax.lax.while_loop(going, body, start)
+    penalty = ((5.0 + counts) / 6.0) ** search.length_penalty
+    chosen = jnp.argmax(scores / penalty, axis=1)
+    tokens = jnp.take_along_axis(tokens, chosen[:, None, None], axis=1)[:, 0]
+    return _continuations(tokens, prompt)
+
+
+def fill(model: Model, parameters: Parameters, blanks: Blanks) -> Int[Array, "batch length"]:
+    """The text with the most probable token at each place that was left out, each by itself."""
+    logits = model.logits(parameters, blanks.tokens, Context(inference=True))
+    best = jnp.argmax(logits[..., : blanks.entries], axis=-1)
+    return jnp.where(blanks.left_out, best, blanks.tokens)
+
+
+def sample(
+    model: Model,
+    parameters: Parameters,
+    prompt: Prompt,
+    key: Key[Array, ""],
+    temperature: float,
+    top_k: int = 0,
+    cached: bool | None = None,
+) -> Int[Array, "batch steps"]:
+    """Continuations drawn from softmax(logits / temperature), of the `top_k` most probable tokens
+    (0: of all); temperature 0 is greedy."""
+    total = prompt.tokens.shape[1] + prompt.steps
+    advance, cache = _advance(model, parameters, prompt, 1, total, cached)
+    tokens = jnp.pad(prompt.tokens, ((0, 0), (0, prompt.steps)))
+
+    def body(carry, time):
+        tokens, finished, cache = carry
+        logits, cache = advance(tokens, cache, time)
+        token = _drawn(logits.astype(jnp.float32), jax.random.fold_in(key, time))
+        given = time + 1 < prompt.lengths
+        token = jnp.where(given, tokens[:, time + 1], jnp.where(finished, PAD, token))
+        finished = finished | (~given & (token == prompt.end))
+        return (tokens.at[:, time + 1].set(token), finished, cache), None
+
+    def _drawn(logits, key):
+        if temperature == 0:
+            return jnp.argmax(logits, axis=-1)
+        if top_k:
+            least = jax.lax.top_k(logits, top_k)[0][:, -1:]
+            logits = jnp.where(logits < least, -jnp.inf, logits)
+        return jax.random.categorical(key, logits / temperature)
+
+    start = (tokens, jnp.zeros(len(tokens), bool), cache)
+    (tokens, _, _), _ = jax.lax.scan(body, start, jnp.arange(total - 1))
+    return _continuations(tokens, prompt)
+
+
+def _advance(model, parameters, prompt: Prompt, beam: int, total: int, cached: bool | None):
+    """A function (tokens, cache, time) → (logits of the token after time, cache), and a cache."""
+    context = Context(inference=True)
+    if prompt.source is not None:
+        context = context.replace(memory_mask=prompt.source != PAD)
+    source = None if prompt.source is None else jnp.repeat(prompt.source, beam, axis=0)
+    if can_cache(model) if cached is None else cached:
+        context = model.remember(parameters, prompt.source, context)
+        repeat = functools.partial(jnp.repeat, repeats=beam, axis=0)
+        context = context.replace(
+            memory=jax.tree.map(repeat, context.memory),
+            memory_mask=jax.tree.map(repeat, context.memory_mask),
+        )
+        rows = prompt.tokens.shape[0] * beam
+        cache = model.init_cache(parameters, rows, total, context)
+
+        def step(tokens, cache, time) -> tuple[Float[Array, "rows vocabulary"], Any]:
+            return model.step(parameters, tokens[:, time], cache, context.replace(time=time))
+
+        return step, cache
+    if source is not None:
+        context = context.replace(memory_mask=source != PAD)
+
+    def recomputed(tokens, cache, time):
+        inputs = tokens if source is None else (source, tokens)
+        return model.logits(parameters, inputs, context)[:, time], cache
+
+    return recomputed, ()
+
+
+def _continuations(tokens: Int[Array, "batch total"], prompt: Prompt) -> Int[Array, "batch steps"]:
+    """Of each row, what follows its prompt."""
+    where = prompt.lengths[:, None] + jnp.arange(prompt.steps)[None]
+    return jnp.take_along_axis(tokens, where, axis=1)

@@ -1,0 +1,1 @@
+"""What was trained, or imported, for a notebook and the commands: `arch.load`."""

@@ -1,0 +1,159 @@
+"""A run in a notebook: `run = arch.load('runs/…', seed=0)`, then `run.capture(text, names)`; or a
+model in Hugging Face's format, `arch.load('bert-base-uncased')`."""
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from arch import config as configuration
+from arch.huggingface import weights as huggingface
+from arch.notebook import imported
+from arch.notebook.loaded import Loaded
+from arch.registry import ConfigurationError, tasks
+from arch.runs.checkpoints import Checkpoints
+from arch.runs.folders import RunFolder
+from arch.training import program as training
+
+
+@dataclasses.dataclass
+class Run(Loaded):
+    """A trained replica: beside what `Loaded` says, its metrics, and training again."""
+
+    folder: RunFolder
+    seed: int
+    state: training.TrainState
+    step: int
+
+    @property
+    def metrics(self) -> list[dict]:
+        """The lines of metrics.jsonl."""
+        return self.folder.seed(self.seed).lines("metrics.jsonl")
+
+    def on(self, corpus: str) -> "Run":
+        """The same model to be evaluated on another corpus, in tokens of its own tokenizer."""
+        kind = self.config.task.kind
+        if not hasattr(self.task, "evaluates_only"):
+            raise ConfigurationError(
+                f"corpus={corpus!r}: task.kind={kind!r} is evaluated on its own data alone; "
+                "language_model and masked_language_model on any"
+            )
+        config = configuration.override(self.config, {"task.corpus": corpus})
+        task = tasks.get(kind)(**{k: v for k, v in config.task.items() if k != "kind"})
+        task.ready, task.evaluates_only = self.tokenizer, True
+        return dataclasses.replace(self, config=config, task=task)
+
+    def replay(self) -> tuple[int, int, float]:
+        """(first step, last step, largest difference of the state) of training again from the
+        older kept checkpoint to the newer. 0.0 where every bit is equal."""
+        folder = self.folder.seed(self.seed).checkpoints
+        checkpoints = Checkpoints(folder, self.config.save.keep)
+        steps = checkpoints.steps()
+        if len(steps) < 2:
+            raise ConfigurationError(
+                f"{folder}: two checkpoints are needed, there are {len(steps)}"
+            )
+        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), self.state)
+        older, newer = (checkpoints.restore(step, shapes)[0] for step in steps[-2:])
+        checkpoints.close()
+        replayed = self._train_on(older, steps[-1])
+        pairs = zip(jax.tree.leaves(replayed), jax.tree.leaves(newer), strict=True)
+        return steps[-2], steps[-1], max(_difference(a, b) for a, b in pairs)
+
+    def _train_on(self, state: training.TrainState, last: int) -> training.TrainState:
+        """The state as a group takes it to step `last`; what it writes on the way is discarded."""
+        from arch.training.group import Group, Member
+
+        held = self.folder.config
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = RunFolder(Path(scratch))
+            member = Member(held["cell"], self.seed, self.config, held["hash"], folder, {}, state)
+            schedule = self.model.stack.schedule.as_data()
+            group = Group([member], self.program(), schedule, lambda _: None)
+            rows = group._start()
+            while group.step < last:
+                rows = group._to_next_stop(rows)
+            for checkpoints in group.checkpoints:
+                checkpoints.close()
+        return jax.tree.map(lambda a: a[0], jax.device_get(rows))
+
+
+def _difference(a, b) -> float:
+    a, b = np.asarray(a), np.asarray(b)
+    if np.array_equal(a, b, equal_nan=True):
+        return 0.0
+    return float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64))))
+
+
+def load(path: str | Path, seed: int = 0, corpus: str = "") -> Loaded:
+    """The run in a folder runs/<name>/<cell>-<hash8>/, at its newest whole checkpoint; or the model
+    in a directory in Hugging Face's format, which has one seed, 0: see `imported.load`.
+
+    Args:
+        corpus: to evaluate on; empty is what the run was trained on, of an imported model stdlib.
+
+    ConfigurationError where neither is there, or where the corpus or the tokenizer's file is no
+    longer the one the run was trained with.
+    """
+    if huggingface.is_checkpoint(path):
+        if seed:
+            raise ConfigurationError(f"{path}: seed={seed}: an imported model has seed 0 alone")
+        return imported.load(path, corpus)
+    run = _run(path, seed)
+    return run.on(corpus) if corpus else run
+
+
+def load_all(path: str | Path, corpus: str = "") -> Sequence[Loaded]:
+    """Every seed of a run, or an imported model."""
+    if huggingface.is_checkpoint(path):
+        return [imported.load(path, corpus)]
+    runs = load_runs(path)
+    return [run.on(corpus) for run in runs] if corpus else runs
+
+
+def load_runs(path: str | Path) -> list[Run]:
+    """Every seed of a run of our own; ConfigurationError where it is no such run."""
+    if huggingface.is_checkpoint(path):
+        raise ConfigurationError(
+            f"{path}: an imported model has no checkpoints of its training to replay between; "
+            "allowed is a run's folder, runs/<name>/<cell>-<hash8>"
+        )
+    folder = RunFolder(Path(path))
+    seeds = [s for s in folder.seeds() if folder.seed(s).checkpoints.is_dir()]
+    _ = folder.config
+    if not seeds:
+        raise ConfigurationError(f"{path}: no seed has a checkpoint")
+    return [_run(path, seed) for seed in seeds]
+
+
+def _run(path: str | Path, seed: int) -> Run:
+    from arch.sweeps.sweep import state_shapes
+
+    folder = RunFolder(Path(path))
+    held = folder.config
+    content = dict(held["config"])
+    content["plugins"] = [str(folder.path / "plugins" / Path(p).name) for p in content["plugins"]]
+    config = configuration.make(**content)
+    task, model = training.build(config)
+    if configuration.identity(config, task.sha256) != held["hash"]:
+        raise ConfigurationError(
+            f"{path}: the corpus {task.corpus!r}, the tokenizer's file or the code's defaults have "
+            "changed since this run"
+        )
+    own = folder.seed(seed)
+    if not own.checkpoints.is_dir():
+        raise ConfigurationError(
+            f"{path}: seed {seed} has no checkpoint; there are {folder.seeds()}"
+        )
+    checkpoints = Checkpoints(own.checkpoints, config.save.keep)
+    found = checkpoints.newest(state_shapes(config, model))
+    checkpoints.close()
+    if found is None:
+        raise ConfigurationError(f"{own.checkpoints}: no whole checkpoint")
+    step, state = found[0], found[1]
+    best = config.evaluate.weights == "best"
+    parameters = state.best_parameters if best else state.parameters
+    return Run(config, task, model, parameters, folder, seed, state, step)

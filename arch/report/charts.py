@@ -1,0 +1,122 @@
+"""Pictures an experiment asks for beside its table: lines over a number, or bars a row.
+
+TABLE["charts"] lists them, each a dictionary:
+
+name        of the files, <name>.svg and .png        title, x_label, y_label
+kind        lines: series is {label: [[x, mean, spread], …]}, drawn with bars of one spread
+            bars:  series is {label: [[text, value, 0], …]}, a horizontal bar a text, top first
+log         axes with a logarithmic scale: '' | 'x' | 'y' | 'xy'
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arch.report.figures import STYLE, save
+from arch.report.statistics import Summary
+
+KINDS = ("lines", "bars")
+# Okabe and Ito's palette, which colour-blind readers tell apart, and markers for those who print
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
+LABELS = 56  # letters that stand beside each other below the axis
+FEW = 4  # lines that leave room for a legend among them; that of more stands below
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A checked entry of TABLE["charts"]."""
+
+    name: str
+    title: str
+    kind: str
+    series: Mapping[str, Sequence[Sequence[Any]]]
+    x_label: str = ""
+    y_label: str = ""
+    log: str = ""
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> "Chart":
+        """Raises ValueError for a field that is missing, not known, or of another form."""
+        unknown = sorted(set(entry) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ValueError(
+                f"table.charts: {unknown[0]!r} is not known; allowed: "
+                f"{', '.join(cls.__dataclass_fields__)}"
+            )
+        missing = sorted({"name", "title", "kind", "series"} - set(entry))
+        if missing:
+            raise ValueError(f"table.charts: {missing[0]!r} is missing")
+        chart = cls(**entry)
+        if chart.kind not in KINDS:
+            raise ValueError(f"table.charts: kind={chart.kind!r}; allowed: {', '.join(KINDS)}")
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", chart.name):
+            raise ValueError(f"table.charts: name={chart.name!r}; letters, digits, _ and - only")
+        for label, points in chart.series.items():
+            if any(len(point) != 3 for point in points):
+                raise ValueError(f"table.charts: {chart.name}, {label}: points are [x, y, spread]")
+        return chart
+
+    @property
+    def empty(self) -> bool:
+        return not any(self.series.values())
+
+
+def points(found: Iterable[tuple[float, Summary]]) -> list[list[float]]:
+    """[x, mean, SD] of each number that has values; the SD of a single one is 0."""
+    return [[x, s.mean, s.sd if s.n > 1 else 0.0] for x, s in found if s.n]
+
+
+def write(chart: Chart, folder: Path) -> str:
+    """Draws the chart into the folder; the name of its SVG. Equal charts are equal bytes."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    bars = chart.kind == "bars"
+    rows = max(len(points) for points in chart.series.values())
+    size = (3.6 * len(chart.series), 0.9 + 0.19 * rows) if bars else (4.6, 3.2)
+    with rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        (_bars if bars else _lines)(figure, chart)
+    save(figure, folder, chart.name)
+    return f"{chart.name}.svg"
+
+
+def _lines(figure, chart: Chart) -> None:
+    axis = figure.subplots()
+    for i, (label, points) in enumerate(chart.series.items()):
+        if not points:
+            continue
+        x, y, spread = zip(*points, strict=True)
+        style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+        axis.errorbar(x, y, yerr=spread, label=label, ms=3.5, lw=1.1, capsize=2, **style)
+    axis.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
+    ticks = sorted({point[0] for points in chart.series.values() for point in points})
+    if "x" in chart.log:
+        axis.set_xscale("log")
+        labels = [f"{tick:g}" for tick in ticks]
+        if len(" ".join(labels)) > LABELS:
+            labels[-2::-2] = [""] * (len(labels) // 2)
+        axis.set_xticks(ticks, labels)
+        axis.minorticks_off()
+    if "y" in chart.log:
+        axis.set_yscale("log")
+    if len(axis.containers) <= FEW:
+        axis.legend(frameon=False)
+    else:
+        figure.legend(loc="outside lower left", ncols=2, frameon=False)
+
+
+def _bars(figure, chart: Chart) -> None:
+    axes = figure.subplots(1, len(chart.series), squeeze=False)[0]
+    longest = max(point[1] for points in chart.series.values() for point in points)
+    for axis, (label, points) in zip(axes, chart.series.items(), strict=True):
+        places = range(len(points))
+        axis.barh(places, [point[1] for point in points], color=COLOURS[0], height=0.7)
+        axis.set_yticks(places, [str(point[0]) for point in points])
+        axis.invert_yaxis()
+        axis.set_xlim(0, longest * 1.05)
+        axis.set(title=label, xlabel=chart.x_label, ylabel=chart.y_label)
+    figure.suptitle(chart.title, x=0.01, ha="left", fontsize=8)

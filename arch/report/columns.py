@@ -1,0 +1,197 @@
+"""The columns of an experiment's table: header → a text a row.
+
+The paper's figures stand beside ours and are subtracted only where the experiment says that the
+metric is the same; the baseline's, and another folder's, only where both were measured alike.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from arch.order import compress_parts
+from arch.report import lines as results
+from arch.report import statistics
+from arch.report.lines import Row, Spec
+from arch.report.statistics import Summary, decimals, mean_and_interval, mean_and_sd, number
+
+MISSING = "—"
+
+
+def of(rows: list[Row], foreign: set[int], spec: Spec) -> dict[str, list[str]]:
+    """All that an experiment asks for; `foreign`: ids of the lines that bear a dagger."""
+    named = _identity(rows, foreign)
+    return named | _figures(rows, spec) | _paper(rows, spec) | _extra(rows, spec)
+
+
+def baseline(row: Row, rows: Iterable[Row], spec: Spec) -> Row | None:
+    """The row that `row` may be compared with: the baseline's on its device, in its setting."""
+    found = [
+        r
+        for r in rows
+        if r.cell == spec.baseline
+        and r.values
+        and (r.device, r.setting) == (row.device, row.setting)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def difference(row: Row, rows: Iterable[Row], spec: Spec) -> Summary | None:
+    """Paired difference to the baseline, None with fewer than two pairs or for itself."""
+    base = baseline(row, rows, spec)
+    if base is None or row.cell == spec.baseline:
+        return None
+    pairs = statistics.paired_difference(row.values, base.values)
+    return pairs if pairs.n > 1 else None
+
+
+def _identity(rows: list[Row], foreign: set[int]) -> dict[str, list[str]]:
+    daggers = [" †" * any(id(line) in foreign for line in row.lines) for row in rows]
+    columns = {"cell": [row.cell + dagger for row, dagger in zip(rows, daggers, strict=True)]}
+    if len({row.device for row in rows if row.lines}) > 1:
+        columns["device"] = [row.device for row in rows]
+    if len({(row.cell, row.hash) for row in rows}) > len({row.cell for row in rows}):
+        columns["configuration"] = [row.hash[:8] for row in rows]
+    orders = [row.lines[0].get("order", "") if row.lines else "" for row in rows]
+    orders = [order and compress_parts(order) for order in orders]
+    return columns | ({"order": orders} if any(orders) else {})
+
+
+def _figures(rows: list[Row], spec: Spec) -> dict[str, list[str]]:
+    summaries = [statistics.summary(row.values.values()) for row in rows]
+    places = decimals(s.mean for s in summaries)
+    settings = settings_of(rows)
+    columns = {} if spec.exact else {"n": [str(s.n) for s in summaries]}
+    for setting in settings or [None]:
+        header = spec.metric + (f" ({setting})" if len(settings) > 1 else "")
+        written = [_with_spread(s, places, spec) for s in summaries]
+        columns[header] = [
+            text if row.setting == setting else MISSING
+            for row, text in zip(rows, written, strict=True)
+        ]
+    found = [difference(row, rows, spec) for row in rows]
+    if any(found):
+        columns[f"difference to {spec.baseline}"] = [
+            mean_and_interval(d, places)
+            if d
+            else "baseline"
+            if row.cell == spec.baseline
+            else MISSING
+            for row, d in zip(rows, found, strict=True)
+        ]
+    if any(row.losses for row in rows):
+        columns["failures"] = [losses(row) or ("0" if row.lines else MISSING) for row in rows]
+    return columns
+
+
+def _with_spread(s: Summary, places: int, spec: Spec) -> str:
+    return number(s.mean, places) if spec.exact else mean_and_sd(s, places)
+
+
+def settings_of(rows: list[Row]) -> list[results.Setting]:
+    return list(dict.fromkeys(row.setting for row in rows if row.setting))
+
+
+def losses(row: Row) -> str:
+    """'1 NaN of 5 (step 1200)': every line that has no figure, by what became of it."""
+    steps: dict[str, list[str]] = {}
+    for word, line in row.losses:
+        steps.setdefault(word, []).append(str(line.get("stopped_step") or ""))
+    return ", ".join(
+        f"{len(at)} {word} of {len(row.lines)}" + (f" (step {', '.join(at)})" if all(at) else "")
+        for word, at in steps.items()
+    )
+
+
+def _paper(rows: list[Row], spec: Spec) -> dict[str, list[str]]:
+    if not spec.paper:
+        return {}
+    whole = all(float(p.value).is_integer() for p in spec.paper.values())
+    places = 0 if whole else decimals(p.value for p in spec.paper.values())
+    said = spec.paper_metric or spec.paper_unit
+    unit = f" ({said})" if said else ""
+    found = [spec.paper.get(row.cell) for row in rows]
+    columns = {
+        f"paper{unit}": [
+            (
+                number(p.value, places)
+                + (f" ± {number(p.sd, places)}" if p.sd == p.sd else "")
+                + (f" (n = {p.n})" if p.n > 1 else "")
+            )
+            if p
+            else MISSING
+            for p in found
+        ]
+    }
+    if spec.paper_comparable:
+        means = [statistics.summary(row.values.values()).mean for row in rows]
+        columns["ours − paper"] = [
+            number(m - p.value, decimals(means) if whole else places, True) if p else MISSING
+            for m, p in zip(means, found, strict=True)
+        ]
+    return columns
+
+
+def _extra(rows: list[Row], spec: Spec) -> dict[str, list[str]]:
+    columns = {}
+    for name in spec.columns:
+        if name in ("test", "bits_per_byte", "word_perplexity"):
+            split, metric = ("test", spec.metric) if name == "test" else (spec.split, name)
+            found = [results.rows(row.lines, (), split, metric) for row in rows]
+            places = decimals(v for parts in found for r in parts for v in r.values.values())
+            mixed = name == "test" and len(settings_of([r for parts in found for r in parts])) > 1
+            columns[name.replace("_", " ")] = [
+                "; ".join(
+                    mean_and_sd(statistics.summary(r.values.values()), places)
+                    + f" ({r.setting})" * mixed
+                    for r in parts
+                )
+                or MISSING
+                for parts in found
+            ]
+        elif name != "order":
+            columns[name.replace(".", ": ").replace("_", " ")] = [
+                f"{value:,.0f}" if (value := constant(row, name)) == value else MISSING
+                for row in rows
+            ]
+    return columns
+
+
+def constant(row: Row, name: str) -> float:
+    """The mean over lines of a number such as 'parameters.unique'; nan where none has it."""
+    values = []
+    for line in row.lines:
+        for part in name.split("."):
+            line = line.get(part) if isinstance(line, Mapping) else None
+        values += [line] if line else []
+    return statistics.summary(values).mean
+
+
+def against(rows: list[Row], other: list[Row], spec: Spec, name: str) -> dict[str, list[str]]:
+    """Another folder's figures beside ours, and their differences where both are measured alike."""
+    places = decimals(v for row in other for v in row.values.values())
+    theirs, differences = [], []
+    for row in rows:
+        matches = sorted(
+            (o for o in other if o.cell == row.cell),
+            key=lambda o: (o.device != row.device, o.setting != row.setting),
+        )
+        if not matches:
+            theirs.append(MISSING)
+            differences.append(MISSING)
+            continue
+        match = matches[0]
+        words = [str(match.setting)] * (match.setting != row.setting)
+        words += [match.device] * (match.device != row.device)
+        theirs.append(
+            _with_spread(statistics.summary(match.values.values()), places, spec)
+            + (f" ({', '.join(words)})" if words else "")
+        )
+        pairs = statistics.paired_difference(row.values, match.values)
+        reason = "other setting" if match.setting != row.setting else "other corpus"
+        same = match.setting == row.setting and _corpora(match) == _corpora(row)
+        differences.append(
+            (mean_and_interval(pairs, places) if pairs.n else MISSING) if same else reason
+        )
+    return {f"{name}: {spec.metric}": theirs, f"difference to {name}": differences}
+
+
+def _corpora(row: Row) -> set[str]:
+    return {(line.get("corpus") or {}).get("sha256", "") for line in row.lines}

@@ -1,0 +1,171 @@
+"""What the table of an experiment says: rows, columns (`arch.report.columns`), notes; how it looks
+is `renderers`'s.
+
+What may be averaged is a row (`results.Row`): one cell, configuration, device kind and way of
+measuring. A NaN is a result and is counted.
+"""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arch.report import columns
+from arch.report import lines as results
+from arch.report.columns import MISSING, difference, settings_of
+from arch.report.lines import Row, Spec
+from arch.report.statistics import decimals, number
+
+FEW = 5  # under so many seeds a table says how wide its intervals are
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of strings; every renderer escapes them for itself."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What `build` made: the main grid, the experiment's own sections, notes and provenance."""
+
+    name: str
+    spec: Spec
+    rows: tuple[Row, ...]
+    main: Grid
+    sections: tuple[Grid, ...]
+    notes: tuple[str, ...]
+    command: str
+
+
+def tabulate(folder: Path, against: Path | None = None) -> Table:
+    """The table of a results folder, nothing written."""
+    experiment, lines = results.read_experiment(folder), results.read(folder)
+    spec = Spec.of(experiment.get("table") or {})
+    rows = results.rows(lines, experiment.get("cells", ()), spec.split, spec.metric)
+    name = folder.resolve().name
+    foreign = results.foreign(lines)
+    notes = [*_caption(rows, spec), *_paper_notes(spec), *_loss_notes(rows)]
+    if foreign:
+        codes = dict.fromkeys(f"{line['cell']} ({results.revision(line)})" for line in foreign)
+        notes.append(
+            "† finished by other code than most of the table, or by uncommitted code: "
+            + ", ".join(codes)
+        )
+    found = columns.of(rows, {id(line) for line in foreign}, spec)
+    if against:
+        other = results.rows(results.read(against), (), spec.split, spec.metric)
+        found |= columns.against(rows, other, spec, against.resolve().name)
+        missing = sorted({r.cell for r in other} - {r.cell for r in rows})
+        notes += [f"Only in {against.resolve().name}: {', '.join(missing)}"] if missing else []
+    seeds = sorted({line["seed"] for line in lines})
+    notes += [f"Seeds: {_ranges(seeds)}"] if seeds else []
+    notes += [f"{label}: {text}" for label, text in results.provenance(lines)]
+    main = Grid(spec.title or name, tuple(found), tuple(zip(*found.values(), strict=True)))
+    return Table(
+        name,
+        spec,
+        tuple(rows),
+        main,
+        tuple(map(_section, spec.sections)),
+        tuple(notes),
+        _command(experiment),
+    )
+
+
+def _section(section: Mapping[str, Any]) -> Grid:
+    title, headers = str(section.get("title", "")), tuple(map(str, section.get("columns", ())))
+    for row in section.get("rows", ()):
+        if len(row) != len(headers):
+            raise ValueError(
+                f"table.sections {title!r}: a row has {len(row)} entries, "
+                f"there are {len(headers)} columns"
+            )
+    rows = tuple(tuple(map(_plain, row)) for row in section.get("rows", ()))
+    return Grid(title, headers, rows, str(section.get("note", "")))
+
+
+def _caption(rows: list[Row], spec: Spec) -> list[str]:
+    settings, shown = settings_of(rows), [d for row in rows if (d := difference(row, rows, spec))]
+    where = f" ({settings[0]})" if len(settings) == 1 else ""
+    better = "lower" if spec.lower_is_better else "higher"
+    spread = "" if spec.exact else "mean ± SD with n − 1; "
+    notes = [f"{spec.metric}{where}: {spread}{better} is better."]
+    if "test" in spec.columns:
+        lines = [line for row in rows for line in row.lines]
+        tests = settings_of(results.rows(lines, (), "test", spec.metric))
+        notes += [f"test: {spec.metric} ({'; '.join(map(str, tests))})."] if tests else []
+    if shown:
+        notes.append(
+            "Differences are paired by seed, with the 95 % Student t interval; * where it "
+            f"excludes 0 ({len(shown)} comparison(s), not corrected for their number)."
+        )
+    elif spec.baseline:
+        notes.append(f"No differences to {spec.baseline}: that takes two seeds in common.")
+    if not spec.exact and any(1 < len(row.values) < FEW for row in rows):
+        notes.append(
+            f"Under {FEW} seeds: intervals are Student t and wide; every seed is in the "
+            "figure and in runs.jsonl."
+        )
+    if not any(row.lines for row in rows):
+        notes.append("No runs yet.")
+    return notes
+
+
+def _paper_notes(spec: Spec) -> list[str]:
+    if not spec.paper:
+        return []
+    return [
+        f"Paper: {spec.paper_label or 'source not given'}."
+        + ("" if spec.paper_comparable else " Measured otherwise than ours, so not subtracted.")
+    ]
+
+
+def _loss_notes(rows: list[Row]) -> list[str]:
+    where: dict[str, list[str]] = {}
+    for row in rows:
+        for word, line in row.losses:
+            error = (str(line.get("error") or "").strip().split("\n") or [""])[-1][:120]
+            if error:
+                where.setdefault(f"{word}: {error}", []).append(f"{row.cell} seed {line['seed']}")
+    lost = sum(len(row.losses) for row in rows)
+    head = [f"Means leave out {lost} run(s) without a figure, counted under failures."]
+    return head * bool(lost) + [f"{what} ({', '.join(runs)})" for what, runs in where.items()]
+
+
+def _ranges(seeds: list[int]) -> str:
+    """0–4, 100–104: sorted numbers, consecutive ones as a range."""
+    parts: list[list[int]] = []
+    for seed in seeds:
+        if parts and seed == parts[-1][-1] + 1:
+            parts[-1].append(seed)
+        else:
+            parts.append([seed])
+    return ", ".join(f"{p[0]}–{p[-1]}" if len(p) > 1 else f"{p[0]}" for p in parts)
+
+
+def _command(experiment: Mapping[str, Any]) -> str:
+    """The command line that makes these results again; '' where the experiment is not known."""
+    if not experiment.get("config"):
+        return ""
+    config = experiment["config"] + f":{experiment['argument']}" * bool(experiment.get("argument"))
+    options = [
+        f"--config={config}",
+        *(
+            f"--config.{name}={tuple(v) if isinstance(v, list) else v}"
+            for name, v in (experiment.get("overrides") or {}).items()
+        ),
+        *([f"--name={experiment['name']}"] if experiment.get("name") else []),
+    ]
+    return shlex.join(["python", "launch.py", "sweep", *options])
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return number(value, decimals([value]))
+    return MISSING if value is None else str(value)

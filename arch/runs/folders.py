@@ -1,0 +1,185 @@
+"""The folder of a run: runs/<name>/<cell>-<hash8>/, and in it a folder a seed.
+
+    config.json  state.json  log.txt  plugins/
+    seed<k>/metrics.jsonl  timing.jsonl  summary.json  checkpoints/
+
+What is written is replaced whole or appended a line at a time, so that a kill at any moment leaves
+something to go on from.
+"""
+
+import contextlib
+import datetime
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from arch.runs import provenance
+from arch.config import canonical
+from arch.registry import ConfigurationError
+
+
+def write_json(path: Path, value: object) -> None:
+    """Replace a file by JSON, atomically."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(partial, "w") as file:
+            json.dump(value, file, indent=1, allow_nan=True)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> dict | None:
+    """The JSON in a file; None where it is missing or not whole."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+class SeedFolder:
+    """What one replica has written."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def append(self, file: str, line: Mapping) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / file, "a") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    def lines(self, file: str) -> list[dict]:
+        """The whole lines of a .jsonl file; a last line cut short by a kill is left out."""
+        try:
+            text = (self.path / file).read_text()
+        except OSError:
+            return []
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+    def cut(self, step: int) -> None:
+        """Drop the metrics after a step: the resumed run will write them again."""
+        for file in ("metrics.jsonl", "timing.jsonl"):
+            kept = [line for line in self.lines(file) if line["step"] <= step]
+            if (self.path / file).exists():
+                partial = self.path / f".{file}"
+                partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+                os.replace(partial, self.path / file)
+
+    @property
+    def summary(self) -> dict | None:
+        return read_json(self.path / "summary.json")
+
+    def finish(self, summary: Mapping) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "summary.json", summary)
+
+    def forget(self) -> None:
+        """Start over: `--rerun`. The old files are kept beside, under a numbered name."""
+        if self.path.exists():
+            n = 1
+            while (old := self.path.with_name(f"{self.path.name}.old{n}")).exists():
+                n += 1
+            self.path.rename(old)
+
+
+class RunFolder:
+    """A cell's folder; its name carries the hash, so that a changed configuration gets another."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @classmethod
+    def of(cls, root: Path, name: str, cell: str, identity: str) -> "RunFolder":
+        return cls(root / name / f"{cell}-{identity[:8]}")
+
+    def create(self, config, identity: str, cell: str) -> None:
+        """Make the folder and write what the run is; ConfigurationError where it cannot be written
+        or holds another configuration."""
+        held = read_json(self.path / "config.json")
+        if held is not None and held["hash"] != identity:
+            raise ConfigurationError(
+                f"{self.path}: holds another configuration, {held['hash'][:8]}"
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            content = canonical(config.to_dict())
+            if held is None:
+                write_json(
+                    self.path / "config.json", {"hash": identity, "cell": cell, "config": content}
+                )
+            for plugin in config.plugins:
+                (self.path / "plugins").mkdir(exist_ok=True)
+                shutil.copy(plugin, self.path / "plugins")
+        except OSError as error:
+            raise ConfigurationError(f"{self.path}: cannot be written: {error.strerror}") from None
+
+    def check_free(self) -> None:
+        """ConfigurationError where another process of this machine trains in the folder."""
+        state = self.state
+        if state.get("state") not in ("starting", "running") or provenance.gone(state):
+            return
+        if state.get("host") == provenance.host()["host"] and state["pid"] != os.getpid():
+            raise ConfigurationError(
+                f"{self.path}: process {state['pid']} is at work on it; wait for it, or stop it "
+                f"with `kill {state['pid']}`"
+            )
+
+    def seed(self, seed: int) -> SeedFolder:
+        return SeedFolder(self.path / f"seed{seed}")
+
+    def seeds(self) -> list[int]:
+        names = (p.name.removeprefix("seed") for p in self.path.glob("seed*"))
+        return sorted(int(name) for name in names if name.isdigit())
+
+    @property
+    def config(self) -> dict:
+        """{'hash', 'cell', 'config'} as written; ConfigurationError where this is no run."""
+        held = read_json(self.path / "config.json")
+        if isinstance(held, dict) and "hash" not in held:
+            raise ConfigurationError(
+                f"{self.path}: config.json is neither a run's, which has a hash, nor a model's in "
+                "Hugging Face's format, which has a model_type"
+            )
+        if held is None:
+            inside = sorted(p.parent.name for p in self.path.glob("*/config.json"))
+            hint = f"; it has {', '.join(inside)}" if inside else ""
+            raise ConfigurationError(
+                f"{self.path}: no run is here, nor a model in Hugging Face's format (no whole "
+                f"config.json){hint}"
+            )
+        return held
+
+    @property
+    def state(self) -> dict:
+        return read_json(self.path / "state.json") or {}
+
+    def update_state(self, **changes) -> None:
+        """Change fields of state.json and renew its sign of life."""
+        state = {**self.state, **changes, **provenance.host(), "heartbeat": now()}
+        write_json(self.path / "state.json", state)
+
+    def fail(self, error: str) -> None:
+        """Record what ended the run, in the room that its half-written checkpoints give back."""
+        for partial in self.path.glob("seed*/checkpoints/*tmp*"):
+            shutil.rmtree(partial, ignore_errors=True)
+        with contextlib.suppress(OSError):  # the disk is full: the next start tries again
+            self.update_state(state="failed", error=error)
+            self.log(error)
+
+    def log(self, text: str) -> None:
+        with open(self.path / "log.txt", "a") as file:
+            file.write(f"{now()} {text}\n")

@@ -1,0 +1,94 @@
+"""Where a result comes from: machine, versions, code."""
+
+import functools
+import importlib.metadata
+import os
+import platform
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+
+CODE = Path(__file__).resolve().parents[2]
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    packages = {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax")}
+    return {"python": platform.python_version(), **packages}
+
+
+@functools.cache
+def git() -> dict[str, object]:
+    """Revision of the code and whether it differs from what is committed."""
+
+    def ask(*command):
+        done = subprocess.run(
+            ["git", "-C", str(CODE), *command], capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    revision = ask("rev-parse", "HEAD")
+    # neither what a sweep writes nor a log that lies about is a change of the code
+    tracked = ask("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results", ":!runs")
+    changed = tracked or ask("ls-files", "--others", "--exclude-standard", "--", "*.py")
+    return {"revision": revision or "unknown", "dirty": bool(changed)}
+
+
+@functools.cache
+def device() -> dict[str, object]:
+    """Kind and name of the device, and how many CPU cores this process may use: bytes of results
+    differ between one and two."""
+    first = jax.devices()[0]
+    name = first.device_kind
+    if first.platform == "cpu":
+        name = _processor() or name
+    return {"device": first.platform, "device_name": name, "cores": cores()}
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def host() -> dict[str, object]:
+    """This process: its machine, number and time of start, since numbers are given again."""
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "pid": pid, "started": _started(pid)}
+
+
+def gone(process: Mapping) -> bool:
+    """Whether a process that `host` described has ended; False where another machine's is meant."""
+    if process.get("host") != socket.gethostname():
+        return False
+    return _started(process["pid"]) != process.get("started")
+
+
+def _started(pid: int) -> int:
+    """When a process began, in ticks since the machine did; 0 where there is none alive."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return 0 if state in "ZX" else int(fields[18])
+    except OSError:
+        pass
+    try:
+        os.kill(pid, 0)  # where there is no /proc
+    except ProcessLookupError:
+        return 0
+    except PermissionError:
+        pass
+    return 1
+
+
+def cores() -> int:
+    """CPU cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

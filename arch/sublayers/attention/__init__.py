@@ -1,0 +1,1 @@
+"""Attention: full, local, and by hashing."""

@@ -1,0 +1,231 @@
+"""Multi-head attention (Vaswani et al. 2017, §3.2), self- or cross-, with the usual variations."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from arch.checks import at_least, below_one, one_of
+from arch.context import Context, Extras
+from arch.layers import Projection, divide, product_flops
+from arch.registry import ConfigurationError, sublayers
+from arch.sublayers.attention import dot_product
+
+Cache = dict[str, Float[Array, "batch keys kv_heads head_width"]]
+
+
+@sublayers.register("attention")
+class Attention(nnx.Module):
+    """Attention(Q, K, V) = softmax(Q Kᵀ / √d + mask) V for each of `heads` heads of width d.
+
+    Args:
+        width: of the input and the output.
+        heads: number of query heads.
+        head_width: d; 0 stands for width / heads.
+        kv_heads: heads of keys and values, shared by equal groups of query heads (grouped-query
+            attention, Ainslie et al. 2023); 0 stands for heads.
+        window: a position sees itself and the window - 1 before it (and after it, where not
+            causal); 0 is no limit.
+        cross: keys and values come from `context.memory`, never masked causally.
+        shared_qk: keys are the normalised queries, and a position sees itself only where it sees no
+            other (Kitaev et al. 2020, §2): its own logit is -1e5, as in trax. There is no `key`
+            projection.
+        key_norm: unit | rms: of shared keys, see `dot_product.keys_of`.
+        bias: biases on the four projections.
+        attention_dropout: rate on the weights after the softmax.
+        init_std: of the kernels; 0 is Glorot's uniform.
+        path: auto | plain | blocks | cudnn, see `dot_product.attend`.
+
+    Whether it is causal, rotary or dropping is the model's to say, by the context.
+    Records 'attention.weights' (batch, heads, queries, keys) when asked.
+    """
+
+    causal = True
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        heads=8,
+        head_width=0,
+        kv_heads=0,
+        window=0,
+        cross=False,
+        shared_qk=False,
+        key_norm="unit",
+        bias=True,
+        attention_dropout=0.0,
+        init_std=0.0,
+        path="auto",
+        rngs: nnx.Rngs,
+    ):
+        at_least(0, "width / heads", head_width=head_width)
+        self.heads = heads
+        self.head_width = head_width or divide(width, heads, "heads", "width")
+        self.kv_heads = kv_heads or heads
+        divide(heads, self.kv_heads, "kv_heads", "heads")
+        below_one(attention_dropout=attention_dropout)
+        if window and cross:
+            raise ConfigurationError(
+                f"window={window}: allowed is 0 with cross=True; places in a memory are not "
+                "those of the queries"
+            )
+        at_least(0, "no limit", window=window)
+        dot_product.check(path, self.head_width, attention_dropout)
+        if shared_qk:
+            _check_shared(cross, kv_heads, heads, path)
+            path = "plain"
+        self.width, self.window, self.cross, self.path = width, window, cross, path
+        one_of(dot_product.KEY_NORMS, key_norm=key_norm)
+        self.shared_qk, self.key_norm = shared_qk, key_norm
+        self.attention_dropout = attention_dropout
+        inner, shared = self.heads * self.head_width, self.kv_heads * self.head_width
+        self.query = Projection(width, inner, bias=bias, init_std=init_std, rngs=rngs)
+        self.key: Any = (
+            None
+            if shared_qk
+            else Projection(width, shared, bias=bias, init_std=init_std, rngs=rngs)
+        )
+        self.value = Projection(width, shared, bias=bias, init_std=init_std, rngs=rngs)
+        self.output = Projection(inner, width, bias=bias, init_std=init_std, rngs=rngs)
+
+    def __call__(
+        self, x: Float[Array, "batch length width"], context: Context
+    ) -> tuple[Float[Array, "batch length width"], Extras]:
+        q = self._split(self.query(x), self.heads)
+        k, v = self._keys_values(self._memory(context, x.dtype) if self.cross else x, q)
+        if context.rotary_base and not self.cross:
+            q, k = self._rotated(q, k, context.positions, context.rotary_base)
+        dropping = context.train and self.attention_dropout > 0
+        y, weights = dot_product.attend(
+            q,
+            k,
+            v,
+            causal=context.causal and not self.cross,
+            window=self.window,
+            mask=context.memory_mask if self.cross else context.mask,
+            dropout=(self.attention_dropout, context.key_for("attention")) if dropping else None,
+            want_weights="attention.weights" in context.record,
+            path=self.path,
+            own=jnp.arange(x.shape[1]) if self.shared_qk else None,
+        )
+        record = {} if weights is None else {"attention.weights": weights}
+        return self.output(y.reshape(*x.shape[:-1], -1)), Extras(record=record)
+
+    def init_cache(self, batch: int, length: int, dtype, context: Context) -> Cache:
+        """Keys and values: room for `length` of them or, where cross, those of the memory."""
+        if self.cross:
+            k, v = self._keys_values(self._memory(context, dtype), None)
+            return {"k": k, "v": v}
+        room = jnp.zeros((batch, length, self.kv_heads, self.head_width), dtype)
+        return {"k": room, "v": room}
+
+    def step(
+        self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
+    ) -> tuple[Float[Array, "batch 1 width"], Cache]:
+        """The token at `context.time`, which sees the cache up to itself, within the window and
+        where `context.mask` (batch, length of the cache) is True; where cross, all of the memory
+        that `context.memory_mask` shows. Nothing is dropped and nothing recorded."""
+        q, mask = self._split(self.query(x), self.heads), context.memory_mask
+        own = None
+        if not self.cross:
+            assert context.time is not None, "a step of self-attention needs context.time"
+            k, v = self._keys_values(x, q)
+            if context.rotary_base:
+                here = context.time[None, None] if context.positions is None else context.positions
+                q, k = self._rotated(q, k, here, context.rotary_base)
+            cache = {
+                name: jax.lax.dynamic_update_slice_in_dim(cache[name], new, context.time, axis=1)
+                for name, new in (("k", k), ("v", v))
+            }
+            times, own = jnp.arange(cache["k"].shape[1]), context.time[None]
+            mask = dot_product.visible(context.time[None], times, True, self.window)
+            assert mask is not None  # since causal
+            mask = mask if context.mask is None else mask & context.mask
+        y, _ = dot_product.attend(
+            q,
+            cache["k"],
+            cache["v"],
+            causal=False,  # the mask says it: a query's time is not its place among the queries
+            window=0,
+            mask=mask,
+            dropout=None,
+            want_weights=False,
+            path="plain",
+            own=own if self.shared_qk else None,
+        )
+        return self.output(y.reshape(*x.shape[:-1], -1)), cache
+
+    def _memory(self, context: Context, dtype) -> Float[Array, "batch memory width"]:
+        if context.memory is None:
+            raise ConfigurationError(
+                "attention with cross=True needs a memory: a decoder alone has none"
+            )
+        return context.memory.astype(dtype)
+
+    def _keys_values(
+        self, source: Float[Array, "batch keys width"], q: Array | None
+    ) -> tuple[Array, Array]:
+        """Of the source; where keys are shared with the queries q, of these."""
+        if self.shared_qk:
+            assert q is not None
+            k = dot_product.keys_of(q, self.key_norm)
+        else:
+            k = self._split(self.key(source), self.kv_heads)
+        return k, self._split(self.value(source), self.kv_heads)
+
+    def _rotated(self, q: Array, k: Array, positions, base: float) -> tuple[Array, Array]:
+        if self.shared_qk:
+            raise ConfigurationError(
+                "model.embedding.positions='rotary': attention with shared_qk=True has none; "
+                "allowed are sinusoidal, learned, axial, none"
+            )
+        return rotate(q, positions, base), rotate(k, positions, base)
+
+    def _split(self, x: Float[Array, "batch length inner"], heads: int) -> Array:
+        return x.reshape(*x.shape[:-1], heads, self.head_width)
+
+    def flops(self, length: int) -> int:
+        """Forward FLOPs of one sequence; the score matrix is counted in full, masked or not."""
+        inner, shared = self.heads * self.head_width, self.kv_heads * self.head_width
+        projections = 2 * product_flops(length, self.width, inner)
+        projections += (1 if self.shared_qk else 2) * product_flops(length, self.width, shared)
+        keys = min(self.window, length) if self.window else length
+        return projections + 2 * product_flops(length, inner, keys)
+
+
+def _check_shared(cross: bool, kv_heads: int, heads: int, path: str) -> None:
+    """Refuse what shared-QK attention cannot be combined with."""
+    if cross:
+        raise ConfigurationError(
+            "shared_qk=True: allowed is False with cross=True; a memory's keys are no queries"
+        )
+    if kv_heads not in (0, heads):
+        raise ConfigurationError(
+            f"kv_heads={kv_heads}: allowed is 0 or heads={heads} with shared_qk=True; every query "
+            "head is a key head"
+        )
+    if path not in ("auto", "plain"):
+        raise ConfigurationError(f"path={path!r}: allowed are auto, plain with shared_qk=True")
+
+
+def rotate(
+    x: Float[Array, "batch length heads width"],
+    positions: Int[Array, "batch length"] | None,
+    base: float,
+) -> Float[Array, "batch length heads width"]:
+    """Rotary position embedding (Su et al. 2021, eq. 34): channel i is paired with i + width / 2
+    and turned by position · base^(-2 i / width), in float32."""
+    half = x.shape[-1] // 2
+    if positions is None:
+        positions = jnp.arange(x.shape[1])[None]
+    frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle = positions[:, :, None].astype(jnp.float32) * frequency[None, None, :]
+    cos, sin = jnp.cos(angle)[:, :, None, :], jnp.sin(angle)[:, :, None, :]
+    a, b = x[..., :half].astype(jnp.float32), x[..., half : 2 * half].astype(jnp.float32)
+    turned = jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(x.dtype)
+    return (
+        jax.numpy.concatenate([turned, x[..., 2 * half :]], axis=-1) if x.shape[-1] % 2 else turned
+    )

@@ -1,0 +1,206 @@
+"""Attention within chunks of the sequence and their neighbours, of linear cost in its length."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from arch.checks import at_least, below_one
+from arch.context import Context
+from arch.layers import Projection, divide, dropout, product_flops, widened
+from arch.registry import ConfigurationError, sublayers
+from arch.sublayers.attention import dot_product
+from arch.sublayers.attention.full import rotate
+
+Cache = dict[str, Float[Array, "batch room heads head_width"]]
+
+
+@sublayers.register("local_attention")
+class LocalAttention(nnx.Module):
+    """softmax(Q Kᵀ / √d) V with position p in chunk ⌊p / chunk⌋, where a query sees the keys of its
+    own chunk, of `before` chunks before it and of `after` after it.
+
+    The local layers of the released Reformer (trax, and Hugging Face's LocalSelfAttention), with
+    queries, keys and values of their own. Differs from Hugging Face's, whose first chunk sees the
+    last one where not causal: here nothing stands before the first and after the last. A length
+    that is no multiple of the chunk is filled up inside; a query that may see nothing gets uniform
+    weights over its chunks.
+
+    Args:
+        width: of the input and the output.
+        heads: number of heads.
+        head_width: d; 0 stands for width / heads.
+        chunk: positions in a chunk.
+        before: chunks before its own that a query sees.
+        after: chunks after its own that a query sees; above 0 the kind is not causal.
+        bias: biases on the four projections.
+        attention_dropout: rate on the weights after the softmax.
+        init_std: of the kernels; 0 is Glorot's uniform.
+
+    Whether it is causal inside, rotary or dropping is the model's to say, by the context.
+    """
+
+    causal = True  # where after=0
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        heads=8,
+        head_width=0,
+        chunk=64,
+        before=1,
+        after=0,
+        bias=True,
+        attention_dropout=0.0,
+        init_std=0.0,
+        rngs: nnx.Rngs,
+    ):
+        at_least(1, chunk=chunk)
+        at_least(0, before=before, after=after)
+        at_least(0, "width / heads", head_width=head_width)
+        below_one(attention_dropout=attention_dropout)
+        self.heads = heads
+        self.head_width = head_width or divide(width, heads, "heads", "width")
+        self.width, self.chunk, self.before, self.after = width, chunk, before, after
+        self.causal, self.attention_dropout = after == 0, attention_dropout
+        inner = self.heads * self.head_width
+        self.query = Projection(width, inner, bias=bias, init_std=init_std, rngs=rngs)
+        self.key = Projection(width, inner, bias=bias, init_std=init_std, rngs=rngs)
+        self.value = Projection(width, inner, bias=bias, init_std=init_std, rngs=rngs)
+        self.output = Projection(inner, width, bias=bias, init_std=init_std, rngs=rngs)
+
+    def __call__(
+        self, x: Float[Array, "batch length width"], context: Context
+    ) -> Float[Array, "batch length width"]:
+        if context.causal and self.after:
+            raise ConfigurationError(
+                f"after={self.after}: allowed is 0 in a causal model, which would see the tokens "
+                "it is to predict"
+            )
+        q, k, v = self._projected(x, context)
+        dropping = context.train and self.attention_dropout > 0
+        y = attend(
+            q,
+            k,
+            v,
+            chunk=self.chunk,
+            before=self.before,
+            after=self.after,
+            causal=context.causal,
+            mask=context.mask,
+            drop=(self.attention_dropout, context.key_for("attention")) if dropping else None,
+        )
+        return self.output(y.reshape(*x.shape[:-1], -1))
+
+    def init_cache(self, batch: int, length: int, dtype, context: Context) -> Cache:
+        """Keys and values of as many positions as a query may see: a ring, filled in turn."""
+        shape = (batch, min(length, (self.before + 1) * self.chunk), self.heads, self.head_width)
+        return {"k": jnp.zeros(shape, dtype), "v": jnp.zeros(shape, dtype)}
+
+    def step(
+        self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
+    ) -> tuple[Float[Array, "batch 1 width"], Cache]:
+        """The token at `context.time`, which sees its chunk up to itself and the chunks before,
+        where `context.mask` (batch, all steps) is True. Nothing is dropped."""
+        assert context.time is not None, "a step of local_attention needs context.time"
+        assert not self.after, "a step sees nothing after it"
+        here = context.time[None, None] if context.positions is None else context.positions
+        q, k, v = self._projected(x, context.replace(positions=here))
+        room = cache["k"].shape[1]
+        cache = {
+            name: jax.lax.dynamic_update_slice_in_dim(cache[name], new, context.time % room, axis=1)
+            for name, new in (("k", k), ("v", v))
+        }
+        times = context.time - (context.time - jnp.arange(room)) % room  # of the ring's places
+        first = (context.time // self.chunk - self.before) * self.chunk
+        mask = (times >= jnp.maximum(first, 0))[None]
+        if context.mask is not None:
+            mask = mask & jnp.take(context.mask, jnp.maximum(times, 0), axis=1)
+        y, _ = dot_product.attend(
+            q,
+            cache["k"],
+            cache["v"],
+            causal=False,  # the mask says it
+            window=0,
+            mask=mask,
+            dropout=None,
+            want_weights=False,
+            path="plain",
+        )
+        return self.output(y.reshape(*x.shape[:-1], -1)), cache
+
+    def _projected(self, x: Float[Array, "batch length width"], context: Context):
+        """q, k, v, each (batch, length, heads, head_width); q and k turned where rotary."""
+        shape = (*x.shape[:-1], self.heads, self.head_width)
+        q, k, v = (p(x).reshape(shape) for p in (self.query, self.key, self.value))
+        if context.rotary_base:
+            q, k = (rotate(y, context.positions, context.rotary_base) for y in (q, k))
+        return q, k, v
+
+    def flops(self, length: int) -> int:
+        """Forward FLOPs of one sequence; a query's chunks are counted in full, masked or not."""
+        inner = self.heads * self.head_width
+        keys = min((self.before + 1 + self.after) * self.chunk, length)
+        projections = 4 * product_flops(length, self.width, inner)
+        return projections + 2 * product_flops(length, inner, keys)
+
+
+def attend(
+    q: Float[Array, "batch length heads width"],
+    k: Float[Array, "batch length heads width"],
+    v: Float[Array, "batch length heads width"],
+    *,
+    chunk: int,
+    before: int,
+    after: int,
+    causal: bool,
+    mask: Bool[Array, "batch length"] | None,
+    drop: tuple[float, Array] | None,
+) -> Float[Array, "batch length heads width"]:
+    """Local attention of projected heads: one batched product over (batch · heads · chunks), the
+    form XLA's CPU products run fastest, of (chunk, width) and (keys, width)."""
+    batch, length, heads, width = q.shape
+    chunk = min(chunk, length)
+    chunks = -(-length // chunk)
+    before, after = min(before, chunks - 1), min(after, chunks - 1)
+    keys = (before + 1 + after) * chunk
+
+    def rows(x):
+        """(batch · heads · chunks, keys, width)"""
+        x = around(x.swapaxes(1, 2), chunk, chunks, before, after, axis=2)
+        return x.reshape(-1, keys, width)
+
+    filled = around(q.swapaxes(1, 2), chunk, chunks, 0, 0, axis=2)
+    scores = filled.reshape(-1, chunk, width) @ rows(k).swapaxes(-1, -2)
+    scores = widened(scores) * (1 / math.sqrt(width))
+    scores = scores.reshape(batch, heads, chunks, chunk, keys)
+    # position of each key, and of each query
+    start = chunk * jnp.arange(chunks)[:, None]
+    theirs = (start - before * chunk + jnp.arange(keys)[None])[:, None, :]
+    mine = (start + jnp.arange(chunk)[None])[:, :, None]
+    allowed = (theirs >= 0) & (theirs < length)
+    if causal:
+        allowed = allowed & (theirs <= mine)
+    allowed = allowed[None, None]
+    if mask is not None:
+        seen = around(mask, chunk, chunks, before, after, axis=1)
+        allowed = allowed & seen[:, None, :, None, :]
+    weights = jax.nn.softmax(jnp.where(allowed, scores, dot_product.MASKED), axis=-1)
+    if drop is not None:
+        weights = dropout(weights, *drop)
+    y = weights.astype(v.dtype).reshape(-1, chunk, keys) @ rows(v)
+    return y.reshape(batch, heads, chunks * chunk, width)[:, :, :length].swapaxes(1, 2)
+
+
+def around(x: Array, chunk: int, chunks: int, before: int, after: int, axis: int) -> Array:
+    """Each chunk of an axis with its neighbours, zeros where there are none: the axis becomes
+    (chunks, (before + 1 + after) · chunk)."""
+    widths = [(0, 0)] * x.ndim
+    widths[axis] = (before * chunk, (chunks + after) * chunk - x.shape[axis])
+    x = jnp.pad(x, widths)
+    x = x.reshape(*x.shape[:axis], before + chunks + after, chunk, *x.shape[axis + 1 :])
+    shifted = [jax.lax.slice_in_dim(x, i, i + chunks, axis=axis) for i in range(before + 1 + after)]
+    return jnp.concatenate(shifted, axis=axis + 1)

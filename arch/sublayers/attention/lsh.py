@@ -1,0 +1,236 @@
+"""LSH attention (Kitaev, Kaiser and Levskaya 2020, §2): each query sees the keys that a random
+hash puts near it, so that time and memory are n log n in the length."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from arch.checks import at_least, below_one, one_of
+from arch.context import Context, Extras, named
+from arch.layers import Projection, divide, product_flops, widened
+from arch.registry import ConfigurationError, sublayers
+from arch.sublayers.attention import dot_product, hashing
+
+Cache = dict[str, Array]
+
+
+@sublayers.register("lsh_attention")
+class LSHAttention(nnx.Module):
+    """softmax(Q K'ᵀ / √d) V over the pairs that one of `rounds` hashes puts into one bucket, at
+    most `chunk` places apart in it. Keys are the normalised queries; a position sees itself only
+    where it sees nothing else.
+
+    Where the longest sequence fits one chunk it is exact attention with shared queries and keys;
+    with `attend_across_buckets`, where the sequence at hand does.
+    The rotations are drawn from the context's key, in evaluation without one from a constant.
+
+    Args:
+        width: of the input and the output.
+        heads: number of heads.
+        head_width: d; 0 stands for width / heads.
+        rounds: hashes.
+        evaluate_rounds: hashes when not training; 0 stands for as many.
+        chunk: places a query sees, to either side where not causal.
+        buckets: numbers of buckets, even, whose product there are; () is two a chunk of the longest
+            sequence that the model is built for, whatever the length at hand.
+        key_norm: unit | rms, see `dot_product.keys_of`.
+        attend_across_buckets: chunks see all of their own and the neighbouring chunks, whatever the
+            bucket, as in Hugging Face's and trax's later code. **Not causal**: what comes later
+            moves the chunks' borders; no token-by-token decoding.
+        remove_duplicates: a pair of several rounds counts once (eq. 16).
+        before, after: with `attend_across_buckets`, chunks seen before and after a chunk's own.
+        bias: biases on the three projections.
+        attention_dropout: rate on the weights after the softmax.
+        init_std: of the kernels; 0 is Glorot's uniform.
+
+    A reversible stack is given the buckets as `Extras.replay`: worked out again in bfloat16, some
+    would differ.
+    """
+
+    causal = True
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        heads=8,
+        head_width=0,
+        rounds=2,
+        evaluate_rounds=0,
+        chunk=64,
+        buckets=(),
+        key_norm="unit",
+        attend_across_buckets=False,
+        remove_duplicates=True,
+        before=1,
+        after=0,
+        bias=False,
+        attention_dropout=0.0,
+        init_std=0.0,
+        rngs: nnx.Rngs,
+    ):
+        at_least(1, rounds=rounds, chunk=chunk)
+        at_least(0, evaluate_rounds=evaluate_rounds, before=before, after=after)
+        at_least(0, head_width=head_width)
+        if any(size < 2 or size % 2 for size in buckets):
+            raise ConfigurationError(
+                f"buckets={tuple(buckets)}: allowed are even numbers from 2 on, whose product "
+                "there are, or () for two a chunk"
+            )
+        one_of(dot_product.KEY_NORMS, key_norm=key_norm)
+        if not attend_across_buckets and (before, after) != (1, 0):
+            raise ConfigurationError(
+                f"before={before}, after={after}: allowed are 1 and 0 unless "
+                "attend_across_buckets=True"
+            )
+        below_one(attention_dropout=attention_dropout)
+        self.heads = heads
+        self.head_width = head_width or divide(width, heads, "heads", "width")
+        self.width, self.chunk, self.buckets = width, chunk, tuple(buckets)
+        self.rounds, self.evaluate_rounds = rounds, evaluate_rounds or rounds
+        self.key_norm, self.across = key_norm, attend_across_buckets
+        self.causal = not attend_across_buckets
+        self.remove_duplicates, self.before, self.after = remove_duplicates, before, after
+        self.attention_dropout = attention_dropout
+        inner = self.heads * self.head_width
+        projection = functools.partial(Projection, bias=bias, init_std=init_std, rngs=rngs)
+        self.query = projection(width, inner)
+        self.value = projection(width, inner)
+        self.output = projection(inner, width)
+
+    def __call__(
+        self, x: Float[Array, "batch length width"], context: Context
+    ) -> tuple[Float[Array, "batch length width"], Extras]:
+        q, v = self._split(self.query(x)), self._split(self.value(x))
+        self._check(context)
+        dropout = None
+        if context.train and self.attention_dropout:
+            dropout = (self.attention_dropout, context.key_for("attention"))
+        k = dot_product.keys_of(q, self.key_norm)
+        if self._exact(context, x.shape[1]):
+            y, _ = dot_product.attend(
+                q, k, v, causal=context.causal, window=0, mask=context.mask, dropout=dropout,
+                want_weights=False, path="plain", own=jnp.arange(x.shape[1]),
+            )  # fmt: skip
+            return self.output(_joined(y)), Extras()
+        replay = context.replay or {"buckets": self._hashed(q, context)}
+        buckets = replay["buckets"]
+        neighbours = (self.before, self.after) if self.across else (1, 0 if context.causal else 1)
+        y = hashing.attend(
+            _grouped(q),
+            _grouped(k * self.head_width**-0.5),
+            _grouped(v),
+            buckets.reshape(-1, *buckets.shape[2:]),
+            chunk=self.chunk,
+            before=neighbours[0],
+            after=neighbours[1],
+            causal=context.causal,
+            mask=None if context.mask is None else jnp.repeat(context.mask, self.heads, axis=0),
+            dropout=dropout,
+            across=self.across,
+            remove_duplicates=self.remove_duplicates,
+        )
+        y = y.reshape(x.shape[0], self.heads, *y.shape[1:]).swapaxes(1, 2)
+        return self.output(_joined(y)), Extras(replay=replay)
+
+    def init_cache(self, batch: int, length: int, dtype, context: Context) -> Cache:
+        """Room for the keys and values of `length` steps, and for their buckets."""
+        room = jnp.zeros((batch, length, self.heads, self.head_width), dtype)
+        rounds = self._rounds(context)
+        return {
+            "k": room,
+            "v": room,
+            "buckets": jnp.full((batch, length, self.heads, rounds), -1, jnp.int32),
+        }
+
+    def step(
+        self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
+    ) -> tuple[Float[Array, "batch 1 width"], Cache]:
+        """The token at `context.time`, which sees of the cache what the hashes put near it."""
+        assert context.time is not None, "a step of attention needs context.time"
+        self._check(context)
+        if self.across:
+            raise ConfigurationError(
+                "attend_across_buckets=True: what a position sees depends on what comes later; it "
+                "cannot be decoded token by token"
+            )
+        q, v = self._split(self.query(x)), self._split(self.value(x))
+        buckets = self._hashed(q, context).transpose(0, 3, 1, 2)
+        new = {"k": dot_product.keys_of(q, self.key_norm), "v": v, "buckets": buckets}
+        cache = {
+            name: jax.lax.dynamic_update_slice_in_dim(cache[name], row, context.time, axis=1)
+            for name, row in new.items()
+        }
+        times = jnp.arange(cache["k"].shape[1])
+        there = (times <= context.time)[None]
+        there = there if context.mask is None else there & context.mask
+        logits = jnp.einsum("bqhd,bkhd->bhk", q, cache["k"])
+        logits = widened(logits) * self.head_width**-0.5
+        if self._exact(context, len(times)):
+            seen = jnp.broadcast_to(there[:, None], logits.shape)
+        else:
+            same = (cache["buckets"] == buckets) & there[..., None, None]
+            later = jnp.cumsum(same[:, ::-1], axis=1)[:, ::-1] - same  # of its bucket, after it
+            rounds = jnp.sum(same & (later <= self.chunk), axis=-1).swapaxes(1, 2)
+            seen = rounds > 0
+            if not self.remove_duplicates:
+                logits = logits + jnp.log(jnp.maximum(rounds, 1))
+        logits = jnp.where(seen, logits, dot_product.MASKED)
+        itself = (times == context.time)[None, None]
+        weights = jax.nn.softmax(jnp.where(itself, dot_product.OWN, logits), axis=-1)
+        y = jnp.einsum("bhk,bkhd->bhd", weights.astype(v.dtype), cache["v"])
+        return self.output(y.reshape(x.shape[0], 1, -1)), cache
+
+    def _check(self, context: Context) -> None:
+        if context.rotary_base:
+            raise ConfigurationError(
+                "model.embedding.positions='rotary': lsh_attention has no place for it, since keys "
+                "are queries; allowed are sinusoidal, learned, axial, none"
+            )
+
+    def _exact(self, context: Context, length: int) -> bool:
+        """Whether the longest sequence fits one chunk; across buckets, whether this one does."""
+        longest = length if self.across else context.max_length or length
+        return longest <= self.chunk
+
+    def _rounds(self, context: Context) -> int:
+        return self.rounds if context.train else self.evaluate_rounds
+
+    def _hashed(self, q: Float[Array, "batch length heads width"], context: Context) -> Array:
+        key = jax.random.key(0) if context.key is None else context.key
+        longest = context.max_length or q.shape[1]
+        matrices = hashing.rotations(
+            named(key, "rotations"),
+            self.heads,
+            self.head_width,
+            self._rounds(context),
+            self.buckets or hashing.buckets_for(longest, self.chunk),
+            jnp.float32,
+        )
+        return hashing.hashed(jax.lax.stop_gradient(q), matrices)
+
+    def _split(self, x: Float[Array, "batch length inner"]) -> Array:
+        return x.reshape(*x.shape[:-1], self.heads, self.head_width)
+
+    def flops(self, length: int) -> int:
+        """Forward FLOPs of one sequence in training: what the chunks see, masked or not, and the
+        hashes of two buckets a chunk."""
+        inner = self.heads * self.head_width
+        projections = 3 * product_flops(length, self.width, inner)
+        if length <= self.chunk:
+            return projections + 2 * product_flops(length, inner, length)
+        sizes = self.buckets or hashing.buckets_for(length, self.chunk)
+        hashes = self.rounds * product_flops(length, inner, sum(sizes) // 2)
+        window = (self.before + 1 + self.after) * self.chunk
+        return projections + hashes + 2 * self.rounds * product_flops(length, inner, window)
+
+
+def _grouped(x: Float[Array, "batch length heads width"]) -> Float[Array, "group length width"]:
+    return x.swapaxes(1, 2).reshape(-1, x.shape[1], x.shape[3])
+
+
+def _joined(x: Float[Array, "batch length heads width"]) -> Float[Array, "batch length inner"]:
+    return x.reshape(*x.shape[:2], -1)

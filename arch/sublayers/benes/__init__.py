@@ -1,0 +1,1 @@
+"""Beneš blocks of Shuffle-Exchange networks."""

@@ -1,0 +1,1 @@
+"""Experiments, and how their cells are trained: here, or in processes."""

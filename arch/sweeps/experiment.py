@@ -1,0 +1,247 @@
+"""An experiment file: `get_config(arg)`, `cells(arg, results)`, `ARGUMENTS`, `TABLE`.
+
+ARGUMENTS  name → default, or a tuple of what is allowed, the default first
+get_config(arg)      the configuration that all cells start from; arg.scale, arg.corpus, …
+cells(arg, results)  the cells; called again until it names nothing new. results.values(cell)
+                     is {seed: metric} of what has finished
+TABLE      the table the cells fill: a dictionary, or a function of (arg, cells, results)
+measure(config, task, model, seed)   in a file that measures something instead of training: its
+                     figures, name → number, which TABLE finds under the split 'measured'
+"""
+
+import contextlib
+import copy
+import dataclasses
+import fnmatch
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from arch import config as configuration
+from arch import plugins
+from arch.registry import Config, ConfigurationError, suggestion
+from arch.report.charts import Chart
+from arch.report.lines import Spec
+
+CELL_NAME = re.compile(r"[A-Za-z0-9(][A-Za-z0-9._=+()-]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A name and overrides on `get_config`; seeds of its own where it has others than the rest."""
+
+    name: str
+    overrides: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    variant: str = ""
+
+
+class Results:
+    """What a file's `cells` may ask of the results so far."""
+
+    def __init__(self, lines: list[dict], metric: str, split: str):
+        self._lines, self._metric, self._split = lines, metric, split
+
+    def values(self, cell: str, metric: str = "", split: str = "") -> dict[int, Any]:
+        """seed → a figure, of the finished seeds of a cell that have it; the table's own metric
+        and split where none are named."""
+        evaluations = {
+            line["seed"]: line["evaluations"].get(split or self._split, {})
+            for line in self._lines
+            if line["cell"] == cell and line["status"] == "finished"
+        }
+        name = metric or self._metric
+        return {seed: figures[name] for seed, figures in evaluations.items() if name in figures}
+
+    def mean(self, cell: str, seeds: tuple[int, ...] = ()) -> float | None:
+        """The mean over these seeds (none named: all that finished); None if one is missing."""
+        values = self.values(cell)
+        wanted = seeds or tuple(values)
+        if not wanted or any(seed not in values for seed in wanted):
+            return None
+        return sum(values[seed] for seed in wanted) / len(wanted)
+
+    def lines(self) -> list[dict]:
+        return self._lines
+
+
+class Experiment:
+    """A loaded file with its arguments and overrides.
+
+    Args:
+        reference: FILE or FILE:name=value,…; a single letter as a name binds it to a kind.
+        overrides: dotted field → text, applied last and to every cell.
+    """
+
+    def __init__(self, reference: str, overrides: Mapping[str, str] | None = None):
+        file, _, text = reference.partition(":")
+        self.reference, self.file = reference, file
+        self.overrides = dict(overrides or {})
+        if "plugins" in self.overrides:
+            paths = configuration.read(self.overrides["plugins"], (), "plugins")
+            plugins.load(paths)
+        self.module = plugins.import_file(Path(file), f"--config={file}")
+        if not hasattr(self.module, "get_config"):
+            raise ConfigurationError(f"--config={file}: it has no get_config(arg)")
+        self.arguments, self.letters, self.given = _arguments(self.module, file, text)
+
+    @property
+    def default_name(self) -> str:
+        """The configuration's, else the file's name and what was said beside it."""
+        if chosen := self.overrides.get("name") or self.base().name:
+            return chosen
+        said = [f"{k}={v}" for k, v in {**self.given, **self.letters, **self.overrides}.items()]
+        text = "-".join([Path(self.file).stem, *said])
+        name = re.sub(r"[^A-Za-z0-9._=+-]+", "_", text)
+        if len(name) > 120:
+            name = f"{name[:111]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return name
+
+    def base(self) -> Config:
+        """What `get_config` gives for the arguments."""
+        with self._blamed("get_config"):
+            base = self.module.get_config(self.arguments)
+        if not isinstance(base, ConfigDict):
+            raise ConfigurationError(
+                f"{self.file}: get_config returns no ConfigDict; use config.make"
+            )
+        return base
+
+    def config(self, cell: Cell | None = None) -> Config:
+        """The filled configuration of a cell, or of `get_config` alone."""
+        base = self.base()
+        for letter, kind in self.letters.items():
+            base = configuration.bind(base, letter, kind)
+        if cell is not None:
+            clash = sorted(set(self.overrides) & set(cell.overrides))
+            if clash:
+                raise ConfigurationError(
+                    f"--config.{clash[0]}={self.overrides[clash[0]]}: "
+                    f"the cells of {self.file} vary this field"
+                )
+            with self._blamed(f"cell {cell.name}"):
+                base = configuration.override(base, cell.overrides)
+        try:
+            return configuration.override(base, self.overrides)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--config.{error}") from None
+
+    def cells(self, results: Results) -> list[Cell]:
+        """The cells that the results so far call for; one named after a file that has none."""
+        if not hasattr(self.module, "cells"):
+            return self._checked([Cell(Path(self.file).stem)])
+        with self._blamed("cells"):
+            cells = self.module.cells(self.arguments, results)
+        for cell in cells:
+            if not CELL_NAME.fullmatch(cell.name):
+                raise ConfigurationError(
+                    f"{self.file}: cell {cell.name!r}: "
+                    "letters, digits and . _ = + ( ) - are allowed"
+                )
+        names = [cell.name for cell in cells]
+        if len(set(names)) < len(names):
+            raise ConfigurationError(f"{self.file}: a cell's name stands twice in {names}")
+        return self._checked(cells)
+
+    def _checked(self, cells: list[Cell]) -> list[Cell]:
+        """The cells, where each letter bound by an argument is in the order of one of them."""
+        if self.letters:
+            models = [self.config(cell).model for cell in cells]
+            orders = {order for m in models for order in (m.order, m.encoder_order) if order}
+            for letter, kind in self.letters.items():
+                if not any(letter in order for order in orders):
+                    raise ConfigurationError(
+                        f"--config={self.file}:{letter}={kind}: no cell has {letter!r} "
+                        f"in its order; there are {', '.join(sorted(orders))}"
+                    )
+        return cells
+
+    @contextlib.contextmanager
+    def _blamed(self, what: str) -> Iterator[None]:
+        """Errors of what the file says, with the file and the place in it."""
+        field = f"{self.file}: {what}"
+        try:
+            with plugins.blamed(Path(self.file), field):
+                yield
+        except ConfigurationError as error:
+            text = str(error)
+            raise ConfigurationError(text if field in text else f"{field}: {text}") from error
+
+    def alone(self) -> "Experiment":
+        """The same, with `get_config` itself as its only cell."""
+        twin = copy.copy(self)
+        twin.cells = lambda results: self._checked([Cell(Path(self.file).stem)])
+        return twin
+
+    @property
+    def trains(self) -> bool:
+        """Whether a result is of training, and not of the file's own `measure`."""
+        return not hasattr(self.module, "measure")
+
+    def measure(self, config: Config, task, model, seed: int) -> dict[str, float]:
+        """The figures of a file that measures."""
+        return self.module.measure(config, task, model, seed)
+
+    def table(self, cells: list[Cell], results: Results) -> dict:
+        """The specification of the table, checked."""
+        table = getattr(self.module, "TABLE", {"title": Path(self.file).stem})
+        with self._blamed("TABLE"):
+            if isinstance(table, Callable):
+                table = table(self.arguments, cells, results)
+            for chart in Spec.of(table).charts:
+                Chart.of(chart)
+        return dict(table)
+
+    @property
+    def metric(self) -> tuple[str, str]:
+        """(metric, split) that results are compared by."""
+        table = getattr(self.module, "TABLE", {})
+        table = {} if isinstance(table, Callable) else table
+        return table.get("metric", "perplexity"), table.get("split", "valid")
+
+
+def matching(cells: list[Cell], glob: str, flag: str = "--cells") -> list[Cell]:
+    """The cells whose name matches; ConfigurationError where none does."""
+    found = [cell for cell in cells if fnmatch.fnmatchcase(cell.name, glob)]
+    if not found:
+        names = [cell.name for cell in cells]
+        raise ConfigurationError(
+            f"{flag}={glob}: no cell matches; there are {', '.join(names)}{suggestion(glob, names)}"
+        )
+    return found
+
+
+def _arguments(module, file: str, text: str) -> tuple[SimpleNamespace, dict, dict]:
+    """(all arguments, letters → kinds, what was given beyond the defaults)."""
+    declared = getattr(module, "ARGUMENTS", {})
+    values = {k: v[0] if isinstance(v, tuple) else v for k, v in declared.items()}
+    letters, given = {}, {}
+    for item in filter(None, text.split(",")):
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise ConfigurationError(f"--config={file}:{text}: {item!r} is no name=value")
+        if len(name) == 1 and name.isalpha() and name not in declared:
+            letters[name] = value
+            continue
+        field = f"--config={file}:{name}"
+        if name not in declared:
+            raise ConfigurationError(
+                f"{field}={value}: unknown argument; {file} takes "
+                f"{', '.join(declared) or 'none'}{suggestion(name, declared)}"
+            )
+        if isinstance(declared[name], tuple):
+            choices = {str(choice): choice for choice in declared[name]}
+            if value not in choices:
+                raise ConfigurationError(f"{field}={value}: allowed are {', '.join(choices)}")
+            read = choices[value]
+        else:
+            read = configuration.read(value, values[name], field)
+        if read != values[name]:
+            given[name] = value
+        values[name] = read
+    return SimpleNamespace(**values, letters=letters), letters, given

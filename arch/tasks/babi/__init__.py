@@ -1,0 +1,5 @@
+"""bAbI."""
+
+from arch.tasks.babi import task
+
+__all__ = ["task"]

@@ -1,0 +1,5 @@
+"""LAMBADA."""
+
+from arch.tasks.lambada import task
+
+__all__ = ["task"]

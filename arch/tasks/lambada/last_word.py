@@ -1,0 +1,159 @@
+"""The last word of a passage, as a language model predicts it from what stands before it."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from arch.context import Context
+from arch.data.corpora import lambada
+from arch.data.tokenizers.imported import File
+from arch.data.tokenizers.kinds import Characters, Tokenizer, Words, encode_open
+from arch.registry import ConfigurationError
+from arch.tasks.lambada.reading import Arrays, Chosen
+from arch.tasks.language_model import LanguageModel
+
+
+class LastWordBatch(NamedTuple):
+    inputs: Int[Arrays, "batch length"]
+    targets: Int[Arrays, "batch length"]
+    weights: Float[Arrays, "batch length"]  # 1 at the tokens of the last word
+    mask: Bool[Arrays, "batch length"]
+    known: Float[Arrays, " batch"]  # 1 where no token of the word is <unk>
+    real: Float[Arrays, " batch"]  # 0 in the rows that fill up a batch
+
+
+class LastWord:
+    """Lambada's form 'language_model': all but the passages is `LanguageModel`'s.
+
+    Of a passage, the window's tokens up to the last but one predict those of the last word:
+
+        loss        nats a word, the sum over the word's tokens; its exp is the perplexity
+        accuracy    share of words all of whose tokens are the most probable, each after the right
+                    ones; a word that begins with the right tokens and goes on counts
+        unknown_share   of words with an <unk>, which have its loss and count as wrong
+
+    A space before the word is the word's with bpe, whose tokens have it, else the context's.
+    """
+
+    families, metric = ("decoder",), "perplexity"
+
+    def __init__(self, text: LanguageModel, passages: Callable[[str], Any]):
+        self.text, self.passages = text, passages
+        self.encoded = functools.cache(self._encoded)
+        self.indices, self.gather = text.indices, text.gather
+        self.assemble, self.weight = text.assemble, text.weight
+
+    @property
+    def streamed(self) -> bool:
+        return self.text.streamed
+
+    def source(self) -> Any:
+        return self.text.source()
+
+    def sums(self, model, parameters, batch: Any, context: Context):
+        """As `LanguageModel.sums`; of passages, sums over their last words."""
+        if not isinstance(batch, LastWordBatch):
+            return self.text.sums(model, parameters, batch, context)
+        context = context.replace(mask=batch.mask)
+        score, extras = model.score(parameters, batch.inputs, batch.targets, context)
+        counts, real = batch.weights > 0, batch.real.sum()
+        losses = {"loss": (-jnp.where(counts, score.target, 0.0).sum(), real)}
+        right = ((score.best == batch.targets) | ~counts).all(1) * batch.known * batch.real
+        statistics = {
+            "accuracy": (right.sum(), real),
+            "unknown_share": (((1 - batch.known) * batch.real).sum(), real),
+        }
+        return {**losses, **extras.losses}, {**statistics, **extras.statistics}
+
+    def _encoded(self, split: str) -> tuple[tuple[np.ndarray, int], ...]:
+        """Each passage's tokens, and how many of them are the last word's."""
+        tokenizer = self.text.dataset.tokenizer
+        try:
+            return tuple(encode(tokenizer, passage) for passage in self.passages(split))
+        except ValueError as error:
+            raise ConfigurationError(
+                f"task.tokenizer={self.text.tokenizer_name!r}: {error}, which the {split} passages "
+                "have; bytes and bpe:N take all text, words:N takes what it lacks as <unk>"
+            ) from None
+
+    def examples(self, split: str, tokens: int, window: int, stride: int) -> Any:
+        if split == "valid":
+            return self.text.examples(split, tokens, window, stride)
+        n = max(1, tokens // (window or self.text.length)) if tokens else len(self.passages(split))
+        return Chosen(np.arange(len(self.passages(split)))[:n])
+
+    def evaluation_batch(self, split: str, examples: Any, window: int) -> Any:
+        """The last `window` inputs of passages, shorter ones filled up at the end."""
+        if split == "valid":
+            return self.text.evaluation_batch(split, examples, window)
+        width, n = window or self.text.length, len(examples.index)
+        inputs, targets = np.zeros((n, width), np.int32), np.zeros((n, width), np.int32)
+        weights, mask = np.zeros((n, width), np.float32), np.zeros((n, width), bool)
+        known = np.zeros(n, np.float32)
+        unknown = unknown_id(self.text.dataset.tokenizer)
+        for row, index in enumerate(examples.index):
+            ids, word = self.encoded(split)[index]
+            ids = ids[-width - 1 :]
+            end = len(ids) - 1
+            inputs[row, :end], targets[row, :end] = ids[:-1], ids[1:]
+            weights[row, end - word : end], mask[row, :end] = 1, True
+            known[row] = not np.any(ids[-word:] == unknown)
+        return LastWordBatch(inputs, targets, weights, mask, known, np.ones(n, np.float32))
+
+    def assemble_evaluation(self, gathered: Any) -> Any:
+        passages = isinstance(gathered, LastWordBatch)
+        return gathered if passages else self.text.assemble_evaluation(gathered)
+
+    def figures(self, split: str, means: dict, count: float, window: int, stride: int) -> dict:
+        """Those of `LanguageModel`; of passages loss and perplexity a word."""
+        if split == "valid":
+            return self.text.figures(split, means, count, window, stride)
+        window = window or self.text.length
+        return {
+            "loss": means["loss"],
+            "perplexity": math.exp(min(means["loss"], 700.0)),
+            "unit": "word",
+            "window": window,
+            "stride": window,
+            "passages": int(round(count)),
+        }
+
+    def check_evaluation(self, settings) -> None:
+        """Windows of the corpus, and room for the longest last word."""
+        self.text.check_evaluation({**settings, "splits": ("valid",)})
+        width = settings["window"] or self.text.length
+        for split in settings["splits"]:
+            passages = self.encoded(split) if split != "valid" else ()
+            longest = max((word for _, word in passages), default=0)
+            if longest > width:
+                raise ConfigurationError(
+                    f"task.length={width}: a last word of the {split} passages has {longest} "
+                    "tokens, and so many are needed"
+                )
+
+
+def encode(tokenizer: Tokenizer, passage: lambada.Passage) -> tuple[Int[np.ndarray, " n"], int]:
+    """A passage's tokens and how many of them are its word's.
+
+    Raises:
+      ValueError: a character that the tokenizer has no entry for.
+    """
+    context, word = passage
+    if tokenizer.unit == "subword" and context.endswith(" "):
+        context, word = context[:-1], " " + word
+    last = encode_open(tokenizer, word)
+    return np.concatenate([encode_open(tokenizer, context), last]), len(last)
+
+
+def unknown_id(tokenizer: Tokenizer) -> int:
+    """The id of <unk>; -1 where every text has ids of its own."""
+    if isinstance(tokenizer, Words):
+        return 0
+    if isinstance(tokenizer, File):
+        return tokenizer.unknown
+    return tokenizer.size - 1 if isinstance(tokenizer, Characters) and tokenizer.unknown else -1

@@ -1,0 +1,5 @@
+"""Translation."""
+
+from arch.tasks.translation import task
+
+__all__ = ["task"]

@@ -1,0 +1,325 @@
+"""Translation: a sentence from one in another language, its BLEU under beam search."""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from arch.checks import at_least, below_one, holds, no_windows
+from arch.context import Context
+from arch.data import parallel
+from arch.data.batches import buckets as buckets_of
+from arch.data.corpora.files import encode
+from arch.data.dataset import Tokens, smallest
+from arch.data.tokenizers import kinds as tokenizers
+from arch.data.tokenizers.kinds import Tokenizer
+from arch.models.generation import PAD, Prompt, Search
+from arch.registry import ConfigurationError, tasks
+from arch.tasks import sequence_to_sequence
+from arch.tasks.sequence_to_sequence import END, Pairs
+
+SHIFT = 2  # ids of the tokenizer stand above PAD and END
+
+
+class Rows(NamedTuple):
+    """Sentences under evaluation; a row of zeros is none."""
+
+    source: Int[np.ndarray, "n length"]
+    targets: Int[np.ndarray, "n length"]
+    row: Int[np.ndarray, " n"]  # of the split
+
+
+class Data(NamedTuple):
+    """A tokenised corpus, its training pairs by length."""
+
+    text: parallel.Bitext
+    tokenizer: Tokenizer
+    splits: dict[str, dict[str, Tokens]]
+    buckets: tuple[int, ...]  # lengths of those that have pairs
+    pairs: tuple[Int[np.ndarray, " pairs"], ...]  # by bucket, rows of the training split
+    details: dict[str, object]
+
+
+@tasks.register("translation")
+class Translation:
+    """p(target | source), one sentence at a time, in tokens of a BPE that both languages share
+    (Vaswani et al. 2017).
+
+    A pair belongs to the smallest bucket that holds both its sides, each with its END. A step
+    takes pairs of one bucket of length L: train.batch · (length // L) of them, so that steps are
+    of about one size. In training pairs longer than `length` are left out. In evaluation no
+    sentence is: a longer source is cut to its first length - 1 tokens and END, a longer target to
+    its first `length` tokens, and `details` counts both. Free-running output has at most `length`
+    tokens, END among them, whatever the source's length.
+
+    Args:
+        corpus: multi30k | wmt14 | file:DIR (see `arch.data.parallel`).
+        source, target: the languages, as the files' names end.
+        tokenizer: bpe:N.
+        length: tokens of the longest sentence, END among them.
+        buckets: rising lengths, the last of them `length`; none: one of `length`.
+        label_smoothing: the share of the training target spread evenly over the vocabulary.
+        beam: hypotheses kept in decoding; 1 is greedy.
+        length_penalty: α of (5 + tokens)^α / 6^α, which divides a hypothesis' log-probability
+            (Wu et al. 2016).
+    """
+
+    families = ("encoder_decoder",)
+    metric, unit = "bleu", "subword"
+    streamed, decodes = False, True
+
+    def __init__(
+        self,
+        *,
+        corpus="multi30k",
+        source="de",
+        target="en",
+        tokenizer="bpe:8000",
+        length=64,
+        buckets=(16, 24, 32, 64),
+        label_smoothing=0.1,
+        beam=4,
+        length_penalty=0.6,
+    ):
+        other = f"another language than the source's, {source!r}"
+        holds(source != target, other, of="task", target=target)
+        at_least(2, of="task", length=length)
+        below_one(of="task", label_smoothing=label_smoothing)
+        at_least(1, of="task", beam=beam)
+        at_least(0, of="task", length_penalty=length_penalty)
+        holds(tokenizer.startswith("bpe:"), "bpe:N", of="task", tokenizer=tokenizer)
+        try:
+            self.vocabulary = tokenizers.fixed_size(tokenizer) + SHIFT
+        except ValueError as error:
+            raise ConfigurationError(f"task.tokenizer={tokenizer!r}: {error}") from None
+        self.corpus, self.languages, self.tokenizer_name = corpus, (source, target), tokenizer
+        self.length, self.buckets = length, _rising(tuple(buckets) or (length,), length)
+        self.label_smoothing, self.search = label_smoothing, Search(beam, length_penalty)
+
+    @functools.cached_property
+    def data(self) -> Data:
+        """The corpus in tokens; raises ConfigurationError where it cannot serve this task."""
+        try:
+            text = parallel.load(self.corpus, *self.languages)
+            tokenizer, splits = parallel.tokenise(text, self.tokenizer_name)
+        except ValueError as error:
+            raise ConfigurationError(f"task.corpus={self.corpus!r}: {error}") from None
+        lengths = np.stack([_lengths(splits["train"][language]) for language in self.languages])
+        longest = lengths.max(0)
+        empty, long = lengths.min(0) == 1, longest > self.length
+        fits = np.searchsorted(self.buckets, longest)
+        kept = [np.flatnonzero((fits == b) & ~empty) for b in range(len(self.buckets))]
+        used = {length: rows for length, rows in zip(self.buckets, kept, strict=True) if len(rows)}
+        if not used:
+            raise ConfigurationError(
+                f"task.length={self.length}: no training pair of {self.corpus!r} is that short"
+            )
+        details = {
+            **text.details,
+            "pairs": sum(map(len, kept)),
+            "left_out": {
+                "longer than length": int(long.sum()),
+                "empty": int((empty & ~long).sum()),
+            },
+            "pairs_by_bucket": {str(length): len(rows) for length, rows in used.items()},
+            "cut": {split: self._cut(splits[split]) for split in splits if split != "train"},
+        }
+        return Data(text, tokenizer, splits, tuple(used), tuple(used.values()), details)
+
+    def _cut(self, sides: dict[str, Tokens]) -> dict[str, int]:
+        return {
+            f"{side}s": int((_lengths(sides[language]) > self.length).sum())
+            for side, language in zip(("source", "target"), self.languages, strict=True)
+        }
+
+    @property
+    def sha256(self) -> str:
+        return self.data.text.sha256
+
+    @property
+    def details(self) -> dict[str, object]:
+        return self.data.details
+
+    @property
+    def about(self) -> str:
+        """What there is to train and evaluate on, for `launch.py prepare`."""
+        first = self.languages[0]
+        sizes = {k: len(sides[first].documents) for k, sides in self.data.splits.items()}
+        told = ", ".join(f"{split} {n:,}" for split, n in sizes.items())
+        return f"{told} pairs in {self.tokenizer_name}"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(split for split in self.data.splits if split != "train")
+
+    @property
+    def max_length(self) -> int:
+        return self.length + 1  # decoding: a start, and `length` tokens after it
+
+    @functools.cached_property
+    def tokens_per_sequence(self) -> float:
+        """Target tokens of a mean step over train.batch: a step has `length // L` times as many
+        pairs as that where its bucket is of length L."""
+        lengths = _lengths(self.data.splits["train"][self.languages[1]])
+        counts = self.schedule.counts
+        tokens = sum(
+            count * self.sequences(1, shape) * lengths[rows].mean()
+            for shape, (count, rows) in enumerate(zip(counts, self.data.pairs, strict=True))
+        )
+        return float(tokens / sum(counts))
+
+    # Training. A batch's shape is its bucket's.
+
+    @property
+    def shapes(self) -> int:
+        return len(self.data.buckets)
+
+    @functools.cached_property
+    def schedule(self) -> buckets_of.Schedule:
+        """Which bucket a step takes: the same for every seed and batch."""
+        shares = tuple(self.sequences(1, shape) for shape in range(self.shapes))
+        return buckets_of.schedule(tuple(len(rows) for rows in self.data.pairs), shares)
+
+    def sequences(self, batch: int, shape: int) -> int:
+        """How many pairs a step of this shape has."""
+        return batch * (self.length // self.data.buckets[shape])
+
+    def shape(self, step: Int[Array, ""]) -> Int[Array, ""]:
+        """The bucket of a step."""
+        return self.schedule.bucket(step)
+
+    def indices(
+        self, key: Key[Array, ""], step: Int[Array, ""], batch: int, shape: int = 0
+    ) -> Int[Array, " pairs"]:
+        """Which of the bucket's pairs the step trains on; `shape` is what `shape(step)` gave."""
+        n = self.sequences(batch, shape)
+        return self.schedule.indices(key, step, shape, n, len(self.data.pairs[shape]))
+
+    def source(self) -> tuple:
+        """By bucket of length L the (pairs, L) ids of sources and of targets, on the device."""
+        sides = [self.data.splits["train"][language] for language in self.languages]
+        return tuple(
+            tuple(jnp.asarray(self._ids(side, rows, length)) for side in sides)
+            for length, rows in zip(self.data.buckets, self.data.pairs, strict=True)
+        )
+
+    def gather(self, source: Any, indices: Any, shape: int = 0) -> Any:
+        return jax.tree.map(lambda side: side[indices], source[shape])
+
+    def assemble(self, gathered: Any) -> Pairs:
+        return sequence_to_sequence.pairs(*gathered)
+
+    def weight(self, batch: Pairs) -> Float[Array, ""]:
+        """What the objective's sum is divided by: target tokens."""
+        return batch.weights.sum()
+
+    def sums(self, model, parameters, batch: Pairs, context: Context):
+        """({loss: (sum, weight), …}, statistics), in nats a target token, smoothed in training."""
+        smoothing = self.label_smoothing if context.train else 0.0
+        return sequence_to_sequence.sums(model, parameters, batch, context, smoothing)
+
+    # Evaluation
+
+    def check_evaluation(self, settings) -> None:
+        """Raises ConfigurationError for a window or stride, or a split that is not there."""
+        no_windows(settings, "translation is evaluated by the sentence")
+        for split in settings["splits"]:
+            if split not in self.splits:
+                raise ConfigurationError(
+                    f"evaluate.splits={split!r}: {self.corpus!r} has {', '.join(self.splits)}"
+                )
+
+    def examples(self, split: str, tokens: int, window: int, stride: int) -> Int[np.ndarray, " n"]:
+        """The first rows of a split, so many that they have `tokens` target tokens (0: all)."""
+        lengths = _lengths(self.data.splits[split][self.languages[1]])
+        enough = np.searchsorted(np.cumsum(lengths), tokens) + 1 if tokens else len(lengths)
+        return np.arange(min(enough, len(lengths)))
+
+    def evaluation_batch(self, split: str, examples: Int[np.ndarray, " n"], window: int) -> Rows:
+        """The sentences of these rows, padded or cut to `length`."""
+        source, target = (self.data.splits[split][language] for language in self.languages)
+        sources = self._ids(source, examples, self.length)
+        long = sources[:, -1] > END
+        sources[long, -1] = END
+        targets = self._ids(target, examples, self.length)
+        return Rows(sources, targets, examples.astype(np.int32))
+
+    def assemble_evaluation(self, gathered: Rows) -> Pairs:
+        return self.assemble((gathered.source, gathered.targets))
+
+    def figures(self, split: str, means: dict, count: int, window: int, stride: int) -> dict:
+        """What is reported of teacher-forced means over `count` target tokens."""
+        return {
+            "loss": means["loss"],
+            "perplexity": math.exp(min(means["loss"], 700.0)),
+            "unit": self.unit,
+            "tokens": count,
+        }
+
+    def prompt(self, batch: Pairs) -> Prompt:
+        """Every output begins after a 0, and ends at END or after `length` tokens."""
+        n = batch.source.shape[0]
+        zeros, ones = jnp.zeros((n, 1), jnp.int32), jnp.ones((n,), jnp.int32)
+        return Prompt(batch.source, zeros, ones, self.length, END)
+
+    def decoded_figures(self, split: str, ids: Int[np.ndarray, "n steps"], gathered: Rows) -> dict:
+        """BLEU of the output for these rows, by sacrebleu, against the corpus's own lines.
+
+        Returns:
+          bleu (0 to 100), bleu_signature, bleu_sentences, and cut_sources: how many of these the
+          model saw only the beginning of.
+        """
+        import sacrebleu
+
+        real = np.asarray(gathered.targets)[:, 0] != PAD
+        rows = np.asarray(gathered.row)[real]
+        references = self.data.text.splits[split][self.languages[1]]
+        metric = sacrebleu.BLEU(force=True)  # no word about text that is tokenised already
+        score = metric.corpus_score(
+            [self.text_of(row) for row in np.asarray(ids)[real]],
+            [[references[row] for row in rows]],
+        )
+        source = _lengths(self.data.splits[split][self.languages[0]])
+        return {
+            "bleu": score.score,
+            "bleu_signature": str(metric.get_signature()),
+            "bleu_sentences": len(rows),
+            "cut_sources": int((source[rows] > self.length).sum()),
+        }
+
+    def written_prompt(self, text: str, steps: int) -> Prompt:
+        """A sentence to translate, cut at `length` tokens, into at most so many."""
+        ids = self.data.tokenizer.encode(text) + SHIFT
+        source = jnp.asarray([*ids[: self.length - 1], END], jnp.int32)[None]
+        return self.prompt(sequence_to_sequence.pairs(source, source))._replace(
+            steps=min(steps, self.length)
+        )
+
+    def text_of(self, ids: Int[np.ndarray, " steps"]) -> str:
+        """The text of an output up to its END; PAD and bytes that make no character say nothing."""
+        ids = ids[: int(np.argmax(ids == END))] if (ids == END).any() else ids
+        text = self.data.tokenizer.decode((ids[ids >= SHIFT] - SHIFT).tolist())
+        return encode(text).decode("utf-8", "ignore").replace("\n", " ")
+
+    def _ids(self, tokens: Tokens, rows, length: int) -> Int[np.ndarray, "n length"]:
+        ids = buckets_of.padded(tokens, rows, length, END, SHIFT)
+        return ids.astype(smallest(self.vocabulary))
+
+
+def _rising(buckets: tuple[int, ...], length: int) -> tuple[int, ...]:
+    rises = all(a < b for a, b in zip((1, *buckets), buckets, strict=False))
+    if not rises or buckets[-1] != length:
+        raise ConfigurationError(
+            f"task.buckets={buckets}: allowed are rising lengths from 2, the last of them "
+            f"task.length={length}"
+        )
+    return buckets
+
+
+def _lengths(tokens: Tokens) -> Int[np.ndarray, " n"]:
+    """Tokens of each sentence, its END counted."""
+    return buckets_of.lengths(tokens) + 1

@@ -1,0 +1,106 @@
+"""How fast a configuration trains here, how near that is to the machine, and what loss and
+gradient alone cost in time and memory."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arch.models.families import DTYPES
+from arch.training import program as training
+
+ROUNDS, STEPS = 5, 4
+PATIENCE = 40.0  # seconds after which no further run of a gradient begins
+PRODUCT = 2048  # side of the square product the machine's rate is measured by
+
+
+def bench(config, task, model) -> dict[str, float]:
+    """Training speed of one replica, measured in rounds of a few steps; medians.
+
+    tokens_per_second; compile_seconds of the training program; peak_memory_bytes as the compiler
+    counts it; utilisation: model FLOPs (three times the forward ones) a second over those of a
+    square matrix product, measured beside it in the compute dtype.
+    """
+    program = training.Program(config, task, model, training.replica_mode(config.train.replicas))
+    state = program.init(np.zeros(1, np.int32))
+    started = program.compile_seconds
+    swept = training.stack_swept([(config, 0)])
+    schedule = jnp.asarray(model.stack.schedule.as_data())
+    source = task.source()
+    seconds, products = [], []
+    product = _product(DTYPES[config.model.dtype])
+    for turn in range(ROUNDS + 1):  # the first round compiles
+        start = time.perf_counter()
+        state, _ = program.train(state, swept, source, schedule, turn * STEPS, STEPS)
+        jax.block_until_ready(state)
+        seconds.append((time.perf_counter() - start) / STEPS)
+        products.append(product())
+    tokens = config.train.batch * task.tokens_per_sequence / float(np.median(seconds[1:]))
+    peak = 2 * PRODUCT**3 / float(np.median(products[1:]))
+    return {
+        "tokens_per_second": tokens,
+        "compile_seconds": program.compile_seconds - started,
+        "peak_memory_bytes": program.peak_memory_bytes,
+        "utilisation": 3 * model.flops_per_token(task.length) * tokens / peak,
+        "machine_flops": peak,
+    }
+
+
+class Gradient:
+    """The program of loss and gradient of one batch, compiled; nothing is updated."""
+
+    def __init__(self, config, task, model):
+        program = training.Program(config, task, model, "map")
+        self.tokens = config.train.batch * task.tokens_per_sequence
+        self._init = jax.jit(model.init)
+        source = task.source()
+
+        def run(parameters, key):
+            indices = task.indices(key, jnp.int32(0), config.train.batch)
+            gathered = task.gather(source, indices)
+            return program.gradients(parameters, gathered, key, config.model.dropout, None)
+
+        shapes = jax.eval_shape(self._init, jax.random.key(0))
+        self._compiled = jax.jit(run).lower(shapes, jax.random.key(0)).compile()
+
+    @property
+    def activation_bytes(self) -> int:
+        """Temporary memory, as the compiler counts it: the gradients are outputs."""
+        analysis = self._compiled.memory_analysis()
+        assert analysis is not None  # every backend here has one
+        return analysis.temp_size_in_bytes
+
+    def seconds(self, rounds: int = ROUNDS) -> float:
+        """The median of some runs, after one that is not counted: see median_seconds."""
+        parameters = self._init(jax.random.key(0))
+        return median_seconds(lambda turn: self._compiled(parameters, jax.random.key(turn)), rounds)
+
+
+def median_seconds(run: Callable[[int], Any], rounds: int = ROUNDS) -> float:
+    """Of calls run(1), run(2), …, computation included; run(0) is not counted.
+
+    `rounds` calls, or as many as begin within PATIENCE seconds of the start, but one at least.
+    """
+    found: list[float] = []
+    while len(found) <= rounds and (len(found) < 2 or sum(found) < PATIENCE):
+        start = time.perf_counter()
+        jax.block_until_ready(run(len(found)))
+        found.append(time.perf_counter() - start)
+    return float(np.median(found[1:]))
+
+
+def _product(dtype):
+    """A function that returns the seconds of one square product."""
+    a = jax.random.normal(jax.random.key(0), (PRODUCT, PRODUCT), dtype)
+    multiply = jax.jit(jnp.matmul)
+    jax.block_until_ready(multiply(a, a))
+
+    def timed() -> float:
+        start = time.perf_counter()
+        jax.block_until_ready(multiply(a, a))
+        return time.perf_counter() - start
+
+    return timed

@@ -1,0 +1,168 @@
+"""Evaluation of a group: sums over batches on the device, means on the host."""
+
+import itertools
+import math
+import re
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arch import config as configuration
+from arch.models import families as models
+from arch.models.embeddings import axial
+from arch.registry import Config, ConfigurationError
+from arch.training.program import Program
+
+BATCHES_A_DISPATCH = 16
+
+
+def evaluate(
+    program: Program,
+    parameters,
+    schedule,
+    split: str,
+    *,
+    tokens: int,
+    window: int = 0,
+    stride: int = 0,
+) -> list[dict]:
+    """A split's figures for each replica, teacher-forced, as the task reports them.
+
+    Args:
+        parameters: with a leading replica axis.
+        tokens: evaluate on a prefix of so many; 0 is the whole split.
+        window, stride: 0 stands for the task's length and for the window.
+    """
+    task, batch = program.task, program.batch
+    examples = task.examples(split, tokens, window, stride)
+    n = len(jax.tree.leaves(examples)[0])
+    # at most BATCHES_A_DISPATCH, but no more than there are: padding is work
+    together = min(BATCHES_A_DISPATCH, -(-n // batch))
+    totals: dict[str, list] = {}
+    for start in range(0, n, together * batch):
+        part = jax.tree.map(lambda a, at=start: a[at : at + together * batch], examples)
+        gathered = task.evaluation_batch(split, part, window)
+        padded = jax.tree.map(lambda a: _batches(a, together, batch), gathered)
+        sums = program.evaluate(parameters, padded, schedule)
+        for name, pair in jax.device_get(sums).items():
+            totals.setdefault(name, []).append([np.asarray(a, np.float64).sum(-1) for a in pair])
+    sums = {name: np.sum(parts, axis=0) for name, parts in totals.items()}
+    figures = []
+    for replica in range(len(sums["loss"][0])):
+        means = {name: float(s[replica] / w[replica]) for name, (s, w) in sums.items()}
+        count = int(round(sums["loss"][1][replica]))
+        own = task.figures(split, means, count, window, stride)
+        figures.append({**own, **{k: v for k, v in means.items() if k not in own}})
+    return figures
+
+
+def everything(
+    program: Program, parameters, schedule, *, window: int = 0, stride: int = 0
+) -> dict[str, list[dict]]:
+    """Figures of all splits that the configuration names, whole, for each replica: teacher-forced,
+    decoded freely where the task decodes, and under 'split@name' by each of `evaluate.models`."""
+    task, found = program.task, {}
+    splits = [split for split in program.config.evaluate.splits if split in task.splits]
+    for split in splits:
+        rows = evaluate(
+            program, parameters, schedule, split, tokens=0, window=window, stride=stride
+        )
+        decoded = decode(program, parameters, split, tokens=0)
+        found[split] = [{**row, **more} for row, more in zip(rows, decoded, strict=True)]
+    for name, config in others(program.config).items():
+        model = models.build(config.model, task.vocabulary, task.max_length)
+        other = Program(config, task, model, program.mode)
+        order = jnp.asarray(model.stack.schedule.as_data())
+        for split in splits:
+            found[f"{split}@{name}"] = evaluate(
+                other, parameters, order, split, tokens=0, window=window, stride=stride
+            )
+    return found
+
+
+def others(config: Config) -> dict[str, Config]:
+    """Name → configuration, of each 'name: field=value …' in `evaluate.models`: what the parameters
+    are evaluated by besides the model that they were trained in."""
+    found = {}
+    for text in config["evaluate"]["models"]:
+        name, colon, fields = str(text).partition(":")  # a number names nothing
+        pairs = [item.partition("=") for item in fields.split()]
+        if not colon or not re.fullmatch(r"[\w.-]+", name) or not all(p[1] for p in pairs):
+            raise ConfigurationError(
+                f"evaluate.models={text!r}: wanted is 'name: field=value …', of fields of the "
+                "model, as in 'rounds8: sublayers.s.evaluate_rounds=8'"
+            )
+        changes = {f"model.{field}": value for field, _, value in pairs}
+        try:
+            found[name] = configuration.override(config, changes)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"evaluate.models={text!r}: {error}") from None
+    return found
+
+
+def spelled(models: Mapping[str, Mapping[str, object]]) -> tuple[str, ...]:
+    """Name → {field of the model: value}, as `evaluate.models` has it: what `others` reads."""
+    return tuple(
+        f"{name}: {' '.join(f'{field}={value}' for field, value in fields.items())}"
+        for name, fields in models.items()
+    )
+
+
+def decode(program: Program, parameters, split: str, *, tokens: int) -> list[dict]:
+    """Figures of a split decoded freely, for each replica; {} where the task does not decode."""
+    task, batch = program.task, program.batch
+    replicas = len(jax.tree.leaves(parameters)[0])
+    if not task.decodes:
+        return [{}] * replicas
+    examples = task.examples(split, tokens, 0, 0)
+    n = len(jax.tree.leaves(examples)[0])
+    gathered = task.evaluation_batch(split, examples, 0)
+    pieces = []
+    for start in range(0, n, batch):
+        part = jax.tree.map(lambda a, at=start: a[at : at + batch], gathered)
+        padded = jax.tree.map(lambda a: _batches(a, 1, batch)[0], part)
+        pieces.append(jax.device_get(program.decode(parameters, padded)))
+    ids = np.concatenate(pieces, axis=1)[:, :n]
+    return [task.decoded_figures(split, ids[replica], gathered) for replica in range(replicas)]
+
+
+def _batches(a: np.ndarray, together: int, batch: int) -> jax.Array:
+    """(windows, …) → (together, batch, …), filled up with zeros, which have no weight."""
+    fill = together * batch - len(a)
+    a = np.pad(a, [(0, fill), *itertools.repeat((0, 0), a.ndim - 1)])
+    return jnp.asarray(a.reshape(together, batch, *a.shape[1:]))
+
+
+def check(config: Config, task) -> None:
+    """Splits and windows that this task and model can evaluate."""
+    settings = config["evaluate"]
+    task.check_evaluation(settings)
+    longest = settings["window"] or task.length
+    embedding = config["model"]["embedding"]
+    if embedding["positions"] == "axial":
+        shape = axial.shape_for(embedding["axial_shape"], task.max_length)
+        if longest > math.prod(shape):
+            raise ConfigurationError(
+                f"evaluate.window={longest}: axial positions end at {math.prod(shape)}, the "
+                f"product of model.embedding.axial_shape={shape}"
+            )
+    if embedding["positions"] == "learned" and longest > task.max_length:
+        raise ConfigurationError(
+            f"evaluate.window={longest}: learned positions end at task.length={task.length}"
+        )
+    if settings["models"]:
+        own = _shapes(config, task)
+        for name, other in others(config).items():
+            if _shapes(other, task) != own:
+                raise ConfigurationError(
+                    f"evaluate.models: {name!r} has other parameters than the model that is "
+                    "trained; allowed are changes that leave names and shapes as they are"
+                )
+
+
+def _shapes(config: Config, task) -> dict:
+    model = models.build(config["model"], task.vocabulary, task.max_length)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    return {str(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}

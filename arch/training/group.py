@@ -1,0 +1,262 @@
+"""Training a group from wherever it stands to its end: log, evaluate, save, stop, summarise."""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arch.registry import Config
+from arch.runs import provenance
+from arch.runs.checkpoints import Checkpoints
+from arch.runs.folders import RunFolder, SeedFolder, now
+from arch.training import evaluation
+from arch.training.program import STEPS_A_DISPATCH, Program, TrainState, stack_swept
+
+
+class Interrupted(Exception):
+    """Asked to stop; everything up to here is saved."""
+
+
+@dataclasses.dataclass
+class Member:
+    """One replica: a (cell, seed), its folder and, where it resumes, its state."""
+
+    cell: str
+    seed: int
+    config: Config
+    identity: str
+    folder: RunFolder
+    details: dict  # variant, order, parameters, flops_per_token: the same for all seeds
+    state: TrainState | None = None
+
+    @property
+    def own(self) -> SeedFolder:
+        return self.folder.seed(self.seed)
+
+    @property
+    def step(self) -> int:
+        return 0 if self.state is None else int(self.state.step)
+
+    def line(self, status: str, evaluations: Mapping, error: str = "", **more) -> dict:
+        """A line of runs.jsonl: which replica, what became of it, and where that comes from."""
+        return {
+            "cell": self.cell,
+            "hash": self.identity,
+            "seed": self.seed,
+            **provenance.device(),
+            "status": status,
+            "error": error,
+            **self.details,
+            "evaluations": evaluations,
+            **more,
+            "versions": provenance.versions(),
+            "git": provenance.git(),
+            "attempts": self.folder.state.get("attempts", 1),
+        }
+
+
+class Stop:
+    """Becomes true at SIGTERM or Ctrl-C; a second one ends at once."""
+
+    def __init__(self):
+        self.asked = False
+
+    def __enter__(self):
+        try:
+            self._old = {s: signal.signal(s, self._ask) for s in (signal.SIGTERM, signal.SIGINT)}
+        except ValueError:  # not the main thread: nobody can ask
+            self._old = {}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number, frame):
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        os.write(2, b"\nstopping at the next step that is logged; again to stop at once\n")
+
+
+class Group:
+    """Replicas that share a program and a step. `run` trains them to the end."""
+
+    def __init__(self, members: list[Member], program: Program, schedule, report: Callable):
+        self.members, self.program, self.report = members, program, report
+        self.config = members[0].config
+        self.schedule = jnp.asarray(schedule)
+        self.swept = stack_swept([(m.config, m.seed) for m in members])
+        self.steps = self.config.train.steps
+        self.step = members[0].step
+        self.losses = self.validation = [float("nan")] * len(members)
+        self.tokens_per_second = 0.0
+        task = program.task
+        self.source = None if task.streamed else task.source()
+        keep = self.config.save.keep
+        self.checkpoints = [Checkpoints(m.own.checkpoints, keep) for m in members]
+
+    def run(self, stop: Stop) -> None:
+        """Train, evaluate and summarise every member; Interrupted where asked to stop."""
+        for member in self.members:
+            member.own.cut(self.step)
+            member.folder.update_state(state="running", step=self.step, steps=self.steps, error="")
+        with contextlib.ExitStack() as stack:
+            for checkpoints in self.checkpoints:
+                stack.callback(checkpoints.close)  # all, whatever becomes of one
+            state = self._start()
+            while self.step < self.steps and bool(np.any(jax.device_get(state.alive))):
+                state = self._to_next_stop(state)
+                if stop.asked and self.step < self.steps:
+                    self._save(state)
+                    raise Interrupted
+            self._save(state)
+            self._finish(state)
+
+    def _start(self) -> TrainState:
+        if self.members[0].state is None:
+            return self.program.init(np.array([m.seed for m in self.members], np.int32))
+        return jax.tree.map(lambda *rows: jnp.stack(rows), *(m.state for m in self.members))
+
+    def _to_next_stop(self, state: TrainState) -> TrainState:
+        """Up to the next step at which something is to be written, and write it."""
+        every = self.config.log.every, self.config.evaluate.every, self.config.save.every
+        target = min(self.steps, *(self.step + e - self.step % e for e in every))
+        start, first = time.perf_counter(), self.step
+        compiled = self.program.compile_seconds
+        parts = []
+        while self.step < target:
+            count = min(STEPS_A_DISPATCH, target - self.step)
+            state, metrics = self.program.train(
+                state, self.swept, self._source(count), self.schedule, self.step, count
+            )
+            parts.append(jax.tree.map(lambda a, n=count: a[:, :n], metrics))
+            self.step += count
+        metrics = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *jax.device_get(parts))
+        elapsed = time.perf_counter() - start - (self.program.compile_seconds - compiled)
+        self._log(state, metrics, target - first, elapsed)
+        if target % self.config.evaluate.every == 0 or target == self.steps:
+            state = self._validate(state)
+        if target % self.config.save.every == 0 and target < self.steps:
+            self._save(state)
+        self.report(self)
+        return state
+
+    def _per_step(self) -> float:
+        """Tokens a step, of all replicas."""
+        return self.config.train.batch * self.program.task.tokens_per_sequence * len(self.members)
+
+    def _source(self, count: int):
+        """The tokens, or the coming batches where they are streamed."""
+        if self.source is not None:
+            return self.source
+        task = self.program.task
+        seeds = [m.seed for m in self.members]
+        indices = self.program.host_indices(seeds, jnp.int32(self.step), count)
+        gathered = task.gather(task.dataset.splits["train"].ids, indices)
+        fill = [(0, 0), (0, STEPS_A_DISPATCH - count), *[(0, 0)] * (gathered.ndim - 2)]
+        return jnp.asarray(np.pad(gathered, fill))
+
+    def _log(self, state: TrainState, metrics: dict, steps: int, seconds: float) -> None:
+        self.tokens_per_second = self._per_step() * steps / seconds
+        alive, stopped = jax.device_get((state.alive, state.stopped_step))
+        self.losses = []
+        for i, member in enumerate(self.members):
+            line: dict[str, Any] = {"step": self.step}
+            if alive[i]:
+                means = {k: float(np.mean(v[i], dtype=np.float64)) for k, v in metrics.items()}
+                line |= {**means, "learning_rate": float(metrics["learning_rate"][i, -1])}
+                member.own.append("metrics.jsonl", line)
+            elif self.step - len(metrics["loss"][i]) <= stopped[i]:
+                member.own.append("metrics.jsonl", line | {"stopped_step": int(stopped[i])})
+            self.losses.append(line.get("loss", float("nan")))
+            timing = {"step": self.step, "time": now(), "steps": steps, "seconds": seconds}
+            member.own.append("timing.jsonl", timing)
+        for folder in {m.folder.path: m.folder for m in self.members}.values():
+            folder.update_state(step=self.step)
+
+    def _validate(self, state: TrainState) -> TrainState:
+        """Loss on the fixed prefix of the validation split; the best parameters are kept."""
+        settings = self.config.evaluate
+        figures = evaluation.evaluate(
+            self.program, state.parameters, self.schedule, "valid",
+            tokens=settings.tokens, window=settings.window, stride=settings.stride,
+        )  # fmt: skip
+        alive = jax.device_get(state.alive)
+        self.validation = [f["loss"] for f in figures]
+        for member, figure, living in zip(self.members, figures, alive, strict=True):
+            if living:
+                line = {"step": self.step, "split": "valid"}
+                member.own.append("metrics.jsonl", line | {"loss": figure["loss"]})
+        losses = [f["loss"] if a else np.inf for f, a in zip(figures, alive, strict=True)]
+        return self.program.keep_best(state, jnp.asarray(losses, jnp.float32))
+
+    def _save(self, state: TrainState) -> None:
+        host = jax.device_get(state)
+        for i, (member, checkpoints) in enumerate(zip(self.members, self.checkpoints, strict=True)):
+            if self.step in checkpoints.steps():
+                continue
+            meta = {
+                "step": self.step,
+                "hash": member.identity,
+                "cell": member.cell,
+                "seed": member.seed,
+                "versions": provenance.versions(),
+                "machine": machine(self.program.mode, len(self.members)),
+            }
+            row = jax.tree.map(lambda a, i=i: a[i], host)
+            checkpoints.save(self.step, row, meta)
+
+    def _finish(self, state: TrainState) -> None:
+        """Evaluate on whole splits and write each member's summary."""
+        settings = self.config.evaluate
+        best = settings.weights == "best"
+        parameters = state.best_parameters if best else state.parameters
+        figures = evaluation.everything(
+            self.program, parameters, self.schedule,
+            window=settings.window, stride=settings.stride,
+        )  # fmt: skip
+        alive, stopped = jax.device_get((state.alive, state.stopped_step))
+        for checkpoints in self.checkpoints:
+            checkpoints.wait()
+        for i, member in enumerate(self.members):
+            evaluations = {split: rows[i] for split, rows in figures.items()} if alive[i] else {}
+            member.own.finish(self._summary(member, bool(alive[i]), int(stopped[i]), evaluations))
+            member.folder.log(f"seed {member.seed}: {'finished' if alive[i] else 'nan'}")
+
+    def _summary(self, member: Member, alive: bool, stopped: int, evaluations: dict) -> dict:
+        task = self.program.task
+        steps = self.steps if alive else stopped
+        timing = member.own.lines("timing.jsonl")
+        seconds = sum(line["seconds"] for line in timing)
+        rate = sum(line["steps"] for line in timing) * self._per_step() / seconds if timing else 0.0
+        return member.line(
+            "finished" if alive else "nan",
+            evaluations,
+            "" if alive else f"loss or gradient not finite at step {stopped}",
+            stopped_step=max(stopped, 0),
+            steps=steps,
+            tokens=round(steps * self._per_step() / len(self.members)),
+            tokens_per_second=rate,
+            compile_seconds=self.program.compile_seconds,
+            peak_memory_bytes=self.program.peak_memory_bytes,
+            replicas={"mode": self.program.mode, "width": len(self.members)},
+            corpus=corpus(task),
+        )
+
+
+def corpus(task) -> dict:
+    """What a line says of the data."""
+    return {"name": task.corpus, "sha256": task.sha256, "details": dict(task.details)}
+
+
+def machine(mode: str, width: int) -> dict:
+    """What the bytes of a run depend on beside its configuration and versions."""
+    return {**provenance.device(), "mode": mode, "width": width}

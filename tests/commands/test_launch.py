@@ -1,0 +1,308 @@
+"""The commands, as one types them."""
+
+import json
+import math
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from arch.registry import stacks, sublayers, tasks
+from arch.runs.folders import RunFolder
+from arch.training import program as training
+from arch.variants import VARIANTS
+from tests import cli
+
+COMMANDS = (
+    "list", "describe", "run", "sweep", "prepare", "status", "report", "evaluate", "generate",
+    "verify",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory) -> Path:
+    """A folder in which the small experiment was swept."""
+    folder = cli.write_small(tmp_path_factory.mktemp("swept"))
+    done = cli.run("sweep", "--config=small.py", cwd=folder)
+    assert done.code == 0, done.err
+    assert "written: results/small/table.md" in done.out
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return cli.write_small(tmp_path)
+
+
+def lines(folder: Path, name: str = "small") -> list[dict]:
+    text = (folder / "results" / name / "runs.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command):
+    told = cli.run(command, "--help")
+    assert (told.code, told.err) == (0, "")
+    assert f"usage: launch.py {command}" in told.out
+
+
+def test_the_whole_explains_itself():
+    told = cli.run("--help")
+    assert told.code == 0
+    assert all(command in told.out for command in COMMANDS)
+
+
+def test_started_as_a_program_it_gives_the_exit_code(folder):
+    assert cli.spawn("list", cwd=folder).code == 0
+    told = cli.spawn("sweep", "--config=gone.py", cwd=folder)
+    assert (told.code, told.out) == (2, "")
+    assert told.err == "launch.py sweep: --config=gone.py: no such file\n"
+
+
+def test_list_prints_whatever_a_configuration_may_name():
+    told = cli.run("list", cwd=cli.REPOSITORY)
+    assert told.code == 0
+    for registry in (sublayers, stacks, tasks):
+        for kind in registry.names():
+            assert kind in told.out
+            for option in registry.options(kind):
+                assert f"{option}=" in told.out
+    for name in (*VARIANTS, "stdlib", "tinyshakespeare", "file:PATH", "experiments/sandwich.py"):
+        assert name in told.out
+
+
+def test_list_works_where_there_are_no_experiments(tmp_path):
+    assert cli.run("list", cwd=tmp_path).code == 0
+
+
+def test_describe_prints_one_object_a_cell(folder):
+    told = cli.run("describe", "--config=small.py", "--json", cwd=folder)
+    assert (told.code, told.err) == (0, "")
+    rows = [json.loads(line) for line in told.out.splitlines()]
+    assert [(row["cell"], row["order"]) for row in rows] == [("sf", "sf"), ("fs", "fs")]
+    for row in rows:
+        # by hand: tokens 256 · 16; a norm is 2 · 16; attention four, feed-forward two projections
+        attention, feed_forward = 4 * (16 * 16 + 16) + 32, 16 * 64 + 64 + 64 * 16 + 16 + 32
+        total = 256 * 16 + attention + feed_forward + 32
+        assert row["parameters"] == {
+            "unique": total,
+            "applied": total,
+            "embedding": 256 * 16,
+            "by_letter": {"s": attention, "f": feed_forward},
+        }
+        # projections; scores and mixing over 16 keys; feed-forward; logits
+        flops = 2 * (4 * 16 * 16 + 2 * 16 * 16 + 2 * 16 * 64 + 16 * 256)
+        assert row["flops_per_token"] == flops
+        assert set(row) >= {"variant", "memory_bytes"}
+
+
+def test_describe_prints_a_table_for_the_cells_one_asks_for(folder):
+    told = cli.run("describe", "--config=small.py", "--cells=f*", cwd=folder)
+    assert told.code == 0
+    assert "fs" in told.out and "│ sf" not in told.out and "7,408" in told.out
+
+
+def test_overrides_apply_to_every_cell(folder):
+    argv = ("describe", "--config=small.py", "--json", "--config.model.width=32")
+    rows = [json.loads(line) for line in cli.run(*argv, cwd=folder).out.splitlines()]
+    assert [row["parameters"]["embedding"] for row in rows] == [256 * 32] * 2
+
+
+def test_a_dry_run_trains_nothing_and_writes_nothing(swept, tmp_path, monkeypatch):
+    monkeypatch.setattr(training.Program, "_call", None)
+    cli.copy(swept, tmp_path)
+    before = cli.files(tmp_path)
+    argv = ("sweep", "--config=small.py", "--dry-run", "--seeds=3")
+    told = cli.run(*argv, "--rerun=fs", cwd=tmp_path)
+    assert told.code == 0
+    assert cli.files(tmp_path) == before
+    rows = re.findall(r"│ (\w+) +│ (\w{8}) │ ([\d ]+?) +│ ([\w ]+?) +│", told.out)
+    (sf, hash8, seeds, done), _ = rows
+    assert (sf, seeds, done) == ("sf", "0 1 2", "0 1")
+    assert (tmp_path / f"runs/small/sf-{hash8}").is_dir()
+
+
+def test_prepare_says_what_the_corpus_is_and_trains_nothing(folder):
+    told = cli.run("prepare", "--config=small.py", cwd=folder)
+    assert told.code == 0
+    counts = [
+        int(n.replace(",", "")) for n in re.findall(r"(?:train|valid|test) ([\d,]+)", told.out)
+    ]
+    assert sum(counts) == len((folder / "corpus.txt").read_bytes())
+    assert "tokens of bytes, vocabulary 256" in told.out
+    assert not (folder / "runs").exists()
+
+
+def test_a_sweep_writes_what_the_contract_names(swept):
+    found = lines(swept)
+    assert [(line["cell"], line["seed"]) for line in found] == [
+        ("sf", 0), ("sf", 1), ("fs", 0), ("fs", 1),
+    ]  # fmt: skip
+    for line in found:
+        assert line["status"] == "finished" and line["error"] == ""
+        assert line["order"] == line["cell"]
+        assert line["parameters"]["unique"] == line["parameters"]["applied"] == 7408
+        assert line["flops_per_token"] > 0
+        assert line["steps"] == cli.STEPS
+        assert line["tokens"] == cli.STEPS * 4 * 16
+        for split in ("valid", "test"):
+            evaluation = line["evaluations"][split]
+            assert evaluation["perplexity"] == pytest.approx(math.exp(evaluation["loss"]))
+            assert (evaluation["unit"], evaluation["window"], evaluation["stride"]) == (
+                "byte",
+                16,
+                16,
+            )
+            assert evaluation["bits_per_byte"] > 0
+        assert line["tokens_per_second"] > 0
+        assert line["compile_seconds"] > 0
+        assert line["peak_memory_bytes"] > 0
+        assert line["device"] == "cpu" and line["device_name"] and line["cores"] >= 1
+        assert line["replicas"] == {"mode": "map", "width": 2}
+        assert set(line["versions"]) >= {"python", "jax", "flax", "optax"}
+        assert set(line["git"]) == {"revision", "dirty"}
+        assert line["attempts"] == 1
+        assert line["corpus"]["name"] == f"file:{swept}/corpus.txt"
+        assert re.fullmatch("[0-9a-f]{64}", line["corpus"]["sha256"])
+        folder = RunFolder.of(swept / "runs", "small", line["cell"], line["hash"])
+        assert folder.seed(line["seed"]).summary == {k: v for k, v in line.items() if k != "name"}
+
+
+def test_a_run_folder_holds_what_the_contract_names(swept):
+    folder = cli.folder_of(swept / "runs/small", "sf")
+    assert folder.config["cell"] == "sf"
+    assert folder.path.name == f"sf-{folder.config['hash'][:8]}"
+    state = folder.state
+    assert (state["state"], state["step"], state["steps"]) == ("finished", cli.STEPS, cli.STEPS)
+    assert set(state) >= {"heartbeat", "host", "pid", "error", "attempts", "command"}
+    assert "seed 0: finished" in (folder.path / "log.txt").read_text()
+    metrics = folder.seed(0).lines("metrics.jsonl")
+    assert [m["step"] for m in metrics if "learning_rate" in m] == list(range(10, 81, 10))
+    assert [m["step"] for m in metrics if "split" in m] == [20, 40, 60, 80]
+    # nothing in it depends on the clock
+    assert {key for m in metrics for key in m} == {
+        "step", "loss", "accuracy", "gradient_norm", "learning_rate", "split",
+    }  # fmt: skip
+    assert all(line["seconds"] > 0 for line in folder.seed(0).lines("timing.jsonl"))
+
+
+def test_run_trains_one_cell_or_get_config_itself(folder):
+    one = cli.run("run", "--config=small.py", "--cell=fs", cwd=folder)
+    assert one.code == 0, one.err
+    assert {line["cell"] for line in lines(folder)} == {"fs"}
+    itself = cli.run("run", "--config=small.py", "--name=itself", cwd=folder)
+    assert itself.code == 0, itself.err
+    assert [(line["cell"], line["order"]) for line in lines(folder, "itself")] == [
+        ("small", "sf"), ("small", "sf"),
+    ]  # fmt: skip
+    # the same cell as `sf`, but for its name
+    hashes = {line["hash"] for line in lines(folder, "itself")}
+    dry = cli.run("sweep", "--config=small.py", "--cells=sf", "--dry-run", cwd=folder)
+    assert hashes.pop()[:8] in dry.out
+
+
+def test_the_name_is_the_experiments_and_what_is_not_default(folder):
+    argv = ("--config=small.py:scale=small", "--config.log.every=20", "--cells=sf")
+    assert cli.run("sweep", *argv, cwd=folder).code == 0
+    assert [p.name for p in (folder / "results").iterdir()] == ["small-scale=small-log.every=20"]
+
+
+def test_a_name_that_was_not_chosen_is_not_told(swept):
+    table = (swept / "results/small/table.md").read_text()
+    assert "\npython launch.py sweep --config=small.py\n" in table
+
+
+def test_report_needs_the_results_alone(swept, tmp_path):
+    cli.copy(swept / "results", tmp_path / "results")
+    tables = ("table.md", "table.csv", "perplexity.svg")
+    before = {name: (tmp_path / "results/small" / name).read_bytes() for name in tables}
+    for name in tables:
+        (tmp_path / "results/small" / name).unlink()
+    told = cli.run("report", "--name=small", cwd=tmp_path)
+    assert told.code == 0, told.err
+    for name in ("table.md", "table.csv"):
+        assert (tmp_path / "results/small" / name).read_bytes() == before[name]
+    assert (tmp_path / "results/small/perplexity.svg").exists()
+    other = cli.run("report", "--name=small", "--format=latex,html", cwd=tmp_path)
+    assert other.code == 0
+    assert (tmp_path / "results/small/table.tex").exists()
+    assert (tmp_path / "runs/small/report.html").exists()
+
+
+def test_report_compares_with_another_name(swept, tmp_path):
+    cli.copy(swept / "results", tmp_path / "results")
+    shutil.copytree(tmp_path / "results/small", tmp_path / "results/before")
+    told = cli.run("report", "--name=small", "--against=before", cwd=tmp_path)
+    assert told.code == 0
+    assert "difference to before" in (tmp_path / "results/small/table.md").read_text()
+
+
+def test_evaluate_repeats_the_summary_and_takes_another_stride(swept):
+    folder = cli.folder_of(swept / "runs/small", "fs")
+    told = cli.run("evaluate", f"--run={folder.path}", cwd=swept)
+    assert told.code == 0, told.err
+    for seed in (0, 1):
+        for split, figures in folder.seed(seed).summary["evaluations"].items():
+            perplexity = f"{figures['perplexity']:.4f}"
+            row = rf"│ {seed} +│ {split} +│ [\d.]+ +│ {perplexity} +│ byte +│ 16 +│ 16 "
+            assert re.search(row, told.out)
+    denser = cli.run("evaluate", f"--run={folder.path}", "--stride=4", cwd=swept)
+    assert re.search(r"│ 0 +│ valid +│ [\d.]+ +│ [\d.]+ +│ byte +│ 16 +│ 4 ", denser.out)
+    perplexity = folder.seed(0).summary["evaluations"]["valid"]["perplexity"]
+    assert f"{perplexity:.4f}" not in denser.out
+    longer = cli.run("evaluate", f"--run={folder.path}", "--window=24", cwd=swept)
+    assert re.search(r"│ 0 +│ valid +│ [\d.]+ +│ [\d.]+ +│ byte +│ 24 +│ 24 ", longer.out)
+
+
+def test_status_says_how_each_cell_stands(swept, tmp_path):
+    cli.copy(swept, tmp_path)
+    told = cli.run("status", "--name=small", cwd=tmp_path)
+    assert told.code == 0
+    assert len(re.findall(r"│ (?:sf|fs) +│ finished +│ 80/80 ", told.out)) == 2
+    assert "to go on" not in told.out
+    folder = cli.folder_of(tmp_path / "runs/small", "sf")
+    for host, word in (("elsewhere", "running"), (folder.state["host"], "killed")):
+        # of another machine's process nothing is known but its last sign of life; on this one, its
+        # number may have been given to another since
+        state = {**folder.state, "state": "running", "step": 30, "host": host, "pid": 1}
+        (folder.path / "state.json").write_text(json.dumps(state))
+        told = cli.run("status", "--name=small", cwd=tmp_path)
+        assert re.search(rf"│ sf +│ {word} +│ 30/80 +│ 20\d\d-", told.out)
+
+
+def test_two_sweeps_do_not_train_the_same_cell(folder):
+    process = cli.start("sweep", "--config=small.py", cwd=folder)
+    cli.until(lambda: cli.progress(folder / "runs/small") >= 20, process)
+    process.send_signal(signal.SIGSTOP)
+    told = cli.run("status", "--name=small", cwd=folder)
+    assert re.search(r"│ sf +│ running +│ \d+/80 ", told.out)
+    for more in ((), ("--rerun=sf",)):
+        second = cli.run("sweep", "--config=small.py", *more, cwd=folder)
+        assert second.code == 2
+        assert f"process {process.pid} is at work on it" in second.err
+    assert not list((folder / "runs/small").glob("*/seed*.old*"))
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    told = cli.run("status", "--name=small", cwd=folder)
+    assert re.search(r"│ sf +│ interrupted ", told.out)
+
+
+def test_the_way_back_can_be_pasted_whatever_was_typed(folder):
+    """Quotes, spaces and flags in two words come back as they were."""
+    argv = ["sweep", "--config", "small.py", "--name", "a name", "--rerun", "*", "--cells=[sf]*"]
+    process = cli.start(*argv, cwd=folder)
+    cli.until(lambda: cli.progress(folder / "runs/a name") >= 20, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    (command,) = re.findall("To go on: (.*)", err)
+    assert command == "python launch.py sweep --config small.py --name 'a name' '--cells=[sf]*'"
+    done = cli.shell(command, cwd=folder)
+    assert done.code == 0, done.err
+    assert {line["status"] for line in lines(folder, "a name")} == {"finished"}
+    table = (folder / "results/a name/table.md").read_text()
+    assert "\npython launch.py sweep --config=small.py '--name=a name'\n" in table

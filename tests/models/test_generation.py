@@ -1,0 +1,428 @@
+"""Decoding: from a cache as anew, greedy, by beam search as by enumeration, and by sampling."""
+
+import itertools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from arch import config
+from arch.context import Context
+from arch.layers import Projection
+from arch.models import families as models
+from arch.models.generation import PAD, Prompt, Search, can_cache, decode, sample
+from arch.registry import sublayers
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+WIDTH, VOCABULARY, STEPS, NEVER = 8, 23, 6, -1
+LETTERS = {
+    "s": {"kind": "attention", "heads": 2},
+    "w": {"kind": "attention", "heads": 2, "kv_heads": 1, "window": 2},
+    "q": {"kind": "attention", "heads": 2, "shared_qk": True},
+    "a": {"kind": "local_attention", "heads": 2, "chunk": 2},
+    "h": {"kind": "lsh_attention", "heads": 2, "chunk": 2, "rounds": 2},
+    "c": {"kind": "attention", "heads": 2, "cross": True},
+    "v": {"kind": "separable_convolution", "expand": 1.0, "second_kernel_size": 3},
+    "l": {"kind": "lstm"},
+    "f": {"kind": "feed_forward", "expand": 2.0},
+}
+BASIC = {"kind": "universal", "steps": 3, "halting": "act", "mix": "basic"}
+FROZEN = {**BASIC, "mix": "accumulated", "freeze": True, "step_signal": "learned"}
+# name → order, encoder's order, stack, positions
+MODELS = {
+    "learned": ("sfsf", "", {}, "learned"),
+    "axial, local, shared-QK": ("afqa", "", {}, "axial"),
+    "hashes, reversible": ("hfha", "", {"kind": "reversible"}, "learned"),
+    "window, rotary, post": ("wfs", "", {"norm": "post", "final_norm": False}, "rotary"),
+    "convolution, lstm": ("svl", "", {}, "sinusoidal"),
+    "shared, scanned": ("(sl)2", "", {"share": "sl", "apply": "scan"}, "none"),
+    "universal": ("sv", "", {"kind": "universal", "steps": 2}, "sinusoidal"),
+    "halting basic": ("sf", "", BASIC, "rotary"),
+    "halting accumulated": ("wl", "", {**FROZEN, "signal_each_step": False}, "learned"),
+    "memory": ("scfs", "sf", {}, "sinusoidal"),
+    "memory, window, convolution, lstm": ("wcvl", "vs", {}, "rotary"),
+    "memory, halting basic": ("scv", "sv", BASIC, "sinusoidal"),
+    "memory, halting accumulated": ("scf", "sf", FROZEN, "rotary"),
+}
+TOKENS = np.array([[5, 0, 0], [7, 3, 9], [4, 8, 0]], np.int32)
+LENGTHS = np.array([1, 3, 2], np.int32)
+SOURCE = np.array([[3, 9, 2, 1], [5, 1, 0, 0], [8, 8, 1, 0]], np.int32)
+TOTAL = TOKENS.shape[1] + STEPS
+
+
+def built(order, encoder_order="", stack=None, positions="sinusoidal", vocabulary=VOCABULARY):
+    """A model whose head is its own: a tied one, before training, repeats what it reads."""
+    model = {
+        "family": "encoder_decoder" if encoder_order else "decoder",
+        "width": WIDTH,
+        "order": order,
+        "encoder_order": encoder_order,
+        "sublayers": LETTERS,
+        "stack": stack or {},
+        "embedding": {"positions": positions},
+        "head": {"tie": False},
+    }
+    return models.build(config.make(model=model).model, vocabulary, TOTAL)
+
+
+def drawn(model, seed=0):
+    """Random parameters, of sizes with which the output is not just the last token again."""
+    source = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        noise = source.standard_normal(leaf.shape)
+        factor = {"scale": 0.2, "bias": 0.2, "table": 0.3}.get(path[-1].key, 0.9)
+        return jnp.asarray((path[-1].key == "scale") + factor * noise, jnp.float32)
+
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def prompt_of(tokens=TOKENS, lengths: Any = LENGTHS, source=None, steps=STEPS, end=NEVER) -> Prompt:
+    def array(a):
+        return None if a is None else jnp.asarray(a, jnp.int32)
+
+    tokens = np.asarray(tokens)
+    lengths = np.full(len(tokens), tokens.shape[1]) if lengths is None else lengths
+    return Prompt(array(source), jnp.asarray(tokens), jnp.asarray(lengths), steps, end)
+
+
+def filled(tokens, lengths, continuations) -> np.ndarray:
+    """The rows as they stood at the end, as far as prompt and continuation say."""
+    rows = [[*t[:n], *c] for t, n, c in zip(tokens, lengths, continuations, strict=True)]
+    return np.array([row[: min(map(len, rows))] for row in rows], np.int32)
+
+
+class Markov:
+    """A model whose next token's probability is of the time and the last token alone: its
+    parameters are a table of logits, (time, last, next)."""
+
+    def logits(self, parameters, inputs, context):
+        return parameters[jnp.arange(inputs.shape[1])[None], inputs]
+
+
+MARKOV: Any = Markov()
+
+
+def table(vocabulary=4, length=8, seed=0) -> np.ndarray:
+    shape = length, vocabulary, vocabulary
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def log_probabilities(table, time, token) -> np.ndarray:
+    row = table[time, token].astype(np.float64)
+    return row - np.log(np.exp(row).sum())
+
+
+def decoded(tables, prompt, search=Search()):  # noqa: B008
+    """(tables, rows, steps): what the search finds by each table."""
+    run = jax.jit(jax.vmap(lambda table: decode(MARKOV, table, prompt, search, cached=False)))
+    return np.asarray(run(jnp.asarray(np.stack(tables))))
+
+
+# A cache
+
+
+def test_which_models_are_held_to_their_recomputation():
+    letters = {letter for order, *_ in MODELS.values() for letter in order if letter.isalpha()}
+    assert letters == set(LETTERS)
+    cached = {k for k in sublayers.names() if hasattr(sublayers.get(k), "init_cache")}
+    assert cached <= {binding["kind"] for binding in LETTERS.values()}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_decoding_from_a_cache_is_decoding_anew_token_by_token(name, assert_close, same_bytes):
+    model = built(*MODELS[name])
+    parameters = drawn(model)
+    assert can_cache(model)
+    source = jnp.asarray(SOURCE) if model.has_memory else None
+    prompt = prompt_of(source=source)
+
+    @jax.jit
+    def continued(parameters):
+        return [decode(model, parameters, prompt, cached=cached) for cached in (True, False)]
+
+    @jax.jit
+    def teacher_forced(parameters, ids):
+        """(logits by steps, logits at once, what the stack reported)"""
+        context = Context(inference=True)
+        if source is not None:
+            context = context.replace(memory_mask=source != PAD)
+        inputs = ids if source is None else (source, ids)
+        at_once = model.logits(parameters, inputs, context)
+        statistics = {}
+        if "halting" in name:
+            statistics = model.hidden(parameters, inputs, context)[1].statistics
+        remembered = model.remember(parameters, source, context)
+        cache = model.init_cache(parameters, len(ids), TOTAL, remembered)
+
+        def body(cache, time):
+            now = remembered.replace(time=time)
+            logits, cache = model.step(parameters, ids[:, time], cache, now)
+            return cache, logits
+
+        _, by_steps = jax.lax.scan(body, cache, jnp.arange(ids.shape[1]))
+        return by_steps.swapaxes(0, 1), at_once, statistics
+
+    kept, anew = continued(parameters)
+    assert same_bytes(kept, anew)
+    assert len(np.unique(kept, axis=0)) == 3 and len(np.unique(kept)) > 1
+    ids = np.random.default_rng(1).integers(0, VOCABULARY, (3, TOTAL))
+    by_steps, at_once, statistics = teacher_forced(parameters, ids)
+    assert_close(by_steps, at_once, 1e-5)
+    assert np.asarray(at_once).std((0, 1)).min() > 0.1  # they are of what stands before
+    if "halting" in name:
+        assert float(statistics["ponder_spread"][0]) > 0  # positions halted at different times
+
+
+def test_steps_are_greedy_decodings_logits(same_bytes):
+    """The continuation is, place by place, the most probable token after what stands before."""
+    model = built("sf")
+    parameters, prompt = drawn(model), prompt_of()
+    ids = jax.jit(lambda p: decode(model, p, prompt))(parameters)
+    rows = filled(TOKENS, LENGTHS, ids)
+    logits = jax.jit(lambda p: model.logits(p, rows, Context(inference=True)))(parameters)
+    for row, best, length in zip(rows, np.argmax(logits, axis=-1), LENGTHS, strict=True):
+        assert same_bytes(row[length:], best[length - 1 : -1].astype(np.int32))
+
+
+def test_a_kind_without_a_cache_decodes_by_recomputation(monkeypatch, same_bytes):
+    monkeypatch.setattr(sublayers, "_kinds", dict(sublayers._kinds))
+
+    @sublayers.register("running_mean")
+    class RunningMean(nnx.Module):
+        """The mean of the positions so far, projected."""
+
+        causal = True
+
+        def __init__(self, width, *, rngs: nnx.Rngs):
+            self.output = Projection(width, width, rngs=rngs)
+
+        def __call__(self, x, context):
+            counts = jnp.arange(1, x.shape[1] + 1, dtype=x.dtype)[None, :, None]
+            return self.output(jnp.cumsum(x, axis=1) / counts)
+
+    monkeypatch.setitem(LETTERS, "m", {"kind": "running_mean"})
+    model = built("mf")
+    parameters, prompt = drawn(model), prompt_of()
+    assert not can_cache(model) and can_cache(built("sf"))
+    ids = jax.jit(lambda p: decode(model, p, prompt))(parameters)
+    rows = jnp.asarray(filled(TOKENS, LENGTHS, ids))
+    logits = jax.jit(lambda p: model.logits(p, rows, Context(inference=True)))(parameters)
+    for row, best, length in zip(rows, np.argmax(logits, axis=-1), LENGTHS, strict=True):
+        assert same_bytes(row[length:], best[length - 1 : -1].astype(np.int32))
+
+
+def test_an_encoders_kinds_need_no_cache(monkeypatch):
+    monkeypatch.setattr(sublayers, "_kinds", dict(sublayers._kinds))
+
+    @sublayers.register("negative")
+    class Negative(nnx.Module):
+        def __init__(self, width, *, rngs: nnx.Rngs):
+            pass
+
+        def __call__(self, x, context):
+            return -x
+
+    monkeypatch.setitem(LETTERS, "n", {"kind": "negative"})
+    assert can_cache(built("scf", "sn"))
+
+
+# Prompts
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_prompt_among_longer_ones_goes_on_as_alone(cached, same_bytes):
+    model = built("wf")
+    parameters = drawn(model)
+    together = jax.jit(lambda p: decode(model, p, prompt_of(), cached=cached))(parameters)
+    row, length = 2, 2
+    assert LENGTHS[row] == length < TOKENS.shape[1]
+    prompt = prompt_of(TOKENS[row : row + 1, :length], None)
+    alone = jax.jit(lambda p: decode(model, p, prompt, cached=cached))(parameters)
+    assert same_bytes(alone, together[row : row + 1])
+
+
+@pytest.mark.parametrize("end", [NEVER, 1])
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_row_is_searched_as_if_alone_whatever_its_neighbours_lengths(beam, end):
+    tables, steps = [table(seed=seed) for seed in range(20)], 3
+    tokens = np.array([[2, 0, 0], [0, 3, 0], [3, 2, 1]], np.int32)
+    lengths = np.array([1, 2, 3], np.int32)
+    prompt = prompt_of(tokens, lengths, steps=steps, end=end)
+    for own, found in zip(tables, decoded(tables, prompt, Search(beam, 0.6)), strict=True):
+        for row, length, ids in zip(tokens, lengths, found, strict=True):
+            last, time = row[length - 1], length - 1
+            assert tuple(ids) == searched(own, last, steps, end, beam, 0.6, time), row
+
+
+def test_after_the_end_comes_padding_and_an_end_in_the_prompt_is_none():
+    own, end = table(length=12, seed=1), 1
+    tokens = np.array([[2, 1], [3, 0], [1, 1], [0, 2]], np.int32)
+    prompt = prompt_of(tokens, None, steps=9, end=end)
+    sampled = drawn_from(own, prompt, jax.random.key(0), 1.0)
+    for ids in (decoded([own], prompt)[0], decoded([own], prompt, Search(3))[0], sampled):
+        ids, ended = np.asarray(ids), 0
+        for row in ids:
+            ends = np.flatnonzero(row == end)
+            if len(ends):
+                assert not row[ends[0] + 1 :].any()
+                ended += 1
+        assert ended and ids[:, 0].any()  # the prompts' own ends finished nothing
+
+
+# Beam search
+
+
+def hypotheses(table, time, token, steps, end):
+    """(log-probability, tokens generated, continuation) of all there are."""
+    if steps == 0:
+        yield 0.0, 0, ()
+        return
+    for following, logp in enumerate(log_probabilities(table, time, token)):
+        if following == end:
+            yield logp, 1, (following,) + (PAD,) * (steps - 1)
+            continue
+        for more, count, rest in hypotheses(table, time + 1, following, steps - 1, end):
+            yield logp + more, 1 + count, (following, *rest)
+
+
+def penalty(count, alpha):
+    return ((5 + count) / 6) ** alpha
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 3.0])
+def test_a_beam_that_holds_everything_finds_what_enumeration_finds(alpha):
+    tables, changed = [table(seed=seed) for seed in range(6)], 0
+    prompt = prompt_of(np.arange(4, dtype=np.int32)[:, None], None, steps=3, end=1)
+    for own, ids in zip(tables, decoded(tables, prompt, Search(64, alpha)), strict=True):
+        for first, found in enumerate(ids):
+            every = list(hypotheses(own, 0, first, 3, 1))
+            assert math.isclose(sum(math.exp(h[0]) for h in every), 1.0)
+            best = max(every, key=lambda h: h[0] / penalty(h[1], alpha))
+            assert tuple(found) == best[2]
+            changed += best[2] != max(every, key=lambda h: h[0])[2]
+    assert (changed > 0) == (alpha > 0)  # the penalty matters
+
+
+def searched(table, token, steps, end, beam, alpha, start=0):
+    """A beam search in loops, from a token at the time `start`."""
+    alive = [(0.0, 0, False, (token,))]
+    for time in range(start, start + steps):
+        following = []
+        for score, count, finished, row in alive:
+            if finished:
+                following.append((score, count, True, (*row, PAD)))
+                continue
+            for new, logp in enumerate(log_probabilities(table, time, row[-1])):
+                following.append((score + logp, count + 1, new == end, (*row, new)))
+        alive = sorted(following, key=lambda h: -h[0])[:beam]
+    return max(alive, key=lambda h: h[0] / penalty(h[1], alpha))[3][1:]
+
+
+@pytest.mark.parametrize("beam, alpha", [(1, 0.0), (2, 0.0), (3, 1.0)])
+def test_a_narrow_beam_is_the_search_in_loops(beam, alpha):
+    tables, steps, greedy = [table(vocabulary=6, seed=seed) for seed in range(5)], 5, 0
+    prompt = prompt_of(np.arange(6, dtype=np.int32)[:, None], None, steps=steps, end=1)
+    for own, ids in zip(tables, decoded(tables, prompt, Search(beam, alpha)), strict=True):
+        for first, found in enumerate(ids):
+            assert tuple(found) == searched(own, first, steps, 1, beam, alpha)
+            greedy += tuple(found) == searched(own, first, steps, 1, 1, 0.0)
+    assert greedy == 30 if beam == 1 else greedy < 30
+
+
+@pytest.mark.parametrize("order, encoder_order", [("sl", ""), ("scf", "sf")])
+def test_a_models_beam_from_its_cache_is_enumeration(order, encoder_order):
+    """All 64 continuations of three tokens, scored by the model in parallel."""
+    model = built(order, encoder_order, vocabulary=4)
+    parameters, end = drawn(model, seed=3), 1
+    starts = np.array([[2, 3], [3, 2], [2, 2]], np.int32)
+    source = np.array([[3, 2, 1], [2, 1, 0], [3, 3, 2]], np.int32) if encoder_order else None
+
+    @jax.jit
+    def found(parameters, alpha):
+        prompt = prompt_of(starts, None, source, steps=3, end=end)
+        return decode(model, parameters, prompt, Search(64, alpha))
+
+    every = np.array(list(itertools.product(range(4), repeat=3)), np.int32)
+    rows = np.concatenate([np.repeat(starts, 64, 0), np.tile(every, (3, 1))], axis=1)
+
+    @jax.jit
+    def scored(parameters):
+        context, inputs = Context(inference=True), jnp.asarray(rows)
+        if source is not None:
+            repeated = jnp.repeat(jnp.asarray(source), 64, axis=0)
+            context, inputs = context.replace(memory_mask=repeated != PAD), (repeated, inputs)
+        return jax.nn.log_softmax(model.logits(parameters, inputs, context))
+
+    logp = np.asarray(scored(parameters), np.float64)
+    for alpha in (0.0, 2.0):
+        ids = np.asarray(found(parameters, jnp.float32(alpha)))
+        for start in range(3):
+            best = (-math.inf, None)
+            for index, row in enumerate(every):
+                after = logp[64 * start + index, 1:4]
+                count = 3 if end not in row else int(np.argmax(row == end)) + 1
+                score = sum(after[i, row[i]] for i in range(count)) / penalty(count, alpha)
+                if score > best[0] + 1e-9:  # continuations after an end are the same
+                    best = score, (*row[:count], *[PAD] * (3 - count))
+            assert tuple(ids[start]) == best[1], (alpha, start)
+
+
+# Sampling
+
+
+def drawn_from(table, prompt, key, temperature, top_k=0):
+    own: Any = jnp.asarray(table)
+    return sample(MARKOV, own, prompt, key, temperature, top_k, cached=False)
+
+
+def test_temperature_zero_and_the_most_probable_one_alone_are_greedy(same_bytes):
+    own, key = table(vocabulary=6, seed=2), jax.random.key(3)
+    prompt = prompt_of(np.arange(6, dtype=np.int32)[:, None], None, end=1)
+    greedy = decoded([own], prompt)[0]
+    assert same_bytes(drawn_from(own, prompt, key, 0.0), greedy)
+    assert same_bytes(drawn_from(own, prompt, key, 2.0, top_k=1), greedy)
+    assert not same_bytes(drawn_from(own, prompt, key, 2.0), greedy)
+
+
+def test_a_key_is_a_sample_whether_it_is_cached_or_not(same_bytes):
+    model = built("sf")
+    parameters = drawn(model)
+
+    @jax.jit
+    def drawn_by(key):
+        cached = (True, True, False)
+        return [sample(model, parameters, prompt_of(), key, 1.5, cached=c) for c in cached]
+
+    first, again, anew = drawn_by(jax.random.key(0))
+    assert same_bytes(first, again) and same_bytes(first, anew)
+    assert not same_bytes(first, drawn_by(jax.random.key(1))[0])
+
+
+@pytest.mark.parametrize("temperature, top_k", [(1.0, 0), (0.7, 0), (1.6, 3)])
+def test_frequencies_are_the_probabilities(temperature, top_k):
+    own, draws = table(vocabulary=6, seed=4), 20_000
+    prompt = prompt_of(np.array([[2], [3]], np.int32), None, steps=1)
+    keys = jax.random.split(jax.random.key(0), draws)
+    run = jax.jit(jax.vmap(lambda key: drawn_from(own, prompt, key, temperature, top_k)))
+    ids = np.asarray(run(keys))[..., 0]
+    for row, token in enumerate((2, 3)):
+        p = np.exp(log_probabilities(own, 0, token) / temperature)
+        p[np.argsort(p)[: len(p) - top_k if top_k else 0]] = 0
+        p /= p.sum()
+        frequencies = np.bincount(ids[:, row], minlength=6) / draws
+        assert np.all(np.abs(frequencies - p) <= 4 * np.sqrt(p * (1 - p) / draws))
+
+
+def test_rows_and_steps_draw_for_themselves():
+    even = np.zeros((21, 6, 6), np.float32)
+    prompt = prompt_of(np.full((3, 1), 2, np.int32), None, steps=20)
+    ids = np.asarray(drawn_from(even, prompt, jax.random.key(0), 1.0))
+    assert len({tuple(row) for row in ids}) == 3
+    assert len({tuple(column) for column in ids.T}) > 15

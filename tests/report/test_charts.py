@@ -1,0 +1,71 @@
+"""Pictures beside a table: what an entry may be, and what is drawn of it."""
+
+import re
+
+import pytest
+from matplotlib.figure import Figure
+
+from arch.report import charts
+from arch.report.statistics import summary
+
+LENGTHS = {
+    "name": "time",
+    "title": "time",
+    "kind": "lines",
+    "series": {"ours": [[2**k, 1.0, 0.0] for k in range(6, 18)]},
+    "log": "x",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"colour": "red"}, "'colour' is not known; allowed: name, title, kind, series"),
+        ({"kind": "pie"}, "kind='pie'; allowed: lines, bars"),
+        ({"name": "a/b"}, "name='a/b'; letters, digits"),
+        ({"series": {"ours": [[1, 2]]}}, r"time, ours: points are \[x, y, spread\]"),
+    ],
+)
+def test_an_entry_of_another_form_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        charts.Chart.of({**LENGTHS, **change})
+
+
+def test_a_missing_field_is_named():
+    with pytest.raises(ValueError, match="'series' is missing"):
+        charts.Chart.of({field: LENGTHS[field] for field in ("name", "title", "kind")})
+
+
+def test_points_are_means_with_their_spread_where_there_are_any():
+    found = charts.points([(8, summary([1.0, 3.0])), (16, summary([5.0])), (32, summary([]))])
+    assert found == [[8, 2.0, pytest.approx(2**0.5)], [16, 5.0, 0.0]]
+
+
+def drawn(chart, folder):
+    assert charts.write(charts.Chart.of(chart), folder) == "time.svg"
+    return (folder / "time.svg").read_text()
+
+
+def test_equal_charts_are_equal_bytes(tmp_path):
+    assert drawn(LENGTHS, tmp_path) == drawn(LENGTHS, tmp_path)
+
+
+@pytest.mark.parametrize("count, shown", [(3, 3), (8, 8), (12, 6)])
+def test_of_many_lengths_every_other_is_written_the_longest_always(count, shown, tmp_path):
+    points = LENGTHS["series"]["ours"][-count:]
+    svg = drawn({**LENGTHS, "series": {"ours": points}}, tmp_path)
+    lengths = [str(x) for x, _, _ in points]
+    written = [n for n in lengths if re.search(rf"(>|<!-- ){n}(<| -->)", svg)]
+    assert len(written) == shown and written[-1] == lengths[-1] == "131072"
+
+
+@pytest.mark.parametrize("lines, below", [(4, False), (5, True)])
+def test_the_legend_of_many_lines_stands_below_them(lines, below):
+    series = {f"line {i}": LENGTHS["series"]["ours"] for i in range(lines)}
+    figure = Figure(layout="constrained")
+    charts._lines(figure, charts.Chart.of({**LENGTHS, "series": series}))
+    (axis,) = figure.axes
+    (legend,) = figure.legends if below else (axis.get_legend(),)
+    assert [text.get_text() for text in legend.get_texts()] == list(series)
+    figure.draw_without_rendering()
+    assert (legend.get_window_extent().y1 < axis.get_window_extent().y0) == below

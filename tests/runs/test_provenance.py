@@ -1,0 +1,32 @@
+"""Where results say that they come from."""
+
+import subprocess
+
+from arch.runs import provenance
+
+
+def test_code_that_is_not_committed_is_a_change_and_a_log_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "CODE", tmp_path)
+
+    def git(*words):
+        who = ["-c", "user.name=x", "-c", "user.email=x@x"]
+        subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    def dirty():
+        return provenance.git.__wrapped__()["dirty"]
+
+    git("init")
+    (tmp_path / "code.py").write_text("1\n")
+    git("add", "code.py")
+    git("commit", "-m", "one")
+    assert not dirty()
+    (tmp_path / "sweep.log").write_text("step 1\n")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "table.md").write_text("|\n")
+    assert not dirty()
+    (tmp_path / "new.py").write_text("2\n")
+    assert dirty()
+    (tmp_path / "new.py").unlink()
+    (tmp_path / "code.py").write_text("3\n")
+    assert dirty()
+    assert len(provenance.git.__wrapped__()["revision"]) == 40

@@ -1,0 +1,80 @@
+"""Worker processes train what this process would, to the same bytes on equal cores."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+import launch
+from arch.report import lines as results
+
+pytestmark = pytest.mark.slow
+
+FILE = """
+from arch import config
+from arch.sweeps.experiment import Cell
+
+def get_config(arg):
+    return config.make(
+        seeds=(0, 1),
+        model={"width": 16, "order": "(sf)2"},
+        task={"corpus": "file:text.txt", "length": 8},
+        train={"steps": 4, "batch": 2},
+    )
+
+def cells(arg, results):
+    first = [Cell("a", {"model.order": "(sf)2"}), Cell("b", {"model.order": "s2f2"})]
+    more = results.mean("a") is not None and results.mean("b") is not None
+    return first + [Cell("c", {"model.order": "f2s2"})] * more
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "small.py").write_text(FILE)
+    lines = (f"line {i} of a text that is short but long enough" for i in range(200))
+    (tmp_path / "text.txt").write_text("\n\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_worker_processes_train_every_cell_and_those_that_results_call_for(folder, capsys):
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})  # as many cores as a worker has: equal bytes
+    try:
+        assert launch.main(["sweep", "--config=small.py", "--name=here"]) == 0
+        command = ["sweep", "--config=small.py", "--name=there", "--executor=processes"]
+        assert launch.main(command) == 0
+    finally:
+        os.sched_setaffinity(0, cores)
+    there = {(x["cell"], x["seed"]): x for x in results.read(folder / "results" / "there")}
+    here = {(x["cell"], x["seed"]): x for x in results.read(folder / "results" / "here")}
+    assert set(there) == set(here) == {(cell, seed) for cell in "abc" for seed in (0, 1)}
+    for key, line in there.items():
+        assert line["evaluations"] == here[key]["evaluations"]
+        assert line["hash"] == here[key]["hash"]
+    for metrics in Path("runs/here").glob("*/seed*/metrics.jsonl"):
+        assert metrics.read_bytes() == (Path("runs/there") / Path(*metrics.parts[2:])).read_bytes()
+
+
+def test_a_worker_that_fails_is_one_failed_cell(folder, monkeypatch):
+    plugin = folder / "fails.py"
+    plugin.write_text(
+        "from arch.registry import sublayers\n"
+        "from arch.sublayers.feed_forward import FeedForward\n"
+        "@sublayers.register('fails')\n"
+        "class Fails(FeedForward):\n"
+        "    def __call__(self, x, context):\n"
+        "        if context.train: raise RuntimeError('out of luck')\n"
+        "        return x\n"
+    )
+    text = FILE.replace('{"model.order": "s2f2"}', '{"model.sublayers.f.kind": "fails"}')
+    text = text.replace("seeds=(0, 1),", "seeds=(0,), plugins=('fails.py',),")
+    (folder / "small.py").write_text(text)
+    command = ["sweep", "--config=small.py", "--name=x", "--executor=processes"]
+    assert launch.main(command) == 1
+    status = {x["cell"]: x["status"] for x in results.read(folder / "results" / "x")}
+    assert status == {"a": "finished", "b": "failed"}
+    state = json.loads(next(Path("runs/x").glob("b-*/state.json")).read_text())
+    assert "out of luck" in state["error"]
