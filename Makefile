@@ -1,6 +1,6 @@
 # make demo   own virtual environment, install, the main job
 # make test   the test suite (make test-slow: the long ones)
-# make lint   ruff and pyright
+# make lint   ruff, import-linter and pyright
 # EXTRA=gpu   CUDA jax instead of CPU jax, EXTRA=tpu likewise
 
 EXTRA ?=
@@ -28,7 +28,7 @@ test-slow: .venv/installed-dev
 	$(BIN)/python -m pytest -q -m slow
 
 lint: .venv/installed-dev
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/pyright
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "no Python from 3.11 to 3.13 runs here; install one, or say PYTHON=/path/to/python"; exit 2; }
