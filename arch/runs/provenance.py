@@ -44,11 +44,12 @@ def device() -> dict[str, object]:
     first = jax.devices()[0]
     name = first.device_kind
     if first.platform == "cpu":
-        name = _processor() or name
+        name = processor() or name
     return {"device": first.platform, "device_name": name, "cores": cores()}
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of this machine's processor; '' where the system does not say."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

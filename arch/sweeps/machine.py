@@ -1,0 +1,38 @@
+"""The machine that this process runs on, as jax and the system know it.
+
+Rooms below are told for which platform they build (`Context.platform`, `Program.platform`); this
+file and the commands are the only ones that ask.
+"""
+
+import functools
+
+import jax
+
+from arch.runs import provenance
+
+
+def platform() -> str:
+    """cpu | gpu | tpu: the platform of jax's default device, as `Context.platform` names it."""
+    return jax.default_backend()
+
+
+@functools.cache
+def device() -> dict[str, object]:
+    """device: the platform; device_name: its kind, of a CPU the processor's name; cores: the CPU
+    cores that this process may use, since bytes of results differ between one and two."""
+    first = jax.devices()[0]
+    name = first.device_kind
+    if first.platform == "cpu":
+        name = provenance.processor() or name
+    return {"device": first.platform, "device_name": name, "cores": provenance.cores()}
+
+
+def devices() -> int:
+    """How many devices of the default platform this process has."""
+    return jax.local_device_count()
+
+
+def memory_limit() -> int | None:
+    """Bytes that the default device may hold; None on CPU and where the device does not say."""
+    stats = jax.devices()[0].memory_stats() if platform() != "cpu" else None
+    return stats.get("bytes_limit") if stats else None
