@@ -42,6 +42,7 @@ class Context:
     replay: dict[str, Array] | None = None  # what this sublayer's Extras.replay was before
 
     # static
+    platform: str = _static("cpu")  # what the program is compiled for, as jax says it: gpu, tpu
     causal: bool = _static(True)
     train: bool = _static(False)
     inference: bool = _static(False)  # no gradient will be asked for: loops may stop early

@@ -1,15 +1,18 @@
-"""The three plug points: sublayers, stacks and tasks are looked up here by the name of their kind.
+"""Plug points: kinds of sublayers, stacks and tasks are registered and looked up here by name.
 
 A kind is a class registered under a name. The keyword-only arguments of its constructor are its
-options, and thereby its schema: a configuration that names an option which is not there fails
-before anything compiles, and the message lists those that are.
+options and their schema: a configuration that names an unknown option fails before anything
+compiles, and the message lists the known ones. A plug point's contract is an abstract class, see
+`Registry`.
 """
 
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+Kind = TypeVar("Kind", bound=type)
+Contract = TypeVar("Contract", bound=type)
 Config = Any  # a filled ml_collections.ConfigDict, or its plain form; its own types are unions
 
 
@@ -29,40 +32,78 @@ def join(section: str, name: str) -> str:
 
 
 class Registry:
-    """Names of kinds → their classes. `given`: arguments of the constructor that no user types."""
+    """Names of kinds and their classes.
 
-    def __init__(self, noun: str, given: tuple[str, ...] = ("rngs",)):
+    Args:
+        noun: what a kind is called in messages.
+        given: arguments of the constructor that no user types.
+        contract: the abstract class that every kind must match. A room that lies above this file
+            declares its contract with `require` instead.
+
+    A kind may subclass the contract or only match it. One that does not subclass it is given the
+    contract's defaults when it is registered, so that the rest of the code never asks whether a
+    member is there. A missing abstract member is refused in one line that names it.
+    """
+
+    def __init__(self, noun: str, given: tuple[str, ...] = ("rngs",), contract: type | None = None):
         self.noun = noun
+        self.contract = contract
         self._given = given
         self._kinds: dict[str, type] = {}
 
-    def register(self, kind: str) -> Callable[[type], type]:
-        """Class decorator. A second class of the same kind is refused, unless it comes from the
-        same file: a plugin that was edited."""
+    def require(self, contract: Contract) -> Contract:
+        """Class decorator of the contract itself; kinds registered before are checked too."""
+        self.contract = contract
+        for kind, cls in self._kinds.items():
+            adopt(contract, cls, f"{self.noun} {kind!r}")
+        return contract
 
-        def decorate(cls: type) -> type:
+    def register(self, kind: str) -> Callable[[Kind], Kind]:
+        """Class decorator. Raises ConfigurationError for a second class of the same kind, unless it
+        comes from the same file (a plugin that was edited), and for one that breaks the contract.
+        """
+
+        def decorate(cls: Kind) -> Kind:
             known = self._kinds.get(kind)
-            if known is not None and _file(known) != _file(cls):
+            if known is not None and file_of(known) != file_of(cls):
                 raise ConfigurationError(
-                    f"{self.noun} {kind!r} is registered already, by {_file(known)}; "
+                    f"{self.noun} {kind!r} is registered already, by {file_of(known)}; "
                     "choose another name"
                 )
+            if self.contract is not None:
+                adopt(self.contract, cls, f"{self.noun} {kind!r}")
             self._kinds[kind] = cls
-            cls.kind = kind
+            cls.kind = kind  # pyright: ignore[reportAttributeAccessIssue]
             return cls
 
         return decorate
 
     def names(self) -> tuple[str, ...]:
+        """The registered kinds, sorted."""
         return tuple(sorted(self._kinds))
 
-    def get(self, kind: str, field: str = "kind") -> type:
+    def get(self, kind: str, field: str = "kind") -> Any:
+        """The class of a kind. Raises ConfigurationError for an unknown one, naming `field`."""
         if kind not in self._kinds:
             raise ConfigurationError(
                 f"{field}={kind!r}: unknown {self.noun} kind; known are "
                 f"{', '.join(self.names())}{suggestion(kind, self._kinds)}"
             )
         return self._kinds[kind]
+
+    def build(self, kind: str, *arguments: Any, field: str = "kind", **options: Any) -> Any:
+        """An instance of a kind. Raises ConfigurationError where its constructor leaves out an
+        attribute that the contract annotates without a value, such as `vocabulary: int`."""
+        made = self.get(kind, field)(*arguments, **options)
+        for base in self.contract.__mro__ if self.contract else ():
+            for name, annotation in inspect.get_annotations(base).items():
+                if not name.startswith("_") and not hasattr(made, name):
+                    raise ConfigurationError(
+                        f"{file_of(type(made))}: class {type(made).__name__}, {self.noun} "
+                        f"{kind!r}: {name} is missing; set `self.{name}` ({_word(annotation)}) in "
+                        "its constructor"
+                    )
+        return made
 
     def options(self, kind: str, field: str = "kind") -> dict[str, object]:
         """Option → default, in the constructor's order. A constructor that takes `**options` hands
@@ -86,8 +127,53 @@ class Registry:
         return fill(defaults, options, field, f"{self.noun} {kind!r}")
 
 
-def _file(cls: type) -> str:
-    """Where a class was written."""
+def adopt(contract: type, cls: type, owner: str) -> None:
+    """Checks a class against a contract, and gives one that only matches it the defaults.
+
+    Raises ConfigurationError that names the file, the class, the member and what to write.
+    """
+    for name in sorted(contract.__abstractmethods__):
+        promised, own = _member(contract, name), _member(cls, name)
+        if own is None or getattr(own, "__isabstractmethod__", False):
+            problem = "is missing"
+        elif inspect.isfunction(promised) and not callable(getattr(cls, name)):
+            problem = f"is {own!r}, expected a method"
+        else:
+            continue
+        raise ConfigurationError(
+            f"{file_of(cls)}: class {cls.__name__}, {owner}: {name} {problem}; "
+            f"write {_head(name, promised)}"
+        )
+    if issubclass(cls, contract):
+        return
+    for base in contract.__mro__:
+        if not getattr(base, "__abstractmethods__", None):
+            continue  # a base that is no contract, such as nnx.Module
+        for name, member in vars(base).items():
+            if not name.startswith("_") and _member(cls, name) is None:
+                setattr(cls, name, member)
+
+
+def _word(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
+def _member(cls: type, name: str) -> Any:
+    """The unbound member of a class or of one of its bases; None where there is none."""
+    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+
+
+def _head(name: str, member: Any) -> str:
+    """What to write for a member of a contract: its head and its docstring's first line."""
+    said = (inspect.getdoc(member) or "").partition("\n")[0]
+    if inspect.isfunction(member):
+        arguments = ", ".join(inspect.signature(member).parameters)
+        return f"`def {name}({arguments})`: {said}"
+    return f"`{name} = …`: {said}"
+
+
+def file_of(cls: type) -> str:
+    """The file that a class is written in."""
     try:
         return inspect.getsourcefile(cls) or "a built-in"
     except TypeError:

@@ -1,5 +1,6 @@
 """Registries: a constructor's signature is the schema of its options."""
 
+import abc
 import importlib.util
 import re
 import sys
@@ -166,3 +167,94 @@ def test_a_second_class_of_a_kind_is_refused_unless_it_is_loaded_from_the_same_f
 def test_a_near_name_is_suggested_and_a_far_one_is_not():
     assert suggestion("widht", ["width", "order"]) == "; did you mean 'width'?"
     assert suggestion("zzz", ["width", "order"]) == ""
+
+
+class Instrument(abc.ABC):
+    """A contract with a method, an attribute, an attribute of the instance, and defaults."""
+
+    pitch: float  # set by the constructor
+    loud = False
+
+    @abc.abstractmethod
+    def play(self, note: str, seconds: float) -> str:
+        """The sound of a note.
+
+        More is said below.
+        """
+
+    @property
+    @abc.abstractmethod
+    def strings(self) -> int:
+        """How many strings there are."""
+
+    def tune(self) -> str:
+        """Nothing, where there is nothing to tune."""
+        return "in tune"
+
+
+def harp(*, without: str = "", base: type = object, **more):
+    """A class that matches the contract, apart from one member."""
+    members = {
+        "__init__": lambda self, *, loudness=1: setattr(self, "pitch", 440.0),
+        "__module__": __name__,
+        "play": lambda self, note, seconds: note,
+        "strings": 47,
+    }
+    return type("Harp", (base,), {k: v for k, v in members.items() if k != without} | more)
+
+
+@pytest.fixture
+def contracted() -> Registry:
+    return Registry("instrument", contract=Instrument)
+
+
+@pytest.mark.parametrize("base", [object, Instrument])
+@pytest.mark.parametrize(
+    "without, advice",
+    [
+        ("play", "play is missing; write `def play(self, note, seconds)`: The sound of a note."),
+        ("strings", "strings is missing; write `strings = …`: How many strings there are."),
+    ],
+)
+def test_a_kind_without_a_member_of_the_contract_is_refused_by_name(
+    contracted, base, without, advice
+):
+    message = f"{__file__}: class Harp, instrument 'harp': {advice}"
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}$"):
+        contracted.register("harp")(harp(without=without, base=base))
+    assert contracted.names() == ()
+
+
+def test_a_member_that_should_be_a_method_and_is_none_is_refused(contracted):
+    with pytest.raises(ConfigurationError, match="play is 3, expected a method; write `def play"):
+        contracted.register("harp")(harp(play=3))
+
+
+def test_a_class_that_only_matches_the_contract_is_given_its_defaults(contracted):
+    cls = contracted.register("harp")(harp(loud=True))
+    assert not issubclass(cls, Instrument)
+    made = contracted.build("harp", loudness=2)
+    assert (made.loud, made.tune(), made.strings) == (True, "in tune", 47)
+    assert contracted.build("harp").pitch == 440.0
+
+
+def test_a_subclass_inherits_the_defaults_and_keeps_its_own(contracted):
+    contracted.register("harp")(harp(base=Instrument, loud=True))
+    assert contracted.build("harp").loud and contracted.build("harp").tune() == "in tune"
+
+
+def test_an_attribute_that_the_constructor_must_set_is_missed_by_name(contracted):
+    contracted.register("harp")(harp(__init__=lambda self: None))
+    message = "instrument 'harp': pitch is missing; set `self.pitch` (float) in its constructor"
+    with pytest.raises(ConfigurationError, match=f"{re.escape(message)}$"):
+        contracted.build("harp")
+
+
+def test_kinds_registered_before_their_contract_are_checked_too():
+    made = Registry("instrument")
+    made.register("harp")(harp())
+    assert made.require(Instrument) is Instrument and made.get("harp").loud is False
+    made = Registry("instrument")
+    made.register("harp")(harp(without="play"))
+    with pytest.raises(ConfigurationError, match="play is missing"):
+        made.require(Instrument)
