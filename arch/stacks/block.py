@@ -8,8 +8,9 @@ from arch.context import Context, Extras, named
 from arch.layers import norm
 from arch.registry import ConfigurationError
 from arch.stacks import depth
-from arch.stacks.parameters import Definition, Parameters, init_owners, scale_outputs, schedule
+from arch.stacks.parameters import Definition, Parameters, init_owners, scale_outputs
 from arch.stacks.residual import Branch, check_placement
+from arch.stacks.schedule import make_schedule
 
 
 class Block:
@@ -53,7 +54,7 @@ class Block:
         if not epsilon > 0:
             raise ConfigurationError(f"model.stack.epsilon={epsilon}: allowed is above 0")
         self.output_width, self.norm_kind, self.epsilon = width, norm_kind, epsilon
-        self.schedule = schedule(order, share, groups, inner_groups)
+        self.schedule = make_schedule(order, share, groups, inner_groups)
         self.depth = len(self.schedule.positions)
         self.apply = depth.choose(apply, self.depth)
         depth.rematerialise(lambda: None, remat)

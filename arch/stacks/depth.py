@@ -15,7 +15,8 @@ from jaxtyping import Array
 from arch import order as orders
 from arch.checks import one_of
 from arch.context import Context, Extras, add_sums
-from arch.stacks.parameters import Definition, Parameters, Schedule
+from arch.stacks.parameters import Definition, Parameters
+from arch.stacks.schedule import Schedule
 
 APPLY = ("auto", "unrolled", "scan", "switch")
 REMAT = ("none", "full", "dots")

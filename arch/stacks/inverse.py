@@ -17,7 +17,8 @@ from jaxtyping import Array, Float, Int
 from arch import order as orders
 from arch.context import Context, add_sums
 from arch.layers import widened
-from arch.stacks.parameters import Definition, Parameters, Schedule
+from arch.stacks.parameters import Definition, Parameters
+from arch.stacks.schedule import Schedule
 
 Sums = dict[str, tuple[Array, Array]]
 

@@ -1,10 +1,5 @@
-"""A letter is an axis: its parameters are stacked along a leading owner axis.
+"""Parameters of a letter: an NNX module split once, and stacked along a leading owner axis."""
 
-The schedule says, for each position of the order, which letter stands there and which owner's
-weights it uses. Sharing is a change of that map alone.
-"""
-
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -12,82 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Key
 
-from arch import order as orders
 from arch.registry import ConfigurationError
 
 Parameters = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """positions: (letter, owner) along the depth; owners: letter → number of owners."""
-
-    positions: tuple[tuple[str, int], ...]
-    owners: dict[str, int]
-
-    @property
-    def letters(self) -> tuple[str, ...]:
-        """Sorted, so that every order of the same letters numbers them alike."""
-        return tuple(sorted(self.owners))
-
-    def as_data(self) -> Int[np.ndarray, "2 depth"]:
-        """The schedule as numbers, for a program that serves all orders with these counts."""
-        index = {letter: i for i, letter in enumerate(self.letters)}
-        pairs = [(index[letter], owner) for letter, owner in self.positions]
-        return np.array(pairs, np.int32).T
-
-
-def schedule(order: str, share: str = "", groups: int = 1, inner_groups: int = 1) -> Schedule:
-    """The order's positions and their owners.
-
-    A letter in `share` has `groups` owners, each serving an equal run of its occurrences, as
-    ALBERT's hidden groups do (Lan et al. 2019), or `inner_groups` owners a group, which take turns;
-    any other letter has an owner an occurrence.
-
-    >>> schedule("sfsf", share="f").positions
-    (('s', 0), ('f', 0), ('s', 1), ('f', 0))
-    """
-    counts = orders.counts(order)
-    for letter in share:
-        if letter not in counts:
-            raise ConfigurationError(
-                f"model.stack.share={share!r}: letter {letter!r} is not in the order, "
-                f"which has {''.join(counts)!r}"
-            )
-    if groups < 1 or any(groups > counts[letter] for letter in share):
-        raise ConfigurationError(
-            f"model.stack.groups={groups}: allowed is 1 to the occurrences of each shared letter, "
-            f"{counts}"
-        )
-    for letter in share:
-        if (
-            inner_groups < 1
-            or counts[letter] % inner_groups
-            or (groups * inner_groups > counts[letter])
-        ):
-            raise ConfigurationError(
-                f"model.stack.inner_groups={inner_groups}, groups={groups}: the {counts[letter]} "
-                f"occurrences of {letter!r} must be a multiple of it, and enough for all owners"
-            )
-    if inner_groups > 1 and not share:
-        raise ConfigurationError(
-            f"model.stack.inner_groups={inner_groups}: no letter is shared; allowed is 1"
-        )
-    held = groups * inner_groups
-    owners = {letter: held if letter in share else n for letter, n in counts.items()}
-    seen = dict.fromkeys(counts, 0)
-    positions = []
-    for letter in orders.expand(order):
-        owner = seen[letter]
-        if letter in share:
-            layer, turn = divmod(owner, inner_groups)
-            group = layer * groups // (counts[letter] // inner_groups)
-            owner = group * inner_groups + turn
-        positions.append((letter, owner))
-        seen[letter] += 1
-    return Schedule(tuple(positions), owners)
 
 
 class Definition:

@@ -13,7 +13,7 @@ from arch import config, variants
 from arch.context import Context
 from arch.models import families as models
 from arch.registry import ConfigurationError
-from arch.stacks.parameters import schedule
+from arch.stacks.schedule import make_schedule
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -79,7 +79,7 @@ def test_sharing_changes_what_is_held_and_not_what_is_applied():
 )
 def test_a_layers_owner_is_that_of_its_group_and_turn(layers, groups, inner):
     """Hugging Face: layer i is of group int(i / (layers / groups)), its inner layers in turn."""
-    positions = schedule(f"(sf){layers * inner}", "sf", groups, inner).positions
+    positions = make_schedule(f"(sf){layers * inner}", "sf", groups, inner).positions
     expected = [
         int(layer / (layers / groups)) * inner + turn
         for layer in range(layers)

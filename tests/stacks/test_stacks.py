@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from arch.context import Context
 from arch.layers import SLICE, dropout, norm, random_bits
 from arch.registry import ConfigurationError, sublayers
-from arch.stacks.parameters import count, schedule
+from arch.stacks.parameters import count
 from arch.stacks.residual import SURROUNDINGS
+from arch.stacks.schedule import make_schedule
 from arch.stacks.sequential import Sequential
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -165,13 +166,13 @@ def test_a_stack_refuses_by_name_what_it_does_not_know(options, message):
 
 
 def test_without_sharing_every_occurrence_has_an_owner_of_its_own():
-    made = schedule("s2 (fs)2")
+    made = make_schedule("s2 (fs)2")
     assert made.positions == (("s", 0), ("s", 1), ("f", 0), ("s", 2), ("f", 1), ("s", 3))
     assert made.owners == {"s": 4, "f": 2}
 
 
 def test_a_shared_letter_has_one_owner_and_the_others_their_own():
-    made = schedule("(sf)3", share="f")
+    made = make_schedule("(sf)3", share="f")
     assert made.positions == (("s", 0), ("f", 0), ("s", 1), ("f", 0), ("s", 2), ("f", 0))
     assert made.owners == {"s": 3, "f": 1}
 
@@ -179,7 +180,7 @@ def test_a_shared_letter_has_one_owner_and_the_others_their_own():
 @given(layers=st.integers(1, 48), data=st.data())
 def test_groups_are_those_of_albert(layers, data):
     groups = data.draw(st.integers(1, layers))
-    made = schedule(f"(sf){layers}", share="sf", groups=groups)
+    made = make_schedule(f"(sf){layers}", share="sf", groups=groups)
     expected = [i * groups // layers for i in range(layers)]  # int(i · G / L)
     for letter in "sf":
         assert [owner for name, owner in made.positions if name == letter] == expected
@@ -187,12 +188,12 @@ def test_groups_are_those_of_albert(layers, data):
 
 
 def test_twelve_layers_in_three_groups_are_four_fours():
-    owners = [o for letter, o in schedule("(sf)12", "sf", 3).positions if letter == "s"]
+    owners = [o for letter, o in make_schedule("(sf)12", "sf", 3).positions if letter == "s"]
     assert owners == [0] * 4 + [1] * 4 + [2] * 4
 
 
 def test_the_schedule_as_data_numbers_letters_by_the_alphabet():
-    assert schedule("s2 f s", share="s").as_data().tolist() == [[1, 1, 0, 1], [0, 0, 0, 0]]
+    assert make_schedule("s2 f s", share="s").as_data().tolist() == [[1, 1, 0, 1], [0, 0, 0, 0]]
 
 
 # Parameters
