@@ -74,13 +74,13 @@ class Model:
         stack = kind(model["width"], order, model["sublayers"], **options)
         for letter in stack.letters:
             sublayer = stack.sublayer(letter)
-            if causal and not getattr(sublayer, "causal", False):
-                why = getattr(sublayer, "not_causal", "")
+            if causal and not sublayer.causal:
+                why = sublayer.not_causal
                 raise ConfigurationError(
                     f"model.sublayers.{letter}.kind={sublayer.kind!r} is not causal: a decoder "
                     f"would see the tokens it is to predict{why and f', since {why}'}"
                 )
-            if getattr(sublayer, "cross", False) and not has_memory:
+            if sublayer.cross and not has_memory:
                 raise ConfigurationError(
                     f"model.sublayers.{letter}.cross=True: there is no memory to attend to; only "
                     "the decoder of model.family='encoder_decoder' has one"
@@ -267,7 +267,7 @@ class EncoderDecoder(Model):
                 "that the decoder attends to; allowed with an encoder is average"
             )
         super().__init__(model, vocabulary, max_length)
-        if not any(getattr(self.stack.sublayer(x), "cross", False) for x in self.stack.letters):
+        if not any(self.stack.sublayer(x).cross for x in self.stack.letters):
             raise ConfigurationError(
                 f"model.order={model['order']!r}: no letter attends to the encoder; bind one with "
                 "cross=True, like the c of '(scf)4'"
@@ -310,13 +310,11 @@ class EncoderDecoder(Model):
 
 
 def padded_length(stack, length: int) -> int:
-    """How long the letters of a stack wish a sequence of this length to be: as it is, unless every
-    one of them has a `padded_length` of its own. Then token ids are filled up, before the
-    embedding; else a sublayer that needs another length fills up what it is given."""
-    sublayers = [stack.sublayer(letter) for letter in stack.letters]
-    if not all(hasattr(sublayer, "padded_length") for sublayer in sublayers):
-        return length
-    return max(sublayer.padded_length(length) for sublayer in sublayers)
+    """The length to which a stack's token ids are padded, before the embedding: the longest that a
+    letter asks for. Where one letter takes the length as it is, the ids stay as they are, and the
+    sublayers that need another length pad what they are given."""
+    lengths = [stack.sublayer(letter).padded_length(length) for letter in stack.letters]
+    return length if length in lengths else max(lengths)
 
 
 def filled(ids: Array, context: Context, length: int) -> tuple[Array, Context]:

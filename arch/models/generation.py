@@ -52,8 +52,8 @@ class Search(NamedTuple):
 
 def can_cache(model: Model) -> bool:
     """Whether every kind in the model's stack decodes by cached steps."""
-    kinds = [model.stack.sublayer(letter) for letter in model.stack.letters]
-    return all(hasattr(k, "init_cache") or getattr(k, "positionwise", False) for k in kinds)
+    sublayers = [model.stack.sublayer(letter) for letter in model.stack.letters]
+    return all(sublayer.cached or sublayer.positionwise for sublayer in sublayers)
 
 
 def decode(

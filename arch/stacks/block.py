@@ -8,7 +8,7 @@ from arch.context import Context, Extras, named
 from arch.layers import norm
 from arch.registry import ConfigurationError
 from arch.stacks import depth
-from arch.stacks.parameters import Definition, Parameters, init_owners, scale_outputs
+from arch.stacks.parameters import Definition, Parameters, init_owners, residual_outputs, scale
 from arch.stacks.residual import Branch, check_placement
 from arch.stacks.schedule import make_schedule
 
@@ -26,7 +26,8 @@ class Block:
         inner_groups: so many owners a group, taking turns (ALBERT's inner_group_num).
         apply: auto | unrolled | scan | switch; never touches the parameters.
         remat: none | full | dots: what the backward pass recomputes, a sublayer at a time.
-        scale_output_init: initial `output` kernels times 1/√depth (GPT-2).
+        scale_output_init: the kernels that end in the residual stream (each kind declares its
+            `residual_outputs`) start at 1/√depth of their size (Radford et al. 2019).
     """
 
     adds_signal = False  # True: the stack adds the position signal itself, the embedding does not
@@ -59,10 +60,13 @@ class Block:
         self.apply = depth.choose(apply, self.depth)
         depth.rematerialise(lambda: None, remat)
         self.remat = remat
-        self.output_scale = self.depth**-0.5 if scale_output_init else 1.0
         self.letters = {
             letter: _define(letter, width, bindings[letter], norm, norm_kind, epsilon)
             for letter in self.schedule.letters
+        }
+        self.scaled = {
+            letter: residual_outputs(definition) if scale_output_init else ()
+            for letter, definition in self.letters.items()
         }
         self.final_norm = norm_definition(norm_kind, width, epsilon) if final_norm else None
 
@@ -72,7 +76,8 @@ class Block:
             letter: init_owners(definition, named(key, letter), self.schedule.owners[letter])
             for letter, definition in self.letters.items()
         }
-        parameters = scale_outputs(parameters, self.output_scale)
+        for letter, paths in self.scaled.items():
+            parameters[letter] = scale(parameters[letter], paths, self.depth**-0.5)
         if self.final_norm is not None:
             parameters["final_norm"] = self.final_norm.init(key)
         return parameters

@@ -1,6 +1,6 @@
 """Parameters of a letter: an NNX module split once, and stacked along a leading owner axis."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -47,13 +47,38 @@ def init_owners(definition: Definition, key: Key[Array, ""], owners: int) -> Par
     return jax.vmap(definition.init)(keys)
 
 
-def scale_outputs(parameters: Parameters, factor: float) -> Parameters:
-    """The kernels of every projection named `output`, times the factor (Radford et al. 2019:
-    1/√depth for the projections that end in the residual stream)."""
+def residual_outputs(definition: Definition) -> tuple[tuple[str, ...], ...]:
+    """The paths, in the tree of a letter, of the parameters that make its sublayer's output.
+
+    Raises ConfigurationError where the kind does not declare them, or declares one that it lacks.
+    """
+    sublayer = definition.module.sublayer
+    if sublayer.residual_outputs is None:
+        raise ConfigurationError(
+            f"model.stack.scale_output_init=True: kind={sublayer.kind!r} does not say which "
+            "parameters make its output; write residual_outputs = ('output.kernel',), or (), in "
+            f"class {type(sublayer).__name__}"
+        )
+    paths = tuple(("sublayer", *path.split(".")) for path in sublayer.residual_outputs)
+    known = [
+        tuple(entry.key for entry in path)
+        for path, _ in jax.tree_util.tree_leaves_with_path(definition.shapes)
+    ]
+    for path in paths:
+        if path not in known:
+            raise ConfigurationError(
+                f"model.stack.scale_output_init=True: residual_outputs of kind={sublayer.kind!r} "
+                f"names {'.'.join(path[1:])!r}, which is none of its parameters: expected one of "
+                f"{', '.join('.'.join(p[1:]) for p in known if p[0] == 'sublayer')}"
+            )
+    return paths
+
+
+def scale(parameters: Parameters, paths: Collection[tuple[str, ...]], factor: float) -> Parameters:
+    """The parameters, with those at the given paths times the factor."""
 
     def scaled(path, leaf):
-        names = [getattr(entry, "key", None) for entry in path]
-        return leaf * factor if names[-2:] == ["output", "kernel"] else leaf
+        return leaf * factor if tuple(entry.key for entry in path) in paths else leaf
 
     return jax.tree_util.tree_map_with_path(scaled, parameters)
 

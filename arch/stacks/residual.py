@@ -66,7 +66,7 @@ class Branch(nnx.Module):
     ):
         options = {k: v for k, v in binding.items() if k not in ("kind", *SURROUNDINGS)}
         self.sublayer = sublayers.get(binding["kind"])(width, **options, rngs=rngs)
-        self.own_residual = getattr(self.sublayer, "own_residual", False)
+        self.own_residual = self.sublayer.own_residual
         if self.own_residual:
             check_alone(binding)
             check_placement(placement, "norm")
@@ -120,7 +120,7 @@ class Branch(nnx.Module):
 
     def init_cache(self, batch: int, length: int, dtype, context: Context):
         """What the sublayer keeps of `length` decoding steps; () where a position is enough."""
-        if getattr(self.sublayer, "positionwise", False):
+        if self.sublayer.positionwise:
             return ()
         return self.sublayer.init_cache(batch, length, dtype, context)
 
@@ -131,7 +131,7 @@ class Branch(nnx.Module):
 
     def branch_step(self, x: Float[Array, "batch 1 width"], cache, context: Context):
         """What one decoding step adds, and the cache."""
-        if getattr(self.sublayer, "positionwise", False):
+        if self.sublayer.positionwise:
             return self.branch(x, context)[0], cache
         y, cache = self.sublayer.step(self._before(x), cache, context)
         return self._after(y, context), cache

@@ -11,6 +11,7 @@ from arch.checks import at_least, below_one, one_of
 from arch.context import Context
 from arch.layers import ACTIVATIONS, Projection, column, dropout, product_flops
 from arch.registry import ConfigurationError, sublayers
+from arch.sublayers.contract import Sublayer
 
 Cache = dict[str, Float[Array, "batch before channels"]]
 
@@ -47,7 +48,7 @@ class Depthwise(nnx.Module):
 
 
 @sublayers.register("separable_convolution")
-class SeparableConvolution(nnx.Module):
+class SeparableConvolution(Sublayer):
     """y = W₂ (D₂ ∗ φ(W₁ (D₁ ∗ x) + b₁)) + b₂, with D₁, D₂ depthwise, W₁, W₂ pointwise.
 
     The Universal Transformer's other transition, as tensor2tensor writes it
@@ -70,6 +71,7 @@ class SeparableConvolution(nnx.Module):
     """
 
     causal = True
+    residual_outputs = ("output.kernel",)
 
     def __init__(
         self,

@@ -11,12 +11,13 @@ from arch.checks import at_least, below_one, one_of
 from arch.context import Context
 from arch.layers import ACTIVATIONS, Projection, dropout, product_flops
 from arch.registry import ConfigurationError, sublayers
+from arch.sublayers.contract import Sublayer
 
 GATED = {"swiglu": jax.nn.silu, "geglu": functools.partial(jax.nn.gelu, approximate=False)}
 
 
 @sublayers.register("feed_forward")
-class FeedForward(nnx.Module):
+class FeedForward(Sublayer):
     """y = W₂ φ(W₁ x + b₁) + b₂; gated (Shazeer 2020): y = W₂ (φ(W₁ x + b₁) · (W₃ x + b₃)) + b₂.
 
     Args:
@@ -36,6 +37,7 @@ class FeedForward(nnx.Module):
     """
 
     causal = True
+    residual_outputs = ("output.kernel",)
     positionwise = True
 
     def __init__(

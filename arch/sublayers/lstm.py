@@ -9,13 +9,14 @@ from arch.checks import at_least
 from arch.context import Context
 from arch.layers import Projection, column, kernel_initializer, product_flops
 from arch.registry import sublayers
+from arch.sublayers.contract import Sublayer
 
 GATES = 4
 State = dict[str, Float[Array, "batch inner"]]  # 'h' and 'c', float32
 
 
 @sublayers.register("lstm")
-class LSTM(nnx.Module):
+class LSTM(Sublayer):
     """i, f, g, o = split(W xₜ + b + R hₜ₋₁);  cₜ = σ(f) cₜ₋₁ + σ(i) tanh(g);  hₜ = σ(o) tanh(cₜ).
 
     Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al. 2000: without peepholes,
@@ -53,6 +54,7 @@ class LSTM(nnx.Module):
         self.input.bias = nnx.Param(start.reshape(-1))
         draw = kernel_initializer(init_std)
         self.recurrent = nnx.Param(draw(rngs.params(), (inner, GATES * inner)))
+        self.residual_outputs = () if inner == width else ("output.kernel",)
         self.output = (
             None if inner == width else Projection(inner, width, init_std=init_std, rngs=rngs)
         )

@@ -10,14 +10,15 @@ import pytest
 from arch.context import Context
 from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition
+from arch.sublayers.contract import Sublayer
 from tests.draws import drawn
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 WIDTH, LENGTH, BATCH, ROOM = 32, 9, 3, 12  # the cache has room for more than is decoded
 KINDS = sublayers.names()
-CACHED = tuple(kind for kind in KINDS if hasattr(sublayers.get(kind), "init_cache"))
-POSITIONWISE = tuple(k for k in KINDS if getattr(sublayers.get(k), "positionwise", False))
+CACHED = tuple(kind for kind in KINDS if sublayers.get(kind).step is not Sublayer.step)
+POSITIONWISE = tuple(k for k in KINDS if sublayers.get(k).positionwise)
 # Beside each kind's defaults
 OPTIONS = {
     "attention": (
@@ -83,7 +84,7 @@ def decoded(sublayer, x, context=None, positions=None):
 def test_a_cache_comes_with_its_step_and_not_to_a_kind_that_needs_none():
     assert {"attention", "local_attention", "lstm", "separable_convolution"} <= set(CACHED)
     assert "feed_forward" in POSITIONWISE
-    assert CACHED == tuple(kind for kind in KINDS if hasattr(sublayers.get(kind), "step"))
+    assert CACHED == tuple(kind for kind in KINDS if made(kind).cached)
     assert not set(CACHED) & set(POSITIONWISE)
 
 

@@ -268,6 +268,35 @@ def test_scaled_outputs_are_divided_by_the_root_of_the_depth(same_bytes):
     assert same_bytes(plain, scaled)
 
 
+def test_a_kind_says_which_of_its_parameters_make_its_output(monkeypatch, same_bytes):
+    """Under any name; one that says nothing, or names what is not there, is refused."""
+    monkeypatch.setattr(sublayers, "_kinds", dict(sublayers._kinds))
+
+    class Linear(nnx.Module):
+        causal = True
+
+        def __init__(self, width, *, rngs):
+            self.readout = nnx.Param(jnp.ones((width, width)))
+
+        def __call__(self, x, context):
+            return x @ self.readout[...]
+
+        def flops(self, length):
+            return 0
+
+    letters = {"l": {"kind": "linear_of_test"}}
+    sublayers.register("linear_of_test")(Linear)
+    build("l4", letters)
+    with pytest.raises(ConfigurationError, match="write residual_outputs = .* in class Linear"):
+        build("l4", letters, scale_output_init=True)
+    Linear.residual_outputs = ("output.kernel",)
+    with pytest.raises(ConfigurationError, match="'output.kernel'.*expected one of readout"):
+        build("l4", letters, scale_output_init=True)
+    Linear.residual_outputs = ("readout",)
+    parameters = build("l4", letters, scale_output_init=True).init(jax.random.key(0))
+    assert same_bytes(parameters["l"]["sublayer"]["readout"], jnp.full((4, WIDTH, WIDTH), 0.5))
+
+
 # One layer in NumPy, float64
 
 

@@ -404,6 +404,9 @@ class Counted(nnx.Module):
     def __call__(self, x, context):
         return jnp.zeros_like(x), Extras(statistics={"walks": (jnp.ones(()), jnp.ones(()))})
 
+    def flops(self, length):
+        return 0
+
 
 @pytest.mark.parametrize("freeze", [False, True])
 def test_at_inference_the_loop_ends_with_the_last_position_and_changes_nothing(

@@ -16,7 +16,6 @@ from arch.models.embeddings.embedding import Squashed
 from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition, count
 from arch.sublayers.benes import network as benes
-from arch.sublayers.benes.network import Benes
 from arch.sublayers.benes.switches import GatedUnit, ResidualUnit
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -346,7 +345,7 @@ def test_flops_are_those_of_the_products_of_all_switches(unit, length, layers, p
 
 @pytest.mark.parametrize("length, padded", [(1, 2), (2, 2), (3, 4), (64, 64), (65, 128)])
 def test_the_length_it_wishes_is_the_next_power_of_two(length, padded):
-    assert Benes.padded_length(length) == padded
+    assert define(4).module.padded_length(length) == padded
 
 
 def test_it_is_one_compiled_layer_a_half_whatever_the_length():

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 
 WIDTH, LENGTH = 32, 8
 KINDS = sublayers.names()
-CAUSAL = tuple(kind for kind in KINDS if getattr(sublayers.get(kind), "causal", False))
+CAUSAL = tuple(kind for kind in KINDS if sublayers.get(kind).causal)
 
 
 def normal(*shape, seed=0, dtype=jnp.float32):

@@ -12,12 +12,13 @@ from arch.context import Context, Extras
 from arch.layers import Projection, divide, product_flops
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers.attention import dot_product
+from arch.sublayers.contract import Sublayer
 
 Cache = dict[str, Float[Array, "batch keys kv_heads head_width"]]
 
 
 @sublayers.register("attention")
-class Attention(nnx.Module):
+class Attention(Sublayer):
     """Attention(Q, K, V) = softmax(Q Kᵀ / √d + mask) V for each of `heads` heads of width d.
 
     Args:
@@ -43,6 +44,7 @@ class Attention(nnx.Module):
     """
 
     causal = True
+    residual_outputs = ("output.kernel",)
 
     def __init__(
         self,

@@ -13,12 +13,13 @@ from arch.layers import Projection, divide, dropout, product_flops, widened
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers.attention import dot_product
 from arch.sublayers.attention.full import rotate
+from arch.sublayers.contract import Sublayer
 
 Cache = dict[str, Float[Array, "batch room heads head_width"]]
 
 
 @sublayers.register("local_attention")
-class LocalAttention(nnx.Module):
+class LocalAttention(Sublayer):
     """softmax(Q Kᵀ / √d) V with position p in chunk ⌊p / chunk⌋, where a query sees the keys of its
     own chunk, of `before` chunks before it and of `after` after it.
 
@@ -43,6 +44,7 @@ class LocalAttention(nnx.Module):
     """
 
     causal = True  # where after=0
+    residual_outputs = ("output.kernel",)
 
     def __init__(
         self,

@@ -13,12 +13,13 @@ from arch.context import Context, Extras, named
 from arch.layers import Projection, divide, product_flops, widened
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers.attention import dot_product, hashing
+from arch.sublayers.contract import Sublayer
 
 Cache = dict[str, Array]
 
 
 @sublayers.register("lsh_attention")
-class LSHAttention(nnx.Module):
+class LSHAttention(Sublayer):
     """softmax(Q K'ᵀ / √d) V over the pairs that one of `rounds` hashes puts into one bucket, at
     most `chunk` places apart in it. Keys are the normalised queries; a position sees itself only
     where it sees nothing else.
@@ -51,6 +52,7 @@ class LSHAttention(nnx.Module):
     """
 
     causal = True
+    residual_outputs = ("output.kernel",)
 
     def __init__(
         self,

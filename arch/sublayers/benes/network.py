@@ -15,13 +15,14 @@ from arch.context import Context
 from arch.layers import dropout
 from arch.registry import sublayers
 from arch.sublayers.benes.switches import NORMALISATIONS, GatedUnit, ResidualUnit
+from arch.sublayers.contract import Sublayer
 
 UNITS = ("residual", "gated")
 Switch = Callable[[Array, Array, Any], Array]  # (pairs, number of the layer, what is skipped to it)
 
 
 @sublayers.register("benes")
-class Benes(nnx.Module):
+class Benes(Sublayer):
     """`blocks` Beneš blocks and a last layer of switches, on a sequence of n = 2ᵏ positions.
 
         block       k - 1 times: switch, forward shuffle;  k - 1 times: switch, reverse shuffle
@@ -53,6 +54,7 @@ class Benes(nnx.Module):
     causal = False
     not_causal = "its shuffles carry every position to every other, later ones to earlier ones too"
     own_residual = True
+    residual_outputs = ()
 
     def __init__(
         self,
@@ -111,8 +113,7 @@ class Benes(nnx.Module):
 
         return jax.checkpoint(switch)
 
-    @staticmethod
-    def padded_length(length: int) -> int:
+    def padded_length(self, length: int) -> int:
         """The next power of two, 2 at least: what a sequence is filled up to."""
         return max(2, 1 << (length - 1).bit_length())
 
