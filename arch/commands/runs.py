@@ -9,9 +9,9 @@ from arch import config as configuration
 from arch.commands import terminal
 from arch.notebook import run as notebook
 from arch.registry import ConfigurationError, suggestion
-from arch.report import folder as report
-from arch.report import lines as results
-from arch.report import renderers
+from arch.report import lines
+from arch.report.folder import FORMATS, write_report
+from arch.report.renderers import print_table
 from arch.runs import provenance
 from arch.runs.folders import RunFolder
 from arch.sweeps import sweep as sweeps
@@ -60,7 +60,7 @@ def _verdict(state: dict) -> tuple[str, str]:
 
 def show_report(arguments) -> int:
     """`report`: tables and figures, from results/ alone."""
-    there = [p.parent.name for p in sweeps.RESULTS.glob(f"*/{results.RUNS}")]
+    there = [p.parent.name for p in sweeps.RESULTS.glob(f"*/{lines.RUNS}")]
     where = f"{sweeps.RESULTS}/"
     folder = sweeps.RESULTS / _known(arguments.name, there, where)
     against = None
@@ -68,14 +68,14 @@ def show_report(arguments) -> int:
         against = sweeps.RESULTS / _known(arguments.against, there, where, "--against")
     formats = tuple(filter(None, arguments.format.split(",")))
     for name in formats:
-        if name not in report.FORMATS:
+        if name not in FORMATS:
             raise ConfigurationError(
                 f"--format={arguments.format}: {name!r} is none; allowed are "
-                f"{', '.join(report.FORMATS)}{suggestion(name, report.FORMATS)}"
+                f"{', '.join(FORMATS)}{suggestion(name, FORMATS)}"
             )
     html = sweeps.RUNS / arguments.name / "report.html"
-    table = report.build(folder, formats, against=against, html_path=html)
-    renderers.console(table)
+    table = write_report(folder, formats, against=against, html_path=html)
+    print_table(table)
     print(f"written: {folder} ({', '.join(formats)})")
     return 0
 

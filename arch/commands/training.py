@@ -6,8 +6,8 @@ import jax
 
 from arch.commands import terminal
 from arch.commands.asked import experiment_of, sweep_of
-from arch.report import folder as report
-from arch.report import renderers
+from arch.report.folder import write_report
+from arch.report.renderers import print_table
 from arch.sweeps import sweep as sweeps
 from arch.sweeps.experiment import Results, matching
 from arch.training import bench
@@ -48,8 +48,8 @@ def _run(sweep: sweeps.Sweep, arguments) -> int:
         print(f"stopped: {error}. To go on: {sweep.command}", file=sys.stderr)
         return 1
     folder = sweeps.RESULTS / sweep.name
-    table = report.build(folder)
-    renderers.console(table)
+    table = write_report(folder)
+    print_table(table)
     print(f"written: {folder}/table.md, table.csv, runs.jsonl and the figures")
     return code
 

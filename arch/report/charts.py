@@ -1,10 +1,10 @@
-"""Pictures an experiment asks for beside its table: lines over a number, or bars a row.
+"""Pictures that an experiment asks for beside its table: lines over a number, or bars.
 
-TABLE["charts"] lists them, each a dictionary:
+TABLE["charts"] lists them, each a dictionary of these fields; `line_chart` makes one:
 
 name        of the files, <name>.svg and .png        title, x_label, y_label
 kind        lines: series is {label: [[x, mean, spread], …]}, drawn with bars of one spread
-            bars:  series is {label: [[text, value, 0], …]}, a horizontal bar a text, top first
+            bars:  series is {label: [[text, value, 0], …]}, one horizontal bar per text, top first
 log         axes with a logarithmic scale: '' | 'x' | 'y' | 'xy'
 """
 
@@ -12,10 +12,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arch.report.figures import STYLE, save
 from arch.report.statistics import Summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 KINDS = ("lines", "bars")
 # Okabe and Ito's palette, which colour-blind readers tell apart, and markers for those who print
@@ -27,7 +30,7 @@ FEW = 4  # lines that leave room for a legend among them; that of more stands be
 
 @dataclass(frozen=True)
 class Chart:
-    """A checked entry of TABLE["charts"]."""
+    """An entry of TABLE["charts"], made and checked by `Chart.of`; its fields are above."""
 
     name: str
     title: str
@@ -61,16 +64,43 @@ class Chart:
 
     @property
     def empty(self) -> bool:
+        """Whether there is nothing to draw."""
         return not any(self.series.values())
 
 
 def points(found: Iterable[tuple[float, Summary]]) -> list[list[float]]:
-    """[x, mean, SD] of each number that has values; the SD of a single one is 0."""
+    """[x, mean, SD] of each x that has values; the SD of a single value is 0."""
     return [[x, s.mean, s.sd if s.n > 1 else 0.0] for x, s in found if s.n]
 
 
-def write(chart: Chart, folder: Path) -> str:
-    """Draws the chart into the folder; the name of its SVG. Equal charts are equal bytes."""
+def line_chart(
+    name: str,
+    title: str,
+    series: Mapping[str, Iterable[tuple[float, Summary]]],
+    x_label: str,
+    y_label: str,
+    log: str = "",
+) -> dict[str, Any]:
+    """An entry of TABLE["charts"]: one line per label through the means over x, with their SD.
+
+    Takes label → (x, summary) pairs; an x without values is left out. log: '' | 'x' | 'y' | 'xy'.
+    """
+    return {
+        "name": name,
+        "title": title,
+        "kind": "lines",
+        "series": {label: points(found) for label, found in series.items()},
+        "x_label": x_label,
+        "y_label": y_label,
+        "log": log,
+    }
+
+
+def draw_chart(chart: Chart, folder: Path) -> str:
+    """Writes the chart as .svg and .png into the folder; returns the name of its SVG.
+
+    Equal charts are equal bytes.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -84,14 +114,16 @@ def write(chart: Chart, folder: Path) -> str:
     return f"{chart.name}.svg"
 
 
-def _lines(figure, chart: Chart) -> None:
+def _lines(figure: "Figure", chart: Chart) -> None:
     axis = figure.subplots()
     for i, (label, points) in enumerate(chart.series.items()):
         if not points:
             continue
         x, y, spread = zip(*points, strict=True)
-        style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-        axis.errorbar(x, y, yerr=spread, label=label, ms=3.5, lw=1.1, capsize=2, **style)
+        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+        axis.errorbar(
+            x, y, yerr=spread, label=label, ms=3.5, lw=1.1, capsize=2, color=colour, marker=marker
+        )
     axis.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
     ticks = sorted({point[0] for points in chart.series.values() for point in points})
     if "x" in chart.log:
@@ -109,7 +141,7 @@ def _lines(figure, chart: Chart) -> None:
         figure.legend(loc="outside lower left", ncols=2, frameon=False)
 
 
-def _bars(figure, chart: Chart) -> None:
+def _bars(figure: "Figure", chart: Chart) -> None:
     axes = figure.subplots(1, len(chart.series), squeeze=False)[0]
     longest = max(point[1] for points in chart.series.values() for point in points)
     for axis, (label, points) in zip(axes, chart.series.items(), strict=True):

@@ -1,4 +1,4 @@
-"""The columns of an experiment's table: header → a text a row.
+"""The columns of an experiment's table: header → one text per row.
 
 The paper's figures stand beside ours and are subtracted only where the experiment says that the
 metric is the same; the baseline's, and another folder's, only where both were measured alike.
@@ -7,22 +7,22 @@ metric is the same; the baseline's, and another folder's, only where both were m
 from collections.abc import Iterable, Mapping
 
 from arch.order import compress_parts
-from arch.report import lines as results
 from arch.report import statistics
-from arch.report.lines import Row, Spec
+from arch.report.rows import Row, Setting, group_rows
+from arch.report.specification import TableSpec
 from arch.report.statistics import Summary, decimals, mean_and_interval, mean_and_sd, number
 
 MISSING = "—"
 
 
-def of(rows: list[Row], foreign: set[int], spec: Spec) -> dict[str, list[str]]:
-    """All that an experiment asks for; `foreign`: ids of the lines that bear a dagger."""
+def make_columns(rows: list[Row], foreign: set[int], spec: TableSpec) -> dict[str, list[str]]:
+    """All columns that an experiment asks for; `foreign`: `id` of each line that gets a dagger."""
     named = _identity(rows, foreign)
     return named | _figures(rows, spec) | _paper(rows, spec) | _extra(rows, spec)
 
 
-def baseline(row: Row, rows: Iterable[Row], spec: Spec) -> Row | None:
-    """The row that `row` may be compared with: the baseline's on its device, in its setting."""
+def baseline(row: Row, rows: Iterable[Row], spec: TableSpec) -> Row | None:
+    """The baseline's row on the device and in the setting of `row`; None unless it is one row."""
     found = [
         r
         for r in rows
@@ -33,8 +33,8 @@ def baseline(row: Row, rows: Iterable[Row], spec: Spec) -> Row | None:
     return found[0] if len(found) == 1 else None
 
 
-def difference(row: Row, rows: Iterable[Row], spec: Spec) -> Summary | None:
-    """Paired difference to the baseline, None with fewer than two pairs or for itself."""
+def difference(row: Row, rows: Iterable[Row], spec: TableSpec) -> Summary | None:
+    """Paired difference to the baseline; None with fewer than two pairs, or for the baseline."""
     base = baseline(row, rows, spec)
     if base is None or row.cell == spec.baseline:
         return None
@@ -54,7 +54,7 @@ def _identity(rows: list[Row], foreign: set[int]) -> dict[str, list[str]]:
     return columns | ({"order": orders} if any(orders) else {})
 
 
-def _figures(rows: list[Row], spec: Spec) -> dict[str, list[str]]:
+def _figures(rows: list[Row], spec: TableSpec) -> dict[str, list[str]]:
     summaries = [statistics.summary(row.values.values()) for row in rows]
     places = decimals(s.mean for s in summaries)
     settings = settings_of(rows)
@@ -81,16 +81,17 @@ def _figures(rows: list[Row], spec: Spec) -> dict[str, list[str]]:
     return columns
 
 
-def _with_spread(s: Summary, places: int, spec: Spec) -> str:
+def _with_spread(s: Summary, places: int, spec: TableSpec) -> str:
     return number(s.mean, places) if spec.exact else mean_and_sd(s, places)
 
 
-def settings_of(rows: list[Row]) -> list[results.Setting]:
+def settings_of(rows: list[Row]) -> list[Setting]:
+    """The ways of measuring among the rows, each once, in their order."""
     return list(dict.fromkeys(row.setting for row in rows if row.setting))
 
 
 def losses(row: Row) -> str:
-    """'1 NaN of 5 (step 1200)': every line that has no figure, by what became of it."""
+    """'1 NaN of 5 (step 1200)': the lines without a figure, by what became of them."""
     steps: dict[str, list[str]] = {}
     for word, line in row.losses:
         steps.setdefault(word, []).append(str(line.get("stopped_step") or ""))
@@ -100,7 +101,7 @@ def losses(row: Row) -> str:
     )
 
 
-def _paper(rows: list[Row], spec: Spec) -> dict[str, list[str]]:
+def _paper(rows: list[Row], spec: TableSpec) -> dict[str, list[str]]:
     if not spec.paper:
         return {}
     whole = all(float(p.value).is_integer() for p in spec.paper.values())
@@ -129,12 +130,12 @@ def _paper(rows: list[Row], spec: Spec) -> dict[str, list[str]]:
     return columns
 
 
-def _extra(rows: list[Row], spec: Spec) -> dict[str, list[str]]:
+def _extra(rows: list[Row], spec: TableSpec) -> dict[str, list[str]]:
     columns = {}
     for name in spec.columns:
         if name in ("test", "bits_per_byte", "word_perplexity"):
             split, metric = ("test", spec.metric) if name == "test" else (spec.split, name)
-            found = [results.rows(row.lines, (), split, metric) for row in rows]
+            found = [group_rows(row.lines, (), split, metric) for row in rows]
             places = decimals(v for parts in found for r in parts for v in r.values.values())
             mixed = name == "test" and len(settings_of([r for parts in found for r in parts])) > 1
             columns[name.replace("_", " ")] = [
@@ -155,7 +156,7 @@ def _extra(rows: list[Row], spec: Spec) -> dict[str, list[str]]:
 
 
 def constant(row: Row, name: str) -> float:
-    """The mean over lines of a number such as 'parameters.unique'; nan where none has it."""
+    """The mean over lines of a number, for example 'parameters.unique'; nan where none has it."""
     values = []
     for line in row.lines:
         for part in name.split("."):
@@ -164,8 +165,8 @@ def constant(row: Row, name: str) -> float:
     return statistics.summary(values).mean
 
 
-def against(rows: list[Row], other: list[Row], spec: Spec, name: str) -> dict[str, list[str]]:
-    """Another folder's figures beside ours, and their differences where both are measured alike."""
+def beside(rows: list[Row], other: list[Row], spec: TableSpec, name: str) -> dict[str, list[str]]:
+    """Columns of another folder's figures, and of differences where both are measured alike."""
     places = decimals(v for row in other for v in row.values.values())
     theirs, differences = [], []
     for row in rows:

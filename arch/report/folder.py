@@ -1,4 +1,4 @@
-"""`results/<name>/` alone → table.md, table.csv, figures, HTML and LaTeX."""
+"""From `results/<name>/` alone to table.md, table.csv, figures, HTML and LaTeX."""
 
 import os
 import re
@@ -6,21 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from arch.report import charts, figures, interactive
-from arch.report import lines as results
+from arch.report.files import replace_file
+from arch.report.panels import plan_figure
 from arch.report.renderers import to_csv, to_html, to_latex, to_markdown
-from arch.report.tables import Table, tabulate
+from arch.report.tables import ResultTable, tabulate
 
 FORMATS = ("md", "csv", "svg", "html", "latex")
 
 
-def build(
+def write_report(
     folder: str | os.PathLike,
     formats: Sequence[str] = ("md", "csv", "svg"),
     against: str | os.PathLike | None = None,
     html_path: str | os.PathLike | None = None,
-) -> Table:
+) -> ResultTable:
     """Writes table.md, table.csv, <metric>.svg and .png, report.html, table.tex; returns the table.
 
+    formats: which of FORMATS to write; svg writes the pictures, as .svg and .png.
     against: another results folder, shown beside this one and subtracted where the setting (split,
     unit, window, stride) and the corpus are equal. html_path: where the HTML goes instead.
     Raises ValueError for an unknown format, a folder that is not there, or a damaged file.
@@ -33,19 +35,19 @@ def build(
         if not path.is_dir():
             raise ValueError(f"{path}: no such results folder")
     table = tabulate(folder, Path(against) if against else None)
-    plan = figures.plan(table.rows, table.spec)
+    plan = plan_figure(table.rows, table.spec)
     metric = re.sub(r"[^\w.-]", "_", table.spec.metric)
     asked = [chart for chart in map(charts.Chart.of, table.spec.charts) if not chart.empty]
     if "svg" in formats:
         if plan:
             figures.save(figures.draw(plan), folder, metric)
         for chart in asked:
-            charts.write(chart, folder)
+            charts.draw_chart(chart, folder)
     pictures = {table.main.title: f"{metric}.svg"} | {c.title: f"{c.name}.svg" for c in asked}
     pictures = {title: file for title, file in pictures.items() if (folder / file).exists()}
 
     def page() -> str:
-        plot = interactive.figure(plan) if plan else None
+        plot = interactive.draw_interactive(plan) if plan else None
         drawn = [folder / f"{chart.name}.svg" for chart in asked]
         return to_html(table, plot, [file.read_text() for file in drawn if file.exists()])
 
@@ -57,5 +59,6 @@ def build(
     ):
         if name in formats:
             path = Path(html_path) if name == "html" and html_path else folder / file
-            results.replace(path, text().encode())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, text().encode())
     return table

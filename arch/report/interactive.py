@@ -1,29 +1,30 @@
-"""The figure of an experiment for a page: `figures.plan` rendered with plotly."""
+"""The figure of an experiment for a page, drawn with plotly."""
 
 import textwrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from arch.report.figures import Panel, Plan
+from arch.report.panels import FigurePlan, Panel
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 
-def figure(figure_plan: Plan):
-    """The panels that `figures.draw` has, with cell, seed and value under the pointer."""
+def draw_interactive(plan: FigurePlan) -> "Figure":
+    """The panels of the plan as a plotly figure, with cell, seed and value under the pointer."""
     from plotly.subplots import make_subplots
 
-    curve = figure_plan.curve
+    curve = plan.curve
     drawn = make_subplots(
         1,
-        len(figure_plan.panels),
+        len(plan.panels),
         shared_yaxes=not curve,
-        subplot_titles=[
-            "<br>".join(textwrap.wrap(panel.title, 60)) for panel in figure_plan.panels
-        ],
+        subplot_titles=["<br>".join(textwrap.wrap(panel.title, 60)) for panel in plan.panels],
     )
     value, place = ("y", "x") if curve else ("x", "y")
-    ticks = figure_plan.ticks
-    for column, panel in enumerate(figure_plan.panels, 1):
+    ticks = plan.ticks
+    for column, panel in enumerate(plan.panels, 1):
         where: dict[str, Any] = {"row": 1, "col": column}
-        for trace in _traces(panel, figure_plan):
+        for trace in _traces(panel, plan):
             drawn.add_trace(trace, **where)
         if panel.band:
             line, rect = [
@@ -48,24 +49,24 @@ def figure(figure_plan: Plan):
     getattr(drawn, f"update_{place}axes")(
         tickvals=list(ticks),
         ticktext=list(ticks.values()),
-        **({"title_text": figure_plan.x_label} if curve else {"autorange": "reversed"}),
+        **({"title_text": plan.x_label} if curve else {"autorange": "reversed"}),
     )
     return drawn.update_layout(
-        template="simple_white", height=440 if curve else 200 + 22 * len(figure_plan.places)
+        template="simple_white", height=440 if curve else 200 + 22 * len(plan.places)
     )
 
 
-def _traces(panel: Panel, figure_plan: Plan) -> list:
+def _traces(panel: Panel, plan: FigurePlan) -> list:
     from plotly import graph_objects
 
-    value, place = ("y", "x") if figure_plan.curve else ("x", "y")
+    value, place = ("y", "x") if plan.curve else ("x", "y")
     seeds = [
         (m.place, v, f"{m.cell}, seed {seed}")
         for m in panel.marks
         if len(m.values) > 1
         for seed, v in m.values.items()
     ]
-    shown, joined = figure_plan.means(panel)
+    shown, joined = plan.means(panel)
 
     def scatter(places, values, **options):
         return graph_objects.Scatter({place: places, value: values}, **options)

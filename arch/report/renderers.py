@@ -1,4 +1,4 @@
-"""A table as Markdown, CSV, LaTeX, HTML or on the terminal; each escapes for itself."""
+"""A table as Markdown, CSV, LaTeX or HTML, or on the terminal; each escapes for itself."""
 
 import csv
 import html
@@ -7,23 +7,23 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from arch.report import lines as results
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from arch.report import statistics
 from arch.report.columns import MISSING, constant, difference, losses
-from arch.report.lines import COLUMNS
-from arch.report.tables import Grid, Table
+from arch.report.lines import revision
+from arch.report.specification import COLUMNS
+from arch.report.tables import Grid, ResultTable
 
 
-def console(table: Table, to=None) -> None:
-    """Prints the table with rich; `to` is a rich Console, standard output by default."""
-    from rich.console import Console
-    from rich.table import Table as Rich
-    from rich.text import Text
-
+def print_table(table: ResultTable, to: Console | None = None) -> None:
+    """Prints the table with rich, on standard output unless `to` is another console."""
     to = to or Console()
     for grid in (table.main, *table.sections):
         grid, left_out = _fitting(grid, to.width)
-        shown = Rich(title=Text(grid.title), title_justify="left")
+        shown = Table(title=Text(grid.title), title_justify="left")
         for name, right in zip(grid.columns, _right(grid), strict=True):
             shown.add_column(Text(name), justify="right" if right else "left")
         for row in grid.rows:
@@ -40,7 +40,10 @@ def console(table: Table, to=None) -> None:
 
 
 def _fitting(grid: Grid, width: int) -> tuple[Grid, list[str]]:
-    """The grid without its rightmost columns after the fifth, and order, if it is too wide."""
+    """(the grid, without columns that a terminal of this width has no room for; their names).
+
+    The rightmost go first, the first five stay but for `order`, and `failures` always stays.
+    """
     columns = dict(zip(grid.columns, zip(*grid.rows, strict=True), strict=False))
     left_out = []
     spare = [c for c in list(columns)[:4:-1] if c != "failures"]
@@ -53,7 +56,7 @@ def _fitting(grid: Grid, width: int) -> tuple[Grid, list[str]]:
 
 
 def _right(grid: Grid) -> list[bool]:
-    """Which columns hold numbers: all entries start with a digit, a sign or are missing."""
+    """True for each column of numbers: every entry starts with a digit or a sign, or is missing."""
     return [
         all(re.match(rf"[−+]?\d|{MISSING}|baseline|$", row[i]) for row in grid.rows)
         and grid.columns[i] not in ("cell", "order")
@@ -61,8 +64,11 @@ def _right(grid: Grid) -> list[bool]:
     ]
 
 
-def to_markdown(table: Table, pictures: Mapping[str, str]) -> str:
-    """The whole report, pictures as title → file; columns are padded, so that it reads well raw."""
+def to_markdown(table: ResultTable, pictures: Mapping[str, str]) -> str:
+    """The whole report; columns are padded, so that the source reads well too.
+
+    pictures: title → file, as the page refers to it.
+    """
     blocks = [f"# {_md(table.main.title)}", _md_grid(table.main)]
     blocks += [f"![{_md(title)}]({file})" for title, file in pictures.items()]
     blocks += ["\n".join(f"- {_md(note)}" for note in table.notes)]
@@ -96,8 +102,8 @@ def _md(text: str) -> str:
     return re.sub(r"\*(?=\S)|(?<=\S)\*", r"\\*", text)
 
 
-def to_csv(table: Table) -> str:
-    """A line a row with every digit, and empty where there is no number; units as in the spec."""
+def to_csv(table: ResultTable) -> str:
+    """One line per row, numbers with every digit, empty where there is none."""
     spec, file = table.spec, io.StringIO()
     extra = [c for c in COLUMNS if "." in c or c.endswith("_token") or c.endswith("_second")]
     writer = csv.writer(file, lineterminator="\n")
@@ -133,7 +139,7 @@ def to_csv(table: Table) -> str:
         s = statistics.summary(row.values.values())
         d = difference(row, table.rows, spec) or statistics.summary([])
         order = row.lines[0].get("order", "") if row.lines else ""
-        revisions = dict.fromkeys(results.revision(line) for line in row.lines)
+        revisions = dict.fromkeys(revision(line) for line in row.lines)
         cells = [
             row.cell,
             row.device,
@@ -177,8 +183,8 @@ def _tex(text: str) -> str:
     return "".join(LATEX.get(c, c) for c in " ".join(text.split()))
 
 
-def to_latex(table: Table) -> str:
-    """One `table` environment a grid, for the package booktabs; the notes in small print."""
+def to_latex(table: ResultTable) -> str:
+    """One `table` environment per grid, for the package booktabs; the notes in small print."""
     blocks = ["% needs \\usepackage{booktabs}"]
     for grid in (table.main, *table.sections):
         head, *body = (" & ".join(map(_tex, line)) + r" \\" for line in (grid.columns, *grid.rows))
@@ -215,9 +221,11 @@ ul {{ color: #555; font-size: 90% }} pre {{ background: #f4f4f4; padding: .6em; 
 """
 
 
-def to_html(table: Table, plot: Any = None, charts: Sequence[str] = ()) -> str:
-    """One file with everything in it, plotly included; `plot` is a plotly figure or None, `charts`
-    are SVGs."""
+def to_html(table: ResultTable, plot: Any = None, charts: Sequence[str] = ()) -> str:
+    """One page with everything in it, plotly's code included.
+
+    plot: the plotly figure, or None. charts: the text of SVG files.
+    """
     body = []
     for grid in (table.main, *table.sections):
         right, main = _right(grid), grid is table.main

@@ -1,7 +1,6 @@
-"""What the table of an experiment says: rows, columns (`arch.report.columns`), notes; how it looks
-is `renderers`'s.
+"""The table of an experiment: its rows, columns and notes. `arch.report.renderers` prints it.
 
-What may be averaged is a row (`results.Row`): one cell, configuration, device kind and way of
+A row holds what may be averaged (`rows.Row`): one cell, configuration, device kind and way of
 measuring. A NaN is a result and is counted.
 """
 
@@ -12,9 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from arch.report import columns
-from arch.report import lines as results
 from arch.report.columns import MISSING, difference, settings_of
-from arch.report.lines import Row, Spec
+from arch.report.lines import (
+    from_other_code,
+    provenance,
+    read_experiment,
+    read_lines,
+    revision,
+)
+from arch.report.rows import Row, group_rows
+from arch.report.specification import TableSpec
 from arch.report.statistics import decimals, number
 
 FEW = 5  # under so many seeds a table says how wide its intervals are
@@ -31,11 +37,11 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Table:
-    """What `build` made: the main grid, the experiment's own sections, notes and provenance."""
+class ResultTable:
+    """The main grid, the experiment's own sections, notes with provenance, and the command line."""
 
     name: str
-    spec: Spec
+    spec: TableSpec
     rows: tuple[Row, ...]
     main: Grid
     sections: tuple[Grid, ...]
@@ -43,31 +49,35 @@ class Table:
     command: str
 
 
-def tabulate(folder: Path, against: Path | None = None) -> Table:
-    """The table of a results folder, nothing written."""
-    experiment, lines = results.read_experiment(folder), results.read(folder)
-    spec = Spec.of(experiment.get("table") or {})
-    rows = results.rows(lines, experiment.get("cells", ()), spec.split, spec.metric)
+def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
+    """The table of a results folder; nothing is written.
+
+    against: another results folder, whose figures stand beside these.
+    Raises ValueError for a damaged file or an entry of TABLE that is not known.
+    """
+    experiment, lines = read_experiment(folder), read_lines(folder)
+    spec = TableSpec.of(experiment.get("table") or {})
+    rows = group_rows(lines, experiment.get("cells", ()), spec.split, spec.metric)
     name = folder.resolve().name
-    foreign = results.foreign(lines)
+    foreign = from_other_code(lines)
     notes = [*_caption(rows, spec), *_paper_notes(spec), *_loss_notes(rows)]
     if foreign:
-        codes = dict.fromkeys(f"{line['cell']} ({results.revision(line)})" for line in foreign)
+        codes = dict.fromkeys(f"{line['cell']} ({revision(line)})" for line in foreign)
         notes.append(
             "† finished by other code than most of the table, or by uncommitted code: "
             + ", ".join(codes)
         )
-    found = columns.of(rows, {id(line) for line in foreign}, spec)
+    found = columns.make_columns(rows, {id(line) for line in foreign}, spec)
     if against:
-        other = results.rows(results.read(against), (), spec.split, spec.metric)
-        found |= columns.against(rows, other, spec, against.resolve().name)
+        other = group_rows(read_lines(against), (), spec.split, spec.metric)
+        found |= columns.beside(rows, other, spec, against.resolve().name)
         missing = sorted({r.cell for r in other} - {r.cell for r in rows})
         notes += [f"Only in {against.resolve().name}: {', '.join(missing)}"] if missing else []
     seeds = sorted({line["seed"] for line in lines})
     notes += [f"Seeds: {_ranges(seeds)}"] if seeds else []
-    notes += [f"{label}: {text}" for label, text in results.provenance(lines)]
+    notes += [f"{label}: {text}" for label, text in provenance(lines)]
     main = Grid(spec.title or name, tuple(found), tuple(zip(*found.values(), strict=True)))
-    return Table(
+    return ResultTable(
         name,
         spec,
         tuple(rows),
@@ -90,7 +100,7 @@ def _section(section: Mapping[str, Any]) -> Grid:
     return Grid(title, headers, rows, str(section.get("note", "")))
 
 
-def _caption(rows: list[Row], spec: Spec) -> list[str]:
+def _caption(rows: list[Row], spec: TableSpec) -> list[str]:
     settings, shown = settings_of(rows), [d for row in rows if (d := difference(row, rows, spec))]
     where = f" ({settings[0]})" if len(settings) == 1 else ""
     better = "lower" if spec.lower_is_better else "higher"
@@ -98,7 +108,7 @@ def _caption(rows: list[Row], spec: Spec) -> list[str]:
     notes = [f"{spec.metric}{where}: {spread}{better} is better."]
     if "test" in spec.columns:
         lines = [line for row in rows for line in row.lines]
-        tests = settings_of(results.rows(lines, (), "test", spec.metric))
+        tests = settings_of(group_rows(lines, (), "test", spec.metric))
         notes += [f"test: {spec.metric} ({'; '.join(map(str, tests))})."] if tests else []
     if shown:
         notes.append(
@@ -117,7 +127,7 @@ def _caption(rows: list[Row], spec: Spec) -> list[str]:
     return notes
 
 
-def _paper_notes(spec: Spec) -> list[str]:
+def _paper_notes(spec: TableSpec) -> list[str]:
     if not spec.paper:
         return []
     return [

@@ -15,24 +15,15 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from arch.runs import provenance
 from arch.config import canonical
 from arch.registry import ConfigurationError
+from arch.report.files import replace_file
+from arch.runs import provenance
 
 
 def write_json(path: Path, value: object) -> None:
-    """Replace a file by JSON, atomically."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(partial, "w") as file:
-            json.dump(value, file, indent=1, allow_nan=True)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    """Replace a file by JSON, whole or not at all. Raises OSError where the disk refuses."""
+    replace_file(path, (json.dumps(value, indent=1, allow_nan=True) + "\n").encode())
 
 
 def read_json(path: Path) -> dict | None:

@@ -26,7 +26,7 @@ from arch import config as configuration
 from arch import plugins
 from arch.registry import Config, ConfigurationError, suggestion
 from arch.report.charts import Chart
-from arch.report.lines import Spec
+from arch.report.specification import TableSpec
 
 CELL_NAME = re.compile(r"[A-Za-z0-9(][A-Za-z0-9._=+()-]*")
 
@@ -193,7 +193,7 @@ class Experiment:
         with self._blamed("TABLE"):
             if isinstance(table, Callable):
                 table = table(self.arguments, cells, results)
-            for chart in Spec.of(table).charts:
+            for chart in TableSpec.of(table).charts:
                 Chart.of(chart)
         return dict(table)
 

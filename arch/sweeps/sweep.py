@@ -16,7 +16,7 @@ import jax
 
 from arch import config as configuration
 from arch.registry import Config, ConfigurationError
-from arch.report import lines as results
+from arch.report.lines import merge_lines, read_lines, write_experiment, write_lines
 from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder
 from arch.sweeps import executors
@@ -106,7 +106,7 @@ class Sweep:
         )
 
     def results(self) -> Results:
-        return Results(results.read(RESULTS / self.name), *self.experiment.metric)
+        return Results(read_lines(RESULTS / self.name), *self.experiment.metric)
 
     def run(self) -> int:
         """Train what is not finished, write results after every group; the exit code."""
@@ -285,13 +285,13 @@ class Sweep:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"{folder}: cannot be written: {error.strerror}") from None
-        merged = results.merge(results.read(folder), lines)
+        merged = merge_lines(read_lines(folder), lines)
         known = Results(merged, *self.experiment.metric)
         cells = self.experiment.cells(known)
         arguments = ",".join(
             f"{k}={v}" for k, v in {**self.experiment.given, **self.experiment.letters}.items()
         )
-        results.write_experiment(
+        write_experiment(
             folder,
             {
                 "config": self.experiment.file,
@@ -302,7 +302,7 @@ class Sweep:
                 "table": self.experiment.table(cells, known),
             },
         )
-        results.write(folder, merged)
+        write_lines(folder, merged)
 
 
 def restored(member: Member, model):

@@ -9,7 +9,8 @@ import pytest
 
 import arch
 import launch
-from arch.report import lines as results
+from arch.report.folder import write_report
+from arch.report.lines import read_lines
 from arch.sweeps import sweep as sweeps
 from arch.sweeps.experiment import Experiment, Results
 from arch.training import describe
@@ -104,7 +105,7 @@ def test_every_experiment_trains_two_steps_and_makes_its_table(
     }.get(file, "k0")
     command = ["sweep", f"--config={reference}", "--name=x", f"--cells={cell}", *options]
     assert launch.main(command) == 0
-    lines = results.read(tmp_path / "results" / "x")
+    lines = read_lines(tmp_path / "results" / "x")
     assert lines and all(line["status"] == "finished" for line in lines)
     assert (tmp_path / "results/x/table.md").read_text().startswith("# ")
 
@@ -116,7 +117,7 @@ def swept(reference, cell, *fields) -> dict:
     file = f"{ROOT}/experiments/{reference}"
     command = ["sweep", f"--config={file}", "--name=x", f"--cells={cell}", "--seeds=1", *options]
     assert launch.main(command) == 0
-    (line,) = results.read("results/x")
+    (line,) = read_lines("results/x")
     assert line["status"] == "finished"
     assert Path("results/x/table.md").read_text().startswith("# ")
     return line
@@ -150,7 +151,7 @@ def test_the_albert_experiments_train_two_steps(file, cell, fields, documents, q
         "--config.task.evaluation_examples=4", *(f"--config.{field}" for field in fields),
     ]  # fmt: skip
     assert launch.main(command) == 0
-    (line,) = results.read("results/x")
+    (line,) = read_lines("results/x")
     figures = line["evaluations"]["test"]
     wanted = {"accuracy", "sentence_accuracy"}
     if file == "albert_sentence_order.py":
@@ -168,7 +169,7 @@ def test_the_reformer_experiments_measure_train_and_evaluate_by_other_models(
             f"--cells={cell}", "--seeds=1", *(f"--config.{field}" for field in fields),
         ]  # fmt: skip
         assert launch.main(command) == 0
-        (found,) = [x for x in results.read(f"results/{file}") if x["status"] == "finished"]
+        (found,) = [x for x in read_lines(f"results/{file}") if x["status"] == "finished"]
         return found["evaluations"]
 
     assert line("reformer_memory.py", "reformer-d6-l1024", "model.width=16")["measured"]["MiB"] > 0
@@ -190,7 +191,7 @@ def test_at_16384_positions_the_reformer_needs_an_eighth_of_the_memory_at_most(
     monkeypatch.chdir(tmp_path)
     file = f"{ROOT}/experiments/reformer_memory.py"
     assert launch.main(["sweep", f"--config={file}", "--name=x", "--cells=*former-d6-l16384"]) == 0
-    lines = {line["variant"]: line["evaluations"]["measured"] for line in results.read("results/x")}
+    lines = {line["variant"]: line["evaluations"]["measured"] for line in read_lines("results/x")}
     assert lines["reformer"]["MiB"] < lines["transformer"]["MiB"] / 8
 
 
@@ -221,7 +222,7 @@ def test_an_experiment_that_measures_writes_exact_figures_once(documents):
         "--cells=albert-base*all",
     ]  # fmt: skip
     assert launch.main(command) == 0
-    lines = results.read("results/x")
+    lines = read_lines("results/x")
     assert {line["cell"]: line["evaluations"]["measured"]["millions"] for line in lines} == {
         "albert-base-E64-all": 9.681408,
         "albert-base-E256-all": 15.687936,
@@ -244,7 +245,7 @@ def test_a_measurement_that_fails_is_a_failed_line(documents, monkeypatch, capsy
     monkeypatch.setattr(experiment.module, "measure", broken)
     sweep = sweeps.Sweep(experiment, name="x", cells="albert-base-E64-all")
     assert sweep.run() == 1
-    (line,) = results.read("results/x")
+    (line,) = read_lines("results/x")
     assert (line["status"], line["error"]) == ("failed", "RuntimeError: no such thing")
     assert "no such thing" in capsys.readouterr().err
 
@@ -290,7 +291,7 @@ def test_the_shuffle_exchange_experiment_trains_and_tests_at_every_length(
     file = f"{ROOT}/experiments/shuffle_exchange_algorithmic.py"
     command = ["sweep", f"--config={file}", "--name=x", f"--cells=addition-{model}", "--seeds=1"]
     assert launch.main([*command, *(f"--config.{field}" for field in small)]) == 0
-    (line,) = results.read("results/x")
+    (line,) = read_lines("results/x")
     for split in ("n8", "n16"):
         figures = line["evaluations"][split]
         assert 0 <= figures["sequence_accuracy"] <= figures["token_accuracy"] <= 1
@@ -305,7 +306,7 @@ def test_the_scaling_experiment_measures_and_compares(tmp_path, monkeypatch, qui
     for cell in ("rse-l64", "full-l64", "growth-l128"):
         command = ["sweep", f"--config={file}", "--name=x", f"--cells={cell}", "--seeds=1"]
         assert launch.main([*command, "--config.model.dtype=float32"]) == 0
-    rse, full, growth = [line["evaluations"]["measured"] for line in results.read("results/x")]
+    rse, full, growth = [line["evaluations"]["measured"] for line in read_lines("results/x")]
     assert all(min(x["MiB"], x["seconds"], x["evaluation_seconds"]) > 0 for x in (rse, full))
     assert min(growth[x] for x in ("growth", "evaluation_growth", "seconds")) > 0
     table = Path("results/x/table.md").read_text()
@@ -449,8 +450,6 @@ def test_heads_are_matched_whatever_their_order():
 
 def test_committed_tables_are_what_report_makes_of_the_committed_lines(tmp_path):
     """A table is generated, never typed."""
-    from arch.report import folder as report
-
     folders = [p.parent for p in (ROOT / "results").glob("*/runs.jsonl") if p.parent.name != "demo"]
     assert folders
     for folder in folders:
@@ -458,7 +457,7 @@ def test_committed_tables_are_what_report_makes_of_the_committed_lines(tmp_path)
         copy.mkdir()
         for name in ("runs.jsonl", "experiment.json"):
             (copy / name).write_bytes((folder / name).read_bytes())
-        report.build(copy, ("md", "csv", "svg"))
+        write_report(copy, ("md", "csv", "svg"))
         for made in copy.glob("table.*"):
             assert made.read_text() == (folder / made.name).read_text(), f"{folder / made.name}"
 

@@ -42,7 +42,7 @@ def test_points_are_means_with_their_spread_where_there_are_any():
 
 
 def drawn(chart, folder):
-    assert charts.write(charts.Chart.of(chart), folder) == "time.svg"
+    assert charts.draw_chart(charts.Chart.of(chart), folder) == "time.svg"
     return (folder / "time.svg").read_text()
 
 

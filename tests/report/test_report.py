@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 
 from arch.report import figures, renderers, tables
-from arch.report import folder as report
-from arch.report import lines as results
+from arch.report.folder import FORMATS, write_report
+from arch.report.lines import write_experiment, write_lines
+from arch.report.panels import plan_figure
 
 PRESS = "Press et al. 2020, Figure 6"
 
@@ -51,8 +52,8 @@ def folder(tmp_path):
     def write(lines, table=None, name="tiny", **experiment):
         path = tmp_path / name
         cells = list(dict.fromkeys(line["cell"] for line in lines))
-        results.write_experiment(path, {"cells": cells, "table": table or {}, **experiment})
-        results.write(path, lines)
+        write_experiment(path, {"cells": cells, "table": table or {}, **experiment})
+        write_lines(path, lines)
         return path
 
     return write
@@ -261,8 +262,8 @@ def test_extra_columns_and_another_metric(folder):
 )
 def test_edge_cases_build_in_every_format_with_every_cell(folder, lines, table):
     path = folder(lines, table)
-    built = report.build(path, report.FORMATS)
-    renderers.console(built, Console(file=io.StringIO(), width=60))
+    built = write_report(path, FORMATS)
+    renderers.print_table(built, Console(file=io.StringIO(), width=60))
     assert [row[0] for row in built.main.rows] == list(dict.fromkeys(r["cell"] for r in lines))
     figure = any(math.isfinite(value) for row in built.rows for value in row.values.values())
     assert (path / "perplexity.svg").exists() == (path / "perplexity.png").exists() == figure
@@ -273,7 +274,7 @@ def test_edge_cases_build_in_every_format_with_every_cell(folder, lines, table):
 
 def test_cells_not_yet_run_have_a_row(folder):
     path = folder([line()])
-    results.write_experiment(path, {"cells": ["k0", "k1"]})
+    write_experiment(path, {"cells": ["k0", "k1"]})
     assert columns(tables.tabulate(path))["k1"]["n"] == "0"
 
 
@@ -283,9 +284,9 @@ CURVE = {"baseline": "k0", "x": {"k0": 0, "k6": 6}, "paper": {"k0": 18.65, "k6":
 @pytest.mark.parametrize("spec", [CURVE, {**CURVE, "x": {}}, {"baseline": "k0"}])
 def test_rebuilding_gives_the_same_bytes(folder, spec):
     path = folder([*ARMS, lost("k6", 3), line("no_x")], spec)
-    report.build(path, report.FORMATS)
+    write_report(path, FORMATS)
     first = {file.name: file.read_bytes() for file in path.iterdir()}
-    report.build(path, report.FORMATS)
+    write_report(path, FORMATS)
     assert {file.name: file.read_bytes() for file in path.iterdir()} == first
     assert not re.search(rb"<dc:date>|20\d\d-\d\d-\d\dT", first["perplexity.svg"])
 
@@ -294,7 +295,7 @@ def test_a_paper_of_another_metric_is_called_by_it(folder):
     spec = {"paper": {"k0": 82.3}, "paper_label": "ALBERT", "paper_metric": "downstream average"}
     table = tables.tabulate(folder(ARMS, spec))
     assert columns(table)["k0"]["paper (downstream average)"] == "82.30"
-    labels = [panel.label for panel in figures.plan(table.rows, table.spec).panels]
+    labels = [panel.label for panel in plan_figure(table.rows, table.spec).panels]
     assert labels == ["perplexity", "downstream average"]
 
 
@@ -302,7 +303,7 @@ def test_a_legend_too_wide_for_two_columns_stands_in_one(folder):
     def legend_columns(suffix):
         lines = [{**line, "cell": line["cell"] + suffix} for line in ARMS]
         table = tables.tabulate(folder(lines, {"baseline": f"k0{suffix}"}, name=f"x{suffix}"))
-        (axis,) = figures.draw(figures.plan(table.rows, table.spec)).axes
+        (axis,) = figures.draw(plan_figure(table.rows, table.spec)).axes
         return axis.get_legend()._ncols
 
     assert legend_columns("") == 2
@@ -314,17 +315,17 @@ def test_exact_figures_are_no_single_runs(folder):
     path = folder([line("k0", value=109.0), line("k6", value=11.0)], spec)
     table = tables.tabulate(path, path)
     assert columns(table)["k6"]["tiny: perplexity"] == "11.00"
-    ours, paper = figures.plan(table.rows, table.spec).panels
+    ours, paper = plan_figure(table.rows, table.spec).panels
     assert (ours.legend, ours.band.label) == ("exact", "k0")
     assert paper.label == "perplexity"
-    report.build(path, ["md", "html"], against=path)
+    write_report(path, ["md", "html"], against=path)
     for file in ("table.md", "report.html"):
         assert "single run" not in (path / file).read_text()
 
 
 def test_the_paper_never_shares_an_axis_with_us(folder):
     table = tables.tabulate(folder([*ARMS, line("k6", 0, 9.0, device="gpu")], CURVE))
-    plan = figures.plan(table.rows, table.spec)
+    plan = plan_figure(table.rows, table.spec)
     assert [panel.title[:5] for panel in plan.panels] == ["Ours:", "Ours:", "Paper"]
     cpu, gpu, paper = ({m.cell: m.mean for m in panel.marks} for panel in plan.panels)
     assert (cpu, gpu, paper) == ({"k0": 5.0, "k6": 4.0}, {"k6": 9.0}, CURVE["paper"])
@@ -334,7 +335,7 @@ def test_the_paper_never_shares_an_axis_with_us(folder):
 
 def test_a_cell_without_x_stands_beyond_the_curve_and_a_lost_one_is_marked(folder):
     table = tables.tabulate(folder([*ARMS, line("other"), lost("dead", 0)], CURVE))
-    plan = figures.plan(table.rows, table.spec)
+    plan = plan_figure(table.rows, table.spec)
     assert plan.places["dead"] > plan.places["other"] > 6
     assert {m.cell: m.lost for m in plan.panels[0].marks}["dead"] == "1/1"
     axis = figures.draw(plan).axes[0]
@@ -344,7 +345,7 @@ def test_a_cell_without_x_stands_beyond_the_curve_and_a_lost_one_is_marked(folde
 
 def test_markdown_escapes_names_and_pads_columns(folder):
     path = folder([line("a|b"), line("_x_ <i>*c*"), line("k_6 & co")], {"title": "One | two"})
-    report.build(path, ["md"])
+    write_report(path, ["md"])
     text = (path / "table.md").read_text()
     rows = [row for row in text.split("\n") if row.startswith("|")]
     assert len({len(row) for row in rows}) == 1
@@ -355,7 +356,7 @@ def test_markdown_escapes_names_and_pads_columns(folder):
 
 def test_html_and_latex_escape_names(folder):
     path = folder([line("<script>&"), line("a_b & 5 % {x} \\y"), line("b", 1)])
-    report.build(path, ["html", "latex"], html_path=path / "elsewhere" / "page.html")
+    write_report(path, ["html", "latex"], html_path=path / "elsewhere" / "page.html")
     page, tex = (path / "elsewhere" / "page.html").read_text(), (path / "table.tex").read_text()
     assert "<td>&lt;script&gt;&amp;</td>" in page and "<td><script>" not in page
     assert not re.search(r"<script[^>]+src=", page)  # self-contained: nothing is fetched
@@ -365,7 +366,7 @@ def test_html_and_latex_escape_names(folder):
 
 def test_csv_keeps_every_digit_and_is_empty_without_a_number(folder):
     path = folder([line(value=1 / 3), lost("dead", 0)], {"baseline": "k0"})
-    report.build(path, ["csv"])
+    write_report(path, ["csv"])
     alive, dead = csv.DictReader(io.StringIO((path / "table.csv").read_text()))
     assert float(alive["mean"]) == 1 / 3
     assert (alive["sd"], alive["unit"], alive["window"]) == ("", "byte", "128")
@@ -380,7 +381,7 @@ def test_sections_follow_the_table(folder):
         "note": "Straddling layers count by half.",
     }
     path = folder(ARMS, {"sections": [section]})
-    report.build(path, ["md", "html", "latex"])
+    write_report(path, ["md", "html", "latex"])
     for name in ("table.md", "report.html", "table.tex"):
         text = (path / name).read_text()
         assert text.index("4.000") < text.index("Halves") < text.index("8.070")
@@ -397,8 +398,8 @@ def test_the_console_keeps_figures_and_says_what_it_leaves_out(folder):
     }
     table = tables.tabulate(folder(ARMS, spec))
     wide, narrow = io.StringIO(), io.StringIO()
-    renderers.console(table, Console(file=wide, width=200))
-    renderers.console(table, Console(file=narrow, width=70))
+    renderers.print_table(table, Console(file=wide, width=200))
+    renderers.print_table(table, Console(file=narrow, width=70))
     assert "1,234,567" in wide.getvalue() and "Left out" not in wide.getvalue()
     assert "−1.000" in narrow.getvalue() and "1,234,567" not in narrow.getvalue()
     assert "Left out" in narrow.getvalue()
@@ -406,9 +407,9 @@ def test_the_console_keeps_figures_and_says_what_it_leaves_out(folder):
 
 def test_an_unknown_format_lists_the_allowed_ones(folder):
     with pytest.raises(ValueError, match="'pdf' is not known; allowed: md, csv, svg, html, latex"):
-        report.build(folder([]), ["pdf"])
+        write_report(folder([]), ["pdf"])
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ValueError, match="nowhere: no such results folder"):
-        report.build(tmp_path / "nowhere")
+        write_report(tmp_path / "nowhere")

@@ -68,6 +68,13 @@ def test_differences_are_paired_by_seed_and_ours_minus_baseline():
     assert not d.excludes_zero
 
 
+def test_pairs_share_a_seed_and_not_a_rank():
+    # by seed -1.1 and +1.1; the better of each arm paired, and the worse, would give ±0.1
+    d = statistics.paired_difference({0: 1.0, 1: 2.0}, {1: 0.9, 0: 2.1})
+    assert (d.n, d.mean) == (2, pytest.approx(0))
+    assert d.sd == pytest.approx(1.1 * math.sqrt(2))
+
+
 def test_pairing_removes_the_luck_that_two_arms_share():
     luck = {seed: seed * 10.0 for seed in range(5)}
     ours = {seed: value - 1 + 0.01 * (seed % 2) for seed, value in luck.items()}

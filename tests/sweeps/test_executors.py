@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import launch
-from arch.report import lines as results
+from arch.report.lines import read_lines
 
 pytestmark = pytest.mark.slow
 
@@ -48,8 +48,8 @@ def test_worker_processes_train_every_cell_and_those_that_results_call_for(folde
         assert launch.main(command) == 0
     finally:
         os.sched_setaffinity(0, cores)
-    there = {(x["cell"], x["seed"]): x for x in results.read(folder / "results" / "there")}
-    here = {(x["cell"], x["seed"]): x for x in results.read(folder / "results" / "here")}
+    there = {(x["cell"], x["seed"]): x for x in read_lines(folder / "results" / "there")}
+    here = {(x["cell"], x["seed"]): x for x in read_lines(folder / "results" / "here")}
     assert set(there) == set(here) == {(cell, seed) for cell in "abc" for seed in (0, 1)}
     for key, line in there.items():
         assert line["evaluations"] == here[key]["evaluations"]
@@ -74,7 +74,7 @@ def test_a_worker_that_fails_is_one_failed_cell(folder, monkeypatch):
     (folder / "small.py").write_text(text)
     command = ["sweep", "--config=small.py", "--name=x", "--executor=processes"]
     assert launch.main(command) == 1
-    status = {x["cell"]: x["status"] for x in results.read(folder / "results" / "x")}
+    status = {x["cell"]: x["status"] for x in read_lines(folder / "results" / "x")}
     assert status == {"a": "finished", "b": "failed"}
     state = json.loads(next(Path("runs/x").glob("b-*/state.json")).read_text())
     assert "out of luck" in state["error"]

@@ -20,7 +20,7 @@ from arch.data.corpora.files import CorpusError
 from arch.models.heads import Score
 from arch.models.heads.pointer import Pointer
 from arch.registry import ConfigurationError
-from arch.report import lines as results
+from arch.report.lines import read_lines
 from arch.tasks.lambada.last_word import LastWordBatch, encode, unknown_id
 from arch.tasks.lambada.reading import ReadingBatch, places
 from arch.tasks.lambada.task import Lambada
@@ -599,7 +599,7 @@ def test_the_experiment_trains_two_steps_and_makes_its_table(
     ]
     monkeypatch.chdir(tmp_path)
     assert launch.main([*command, *(f"--config.{field}" for field in small)]) == 0
-    lines = results.read(tmp_path / "results" / "x")
+    lines = read_lines(tmp_path / "results" / "x")
     assert [line["cell"] for line in lines] == ["ut_act"]
     for line in lines:
         assert line["status"] == "finished"
@@ -619,7 +619,7 @@ def test_the_shuffle_exchange_experiment_trains_two_steps_and_makes_its_table(
     command = ["sweep", f"--config={file}:corpus={corpus}", "--name=x", f"--cells={cell}"]
     monkeypatch.chdir(tmp_path)
     assert launch.main([*command, *(f"--config.{field}" for field in small)]) == 0
-    (line,) = results.read(tmp_path / "results" / "x")
+    (line,) = read_lines(tmp_path / "results" / "x")
     figures = line["evaluations"]["test"]
     assert line["status"] == "finished" and 0 <= figures["accuracy"] <= 1
     assert "LAMBADA by pointing" in (tmp_path / "results/x/table.md").read_text()

@@ -4,7 +4,15 @@ import os
 
 import pytest
 
-from arch.report import lines as results
+from arch.report.lines import (
+    merge_lines,
+    read_experiment,
+    read_lines,
+    write_experiment,
+    write_lines,
+)
+from arch.report.rows import group_rows
+from arch.report.specification import TableSpec
 
 
 def line(cell="k0", seed=0, value=4.5, **fields):
@@ -23,29 +31,29 @@ def line(cell="k0", seed=0, value=4.5, **fields):
 def test_what_is_written_is_read_and_floats_round_trip(tmp_path):
     values = [0.1 + 0.2, 1 / 3, 5e-324, 1.7976931348623157e308, math.inf]
     lines = [line(seed=seed, value=value) for seed, value in enumerate(values)]
-    results.write(tmp_path, lines)
-    assert results.read(tmp_path) == lines
+    write_lines(tmp_path, lines)
+    assert read_lines(tmp_path) == lines
 
 
 def test_nan_survives_the_file(tmp_path):
-    results.write(tmp_path, [line(value=math.nan)])
-    assert math.isnan(results.read(tmp_path)[0]["evaluations"]["valid"]["perplexity"])
+    write_lines(tmp_path, [line(value=math.nan)])
+    assert math.isnan(read_lines(tmp_path)[0]["evaluations"]["valid"]["perplexity"])
 
 
 def test_any_error_text_survives_the_file(tmp_path):
     error = 'one\u2028two\x85three \ud800 "é'
-    results.write(tmp_path, [line(status="failed", error=error)])
-    assert results.read(tmp_path)[0]["error"] == error
+    write_lines(tmp_path, [line(status="failed", error=error)])
+    assert read_lines(tmp_path)[0]["error"] == error
 
 
 def test_no_file_is_no_lines(tmp_path):
-    assert results.read(tmp_path) == []
-    assert results.read_experiment(tmp_path) == {}
+    assert read_lines(tmp_path) == []
+    assert read_experiment(tmp_path) == {}
 
 
 def test_lines_follow_the_experiments_cells_then_seeds(tmp_path):
-    results.write_experiment(tmp_path, {"cells": ["k10", "k2"]})
-    results.write(
+    write_experiment(tmp_path, {"cells": ["k10", "k2"]})
+    write_lines(
         tmp_path,
         [
             line("new"),
@@ -57,7 +65,7 @@ def test_lines_follow_the_experiments_cells_then_seeds(tmp_path):
             line("k2", 0, device="gpu"),
         ],
     )
-    assert [(r["cell"], r["seed"], r["device"]) for r in results.read(tmp_path)] == [
+    assert [(r["cell"], r["seed"], r["device"]) for r in read_lines(tmp_path)] == [
         ("k10", 9, "cpu"),
         ("k10", 10, "cpu"),
         ("k2", 0, "cpu"),
@@ -70,9 +78,9 @@ def test_lines_follow_the_experiments_cells_then_seeds(tmp_path):
 
 def test_a_new_seed_is_a_diff_of_one_line(tmp_path):
     lines = [line(cell, seed) for cell in ("a", "b") for seed in range(3)]
-    results.write(tmp_path, lines)
+    write_lines(tmp_path, lines)
     before = (tmp_path / "runs.jsonl").read_text().splitlines()
-    results.write(tmp_path, results.merge(results.read(tmp_path), [line("a", 3)]))
+    write_lines(tmp_path, merge_lines(read_lines(tmp_path), [line("a", 3)]))
     after = (tmp_path / "runs.jsonl").read_text().splitlines()
     assert [text for text in after if text not in before] == [json.dumps(line("a", 3))]
     assert [text for text in after if text in before] == before
@@ -80,34 +88,34 @@ def test_a_new_seed_is_a_diff_of_one_line(tmp_path):
 
 def test_merge_keeps_one_line_a_key_and_the_new_one():
     old, new = line(value=5.0), line(value=4.0)
-    assert results.merge([old, line(seed=1)], [new]) == [new, line(seed=1)]
+    assert merge_lines([old, line(seed=1)], [new]) == [new, line(seed=1)]
 
 
 @pytest.mark.parametrize("other", [{"hash": "x"}, {"seed": 1}, {"device": "tpu"}])
 def test_hash_seed_and_device_are_the_key(other):
-    assert len(results.merge([line()], [line(**other)])) == 2
+    assert len(merge_lines([line()], [line(**other)])) == 2
 
 
 def test_a_crash_does_not_replace_a_result_but_a_nan_does():
     finished, nan, failed = line(), line(status="nan"), line(status="failed")
-    assert results.merge([finished], [failed]) == [finished]
-    assert results.merge([nan], [failed]) == [nan]
-    assert results.merge([finished], [nan]) == [nan]
-    assert results.merge([failed], [finished]) == [finished]
-    assert results.merge([failed], [line(status="failed", error="later")])[0]["error"] == "later"
+    assert merge_lines([finished], [failed]) == [finished]
+    assert merge_lines([nan], [failed]) == [nan]
+    assert merge_lines([finished], [nan]) == [nan]
+    assert merge_lines([failed], [finished]) == [finished]
+    assert merge_lines([failed], [line(status="failed", error="later")])[0]["error"] == "later"
 
 
 @pytest.mark.parametrize("where", ["fsync", "replace"])
 def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch, where):
-    results.write(tmp_path, [line()])
+    write_lines(tmp_path, [line()])
 
     def fail(*_):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, where, fail)
     with pytest.raises(OSError, match="disk full"):
-        results.write(tmp_path, [line(value=9.0)])
-    assert results.read(tmp_path) == [line()]
+        write_lines(tmp_path, [line(value=9.0)])
+    assert read_lines(tmp_path) == [line()]
     assert [path.name for path in tmp_path.iterdir()] == ["runs.jsonl"]
 
 
@@ -123,19 +131,19 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path, monkeypa
 def test_a_damaged_line_is_named(tmp_path, text, message):
     (tmp_path / "runs.jsonl").write_text(json.dumps(line()) + "\n" + text + "\n")
     with pytest.raises(ValueError, match=message):
-        results.read(tmp_path)
+        read_lines(tmp_path)
 
 
 def test_a_damaged_experiment_is_named(tmp_path):
     (tmp_path / "experiment.json").write_text('{"cells": [\n')
     with pytest.raises(ValueError, match=r"experiment\.json:2: not JSON"):
-        results.read_experiment(tmp_path)
+        read_experiment(tmp_path)
 
 
 def test_experiments_round_trip(tmp_path):
     experiment = {"config": "experiments/x.py", "cells": ["a|b"], "table": {"x": {"a|b": 0}}}
-    results.write_experiment(tmp_path / "new" / "folder", experiment)
-    assert results.read_experiment(tmp_path / "new" / "folder") == experiment
+    write_experiment(tmp_path / "new" / "folder", experiment)
+    assert read_experiment(tmp_path / "new" / "folder") == experiment
 
 
 def test_every_line_is_in_one_row_and_every_cell_in_a_row():
@@ -147,7 +155,7 @@ def test_every_line_is_in_one_row_and_every_cell_in_a_row():
         line("a", 0, hash="new"),
         line("extra"),
     ]
-    rows = results.rows(lines, ["a", "pending"], "valid", "perplexity")
+    rows = group_rows(lines, ["a", "pending"], "valid", "perplexity")
     assert [(r.cell, r.device, r.hash, len(r.lines)) for r in rows] == [
         ("a", "cpu", "hash-a", 3),
         ("a", "cpu", "new", 1),
@@ -162,7 +170,7 @@ def test_every_line_is_in_one_row_and_every_cell_in_a_row():
 def test_seeds_measured_otherwise_are_another_row():
     wide = line(seed=1)
     wide["evaluations"]["valid"]["window"] = 256
-    rows = results.rows(
+    rows = group_rows(
         [line(), wide, line(seed=2, status="failed", evaluations=None)], [], "valid", "perplexity"
     )
     assert [(r.setting.window, len(r.values), len(r.losses)) for r in rows] == [
@@ -172,7 +180,7 @@ def test_seeds_measured_otherwise_are_another_row():
 
 
 def test_a_finished_line_without_the_metric_is_counted():
-    (row,) = results.rows([line()], [], "test", "perplexity")
+    (row,) = group_rows([line()], [], "test", "perplexity")
     assert (row.setting, row.values) == (None, {})
     assert row.losses[0][0] == "without test perplexity"
 
@@ -187,4 +195,4 @@ def test_a_finished_line_without_the_metric_is_counted():
 )
 def test_a_typo_in_a_table_is_an_error_that_lists_what_is_allowed(table, message):
     with pytest.raises(ValueError, match=message):
-        results.Spec.of(table)
+        TableSpec.of(table)
