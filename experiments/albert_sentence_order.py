@@ -20,18 +20,11 @@ a foreign one and a swapped one alike. Neither loss costs accuracy on hidden tok
 """
 
 from arch import config
-from arch.report import statistics
+from arch.report.sections import Mean, means_by_cell
 from arch.sweeps.experiment import Cell
 from experiments.papers import lan2019
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
-
-FIGURES = {
-    "accuracy": "hidden tokens, %",
-    "next_accuracy": "next sentence, %",
-    "order_accuracy": "sentence order, %",
-}
-
 
 # Sentences are learned from many pairs, hence short ones, and told apart by where they stand.
 TINY = {
@@ -70,21 +63,17 @@ def TABLE(arg, cells, results):
 
 
 def all_accuracies(cells, results):
-    rows = []
-    for cell in cells:
-        shown = [
-            statistics.summary(100 * v for v in results.values(cell.name, name, "test").values())
-            for name in FIGURES
-        ]
-        paper = lan2019.SENTENCE[cell.name]
-        rows.append(
-            [cell.name, str(shown[0].n), *(statistics.mean_and_sd(s, 1) for s in shown)]
-            + [" / ".join(f"{value:.1f}" for value in paper[:3]), f"{paper[3]:.1f}"]
-        )
-    return {
-        "title": "Accuracies on the test split",
-        "columns": [
-            "trained with", "n", *FIGURES.values(), "paper: the three", "paper: downstream average",
-        ],
-        "rows": rows,
-    }  # fmt: skip
+    """Each model's accuracy at hidden tokens and at either sentence task, the paper's beside."""
+    columns = [
+        Mean("hidden tokens, %", "accuracy", "test", 1, 100),
+        Mean("next sentence, %", "next_accuracy", "test", 1, 100),
+        Mean("sentence order, %", "order_accuracy", "test", 1, 100),
+    ]
+    printed = lan2019.SENTENCE.items()
+    beside = {
+        "paper: the three": {name: " / ".join(f"{v:.1f}" for v in p[:3]) for name, p in printed},
+        "paper: downstream average": {name: f"{p[3]:.1f}" for name, p in printed},
+    }
+    return means_by_cell(
+        "Accuracies on the test split", results, cells, columns, first="trained with", beside=beside
+    )

@@ -19,7 +19,7 @@ itself in full attention too, the paper does not say what its evaluation did.
 """
 
 from arch import config, variants
-from arch.report import statistics
+from arch.report.sections import Mean
 from arch.sweeps.experiment import Cell
 from arch.training import evaluation
 from experiments.papers import kitaev2020
@@ -101,13 +101,10 @@ def cells(arg, results):
 
 
 def TABLE(arg, cells, results):
+    columns = [Mean(name, METRIC, f"valid@{name}", 1, 100) for name in kitaev2020.EVALUATED]
     rows = []
     for cell in cells:
-        row = [cell.name]
-        for name in kitaev2020.EVALUATED:
-            values = results.values(cell.name, METRIC, f"valid@{name}").values()
-            row.append(statistics.mean_and_sd(statistics.summary(100 * v for v in values), 1))
-        rows.append(row)
+        rows.append([cell.name, *(column.text(results, cell.name) for column in columns)])
         rows.append(["  paper", *(str(value) for value in kitaev2020.DUPLICATION[cell.name])])
     return {
         "title": f"Duplication of {SCALES[arg.scale]['word']} symbols",

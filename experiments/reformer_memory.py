@@ -19,6 +19,8 @@ save nothing beside full attention's square.
 """
 
 from arch import config, variants
+from arch.report import charts, statistics
+from arch.report.sections import number_text
 from arch.sweeps.experiment import Cell
 from arch.training import bench
 
@@ -92,7 +94,7 @@ def TABLE(arg, cells, results):
     rows = []
     for name in MODELS:
         memory = [value(name, *point) for point in points(arg)]
-        rows.append([name, *("—" if m is None else f"{m:,.1f}" for m in memory)])
+        rows.append([name, *(number_text(m, ",.1f") for m in memory)])
     headers = [f"{n} layers, length {length}" for n, length in points(arg)]
     return {
         "title": "Activation memory of one sequence",
@@ -108,16 +110,10 @@ def TABLE(arg, cells, results):
 
 
 def chart(value, name, label, numbers, point):
+    """Memory over one of the two numbers, a line per model."""
     series = {}
     for model in MODELS:
         found = [(n, value(model, *point(n))) for n in numbers]
-        series[model] = [[n, memory, 0] for n, memory in found if memory is not None]
-    return {
-        "name": f"memory-{name}",
-        "title": f"Activation memory over {name}",
-        "kind": "lines",
-        "series": series,
-        "x_label": label,
-        "y_label": "MiB",
-        "log": "xy",
-    }
+        series[model] = [(n, statistics.summary([m])) for n, m in found if m is not None]
+    title = f"Activation memory over {name}"
+    return charts.line_chart(f"memory-{name}", title, series, label, "MiB", "xy")

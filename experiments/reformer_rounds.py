@@ -18,7 +18,7 @@ one. Shared keys themselves do harm here, 1.4 [1.2, 1.5]: 1,600 steps are few.
 """
 
 from arch import config, variants
-from arch.report import statistics
+from arch.report.sections import Mean, means_by_cell
 from arch.sweeps.experiment import Cell
 from arch.training import evaluation
 
@@ -90,13 +90,8 @@ def cells(arg, results):
 
 
 def TABLE(arg, cells, results):
-    rows = []
-    for cell in cells[1:]:
-        row = [cell.name]
-        for other in cells[1:]:
-            values = results.values(cell.name, "perplexity", f"test@{other.name}").values()
-            row.append(statistics.mean_and_sd(statistics.summary(values), 3))
-        rows.append(row)
+    by_weights = cells[1:]
+    columns = [Mean(cell.name, "perplexity", f"test@{cell.name}") for cell in by_weights]
     return {
         "title": "Rounds of hashing",
         "metric": "perplexity",
@@ -104,11 +99,14 @@ def TABLE(arg, cells, results):
         "baseline": "full",
         "columns": ["bits_per_byte", "tokens_per_second"],
         "sections": [
-            {
-                "title": "Trained with, in rows; evaluated with, in columns",
-                "columns": ["perplexity", *(cell.name for cell in cells[1:])],
-                "rows": rows,
-                "note": "separate: queries and keys of their own, shown above alone.",
-            }
+            means_by_cell(
+                "Trained with, in rows; evaluated with, in columns",
+                results,
+                by_weights,
+                columns,
+                first="perplexity",
+                counted=False,
+                note="separate: queries and keys of their own, shown above alone.",
+            )
         ],
     }

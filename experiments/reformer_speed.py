@@ -77,14 +77,13 @@ def TABLE(arg, cells, results):
         "metric": "microseconds",
         "split": "measured",
         "charts": [
-            {
-                "name": "time",
-                "title": "Time a token over length",
-                "kind": "lines",
-                "series": {model: charts.points(pairs) for model, pairs in found.items()},
-                "x_label": f"length, {SCALES[arg.scale]['tokens']:,} tokens a batch",
-                "y_label": "µs a token",
-                "log": "xy",
-            }
+            charts.line_chart(
+                "time",
+                "Time a token over length",
+                found,
+                f"length, {SCALES[arg.scale]['tokens']:,} tokens a batch",
+                "µs a token",
+                "xy",
+            )
         ],
     }

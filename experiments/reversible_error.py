@@ -23,7 +23,7 @@ from arch import config, variants
 from arch import order as orders
 from arch.context import Context
 from arch.models.families import DTYPES
-from arch.report import statistics
+from arch.report.sections import mean_text
 from arch.stacks import depth
 from arch.sweeps.experiment import Cell
 
@@ -111,11 +111,8 @@ def TABLE(arg, cells, results):
     for dtype in DTYPES:
         for name in ORDERS:
             for metric in ("reconstruction", "gradient"):
-                values = [
-                    results.values(f"{dtype}-{name}-{n}", metric, "measured").values()
-                    for n in DEPTHS
-                ]
-                shown = [statistics.mean_and_sd(statistics.summary(v), 2) for v in values]
+                of = [f"{dtype}-{name}-{n}" for n in DEPTHS]
+                shown = [mean_text(results, cell, metric, "measured", 2) for cell in of]
                 rows.append([dtype, name, metric, *shown])
     return {
         "title": "What rounding takes from a reversible stack",

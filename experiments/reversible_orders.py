@@ -19,7 +19,7 @@ gains 0.12 [0.04, 0.20] in the plain stack, and in the reversible one nothing th
 """
 
 from arch import order as orders
-from arch.report import statistics
+from arch.report.sections import difference_text
 from arch.sweeps.experiment import Cell
 from experiments import sandwich
 from experiments.sharing_meets_order import named_orders
@@ -49,15 +49,12 @@ def TABLE(arg, cells, results):
     rows = []
     for name in named_orders(arg):
         plain, reversible = (results.values(f"{name}-{stack}") for stack in STACKS)
-        row = [name]
-        for stack, values in zip(STACKS, (plain, reversible), strict=True):
-            vanilla = results.values(f"vanilla-{stack}")
-            difference = statistics.paired_difference(values, vanilla)
-            first = name == "vanilla" or not difference.n
-            row.append("—" if first else statistics.mean_and_interval(difference, 3))
-        difference = statistics.paired_difference(reversible, plain)
-        row.append(statistics.mean_and_interval(difference, 3) if difference.n else "—")
-        rows.append(row)
+        to_vanilla = [
+            difference_text(values, results.values(f"vanilla-{stack}"))
+            for stack, values in zip(STACKS, (plain, reversible), strict=True)
+        ]
+        to_vanilla = ["—", "—"] if name == "vanilla" else to_vanilla
+        rows.append([name, *to_vanilla, difference_text(reversible, plain)])
     return {
         "title": f"Orders in reversible and plain stacks, n = {sandwich.layers(arg)}",
         "metric": "perplexity",

@@ -24,7 +24,7 @@ import math
 
 from arch import config
 from arch import order as orders
-from arch.report import statistics
+from arch.report.sections import difference_text, mean_text
 from arch.sweeps.experiment import Cell
 from experiments import sandwich
 from experiments.orders import width_for
@@ -94,12 +94,9 @@ def by_sharing(arg, results):
     for sharing, letters in SHARES.items():
         for suffix in ("", "-wide") if letters else ("",):
             base = results.values(f"vanilla-{sharing}{suffix}")
-            row = [sharing + suffix, statistics.mean_and_sd(statistics.summary(base.values()), 3)]
-            for name in others:
-                ours = results.values(f"{name}-{sharing}{suffix}")
-                difference = statistics.paired_difference(ours, base)
-                row.append(statistics.mean_and_interval(difference, 3) if difference.n else "—")
-            rows.append(row)
+            ours = [results.values(f"{name}-{sharing}{suffix}") for name in others]
+            row = [sharing + suffix, mean_text(results, f"vanilla-{sharing}{suffix}")]
+            rows.append([*row, *(difference_text(values, base) for values in ours)])
     return {
         "title": "Reordered against vanilla, at equal sharing and width",
         "columns": ["shared", "vanilla", *(f"{name} − vanilla" for name in others)],

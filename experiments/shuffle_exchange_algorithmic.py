@@ -24,6 +24,7 @@ duplication at length 32, and of the others less.
 
 from arch import config, variants
 from arch.report import charts, statistics
+from arch.report.sections import number_text
 from arch.sweeps.experiment import Cell
 from experiments.papers import freivalds2019
 from experiments.papers.freivalds2019 import NAMES
@@ -187,7 +188,7 @@ def over_lengths(arg, results, algorithm):
             cell = [found(results, algorithm, model, n, metric) for n in lengths(arg)]
             rows.append([name, what, *(statistics.mean_and_sd(s, 3) for s in cell)])
     paper = freivalds2019.ACCURACY[algorithm]
-    printed = [f"{paper[n]:.2f}" if n in paper else "—" for n in lengths(arg)]
+    printed = [number_text(paper.get(n), ".2f") for n in lengths(arg)]
     rows.append([f"{NAMES['nse']}, paper, trained to 64", "symbols", *printed])
     return {
         "title": f"{TITLES.get(algorithm, algorithm)}: accuracy by length",
@@ -202,18 +203,20 @@ def over_lengths(arg, results, algorithm):
 def over_length(arg, results, algorithm):
     """A chart: accuracy of symbols over the length."""
     series = {
-        name: charts.points((n, found(results, algorithm, model, n)) for n in lengths(arg))
+        name: [(n, found(results, algorithm, model, n)) for n in lengths(arg)]
         for model, name in NAMES.items()
     }
     paper = freivalds2019.ACCURACY[algorithm]
-    series["Neural Shuffle-Exchange, paper"] = [[n, value, 0.0] for n, value in paper.items()]
-    return {
-        "name": f"length-{algorithm}",
-        "title": f"{TITLES.get(algorithm, algorithm)}, "
-        f"trained at lengths up to {SCALES[arg.scale]['bins'][-1]}",
-        "kind": "lines",
-        "series": series,
-        "x_label": "length",
-        "y_label": "accuracy of symbols",
-        "log": "x",
-    }
+    series["Neural Shuffle-Exchange, paper"] = [
+        (n, statistics.summary([value])) for n, value in paper.items()
+    ]
+    title = TITLES.get(algorithm, algorithm)
+    longest = SCALES[arg.scale]["bins"][-1]
+    return charts.line_chart(
+        f"length-{algorithm}",
+        f"{title}, trained at lengths up to {longest}",
+        series,
+        "length",
+        "accuracy of symbols",
+        "x",
+    )

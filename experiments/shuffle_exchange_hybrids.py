@@ -18,7 +18,7 @@ are not told apart by three seeds.
 """
 
 from arch import config
-from arch.report import statistics
+from arch.report.sections import Mean, means_by_cell
 from arch.sweeps.experiment import Cell
 from experiments.papers.lan2019 import ADAM
 
@@ -90,21 +90,12 @@ def cells(arg, results):
 
 
 def TABLE(arg, cells, results):
-    rows = []
-    for cell in cells:
-        accuracy = statistics.summary(results.values(cell.name, "accuracy", "test").values())
-        rows.append([cell.name, str(accuracy.n), statistics.mean_and_sd(accuracy, 4)])
+    found = [Mean("accuracy", "accuracy", "test", 4)]
     return {
         "title": "A Beneš block beside attention",
         "metric": "perplexity",
         "split": "test",
         "baseline": "attention",
         "columns": ["order", "parameters.unique", "flops_per_token", "tokens_per_second"],
-        "sections": [
-            {
-                "title": "Hidden tokens found",
-                "columns": ["cell", "n", "accuracy"],
-                "rows": rows,
-            }
-        ],
+        "sections": [means_by_cell("Hidden tokens found", results, cells, found)],
     }

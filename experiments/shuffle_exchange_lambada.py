@@ -23,7 +23,7 @@ newspaper held out, gated switches are ahead, 16.0 % (SD 0.6), of residual ones,
 """
 
 from arch import config, variants
-from arch.report import statistics
+from arch.report.sections import Mean, means_by_cell
 from arch.sweeps.experiment import Cell
 from experiments.papers import freivalds2019
 from experiments.papers.freivalds2019 import NAMES
@@ -124,15 +124,11 @@ def cells(arg, results):
 
 def TABLE(arg, cells, results):
     printed = freivalds2019.LAMBADA
-    rows = []
-    for cell in cells:
-        shares = ("accuracy", "answerable_share")
-        figures = [
-            statistics.summary(results.values(cell.name, s, "test").values()) for s in shares
-        ]
-        valid = statistics.summary(results.values(cell.name, "accuracy", "valid").values())
-        row = [NAMES[cell.name], str(figures[0].n)]
-        rows.append([*row, *(statistics.mean_and_sd(s, 3) for s in (*figures, valid))])
+    columns = [
+        Mean("accuracy", "accuracy", "test"),
+        Mean("share with the word in reach", "answerable_share", "test"),
+        Mean("valid", "accuracy", "valid"),
+    ]
     paper = [
         [name, f"{accuracy:.4f}", "—" if millions is None else f"{millions} M"]
         for name, (accuracy, millions) in printed.items()
@@ -146,15 +142,14 @@ def TABLE(arg, cells, results):
         "paper": {name: printed[name][0] for name in ("nse", "rse", "ut")},
         "paper_label": "Draguns et al. 2020: LAMBADA, test",
         "sections": [
-            {
-                "title": "The last word of the test passages, and the training corpus's own text",
-                "columns": ["model", "n", "accuracy", "share with the word in reach", "valid"],
-                "rows": rows,
-            },
+            means_by_cell(
+                "The last word of the test passages, and the training corpus's own text",
+                results, cells, columns, first="model", labels=NAMES,
+            ),
             {
                 "title": "Draguns et al. 2020",
                 "columns": ["model", "accuracy", "parameters"],
                 "rows": paper,
             },
         ],
-    }
+    }  # fmt: skip

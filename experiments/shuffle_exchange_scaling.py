@@ -32,6 +32,7 @@ import numpy as np
 from arch import config, variants
 from arch.context import Context
 from arch.report import charts, statistics
+from arch.report.sections import number_text
 from arch.sweeps.experiment import Cell
 from arch.training import bench
 from arch.training import program as training
@@ -184,10 +185,7 @@ def TABLE(arg, cells, results):
         return statistics.summary(results.values(f"{model}-l{n}", metric, "measured").values())
 
     def series(metric):
-        return {
-            name: charts.points((n, of(model, n, metric)) for n in shown)
-            for model, name in NAMES.items()
-        }
+        return {name: [(n, of(model, n, metric)) for n in shown] for model, name in NAMES.items()}
 
     return {
         "title": "Time and memory of one sequence over its length",
@@ -202,15 +200,7 @@ def TABLE(arg, cells, results):
             paper(),
         ],
         "charts": [
-            {
-                "name": name,
-                "title": title,
-                "kind": "lines",
-                "series": series(metric),
-                "x_label": "length",
-                "y_label": label,
-                "log": "xy",
-            }
+            charts.line_chart(name, title, series(metric), "length", label, "xy")
             for name, metric, title, label in (
                 ("time", "seconds", "Loss and gradient of one sequence", "seconds"),
                 ("evaluation", "evaluation_seconds", "Evaluation of one sequence", "seconds"),
@@ -307,8 +297,7 @@ def paper():
     shown = freivalds2019.SECONDS
     rows = []
     for n in shown["nse"]:
-        pair = [shown[model].get(n) for model in ("nse", "ut")]
-        rows.append([f"{n:,}", *("—" if s is None else f"{s:g}" for s in pair)])
+        rows.append([f"{n:,}", *(number_text(shown[model].get(n), "g") for model in ("nse", "ut"))])
     return {
         "title": "Freivalds et al. 2019: seconds of one evaluation, read off a figure",
         "columns": ["length", NAMES["nse"], NAMES["ut"]],
@@ -319,6 +308,4 @@ def paper():
 
 def number(value):
     """Three digits; a dash where there is none."""
-    if value != value:
-        return "—"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return number_text(value, ",.0f" if value >= 100 else ".3g")

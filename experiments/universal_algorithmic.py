@@ -23,7 +23,8 @@ LSTM does. With halting, positions stop after one or two of six steps.
 """
 
 from arch import config, variants
-from arch.report import charts, statistics
+from arch.report import charts
+from arch.report.sections import Mean, mean_text
 from arch.sweeps.experiment import Cell
 from experiments.papers import dehghani2018
 from experiments.papers.dehghani2018 import NAMES
@@ -152,10 +153,10 @@ def over_lengths(arg, results, algorithm):
             row = [name, way.replace("_", "-")]
             for split in MULTIPLES:
                 pair = [
-                    results.values(f"{algorithm}-{model}", f"{of}_accuracy_{way}", split)
+                    mean_text(results, f"{algorithm}-{model}", f"{of}_accuracy_{way}", split)
                     for of in ("token", "sequence")
                 ]
-                row.append(" / ".join(mean_and_sd(values, 3) for values in pair))
+                row.append(" / ".join(pair))
             paper = PAPER.get((model, algorithm))
             row.append(f"{paper[0]:.2f} / {paper[1]:.2f}" if paper else "—")
             rows.append(row)
@@ -177,10 +178,10 @@ def ponder(arg, results):
         row = [algorithm]
         for split in MULTIPLES:
             parts = [
-                results.values(f"{algorithm}-ut_act", name, split)
+                mean_text(results, f"{algorithm}-ut_act", name, split, 2)
                 for name in ("encoder_ponder_time", "ponder_time")
             ]
-            row.append(" / ".join(mean_and_sd(values, 2) for values in parts))
+            row.append(" / ".join(parts))
         rows.append(row)
     return {
         "title": "Ponder time with halting: encoder / decoder",
@@ -191,25 +192,21 @@ def ponder(arg, results):
     }
 
 
-def mean_and_sd(values, digits):
-    return statistics.mean_and_sd(statistics.summary(values.values()), digits)
-
-
 def over_length(arg, results, algorithm):
     """A chart: accuracy of symbols, free-running, over the length of the input."""
-    length, series = SCALES[arg.scale]["length"], {}
-    for model, name in NAMES.items():
-        found = []
-        for split, multiple in MULTIPLES.items():
-            values = results.values(f"{algorithm}-{model}", "token_accuracy_free_running", split)
-            found.append((multiple * length, statistics.summary(values.values())))
-        series[name] = charts.points(found)
-    return {
-        "name": f"length-{algorithm}",
-        "title": f"{algorithm}, trained at lengths 1 to {length}",
-        "kind": "lines",
-        "series": series,
-        "x_label": "length of the input",
-        "y_label": "accuracy of symbols, free-running",
-        "log": "x",
+    length, metric = SCALES[arg.scale]["length"], "token_accuracy_free_running"
+    series = {
+        name: [
+            (multiple * length, Mean("", metric, split).summary(results, f"{algorithm}-{model}"))
+            for split, multiple in MULTIPLES.items()
+        ]
+        for model, name in NAMES.items()
     }
+    return charts.line_chart(
+        f"length-{algorithm}",
+        f"{algorithm}, trained at lengths 1 to {length}",
+        series,
+        "length of the input",
+        "accuracy of symbols, free-running",
+        "x",
+    )

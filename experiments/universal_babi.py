@@ -34,6 +34,7 @@ from arch import config
 from arch.context import Context
 from arch.data.corpora.babi import TASKS
 from arch.report import statistics
+from arch.report.sections import number_text
 from arch.sweeps.experiment import Cell
 from experiments.papers import dehghani2018
 from experiments.papers.dehghani2018 import NAMES
@@ -226,10 +227,10 @@ def ponder_times(arg, results):
         rows.append(
             [
                 f"task {tasks[0]}" if len(tasks) == 1 else f"{len(tasks)} tasks",
-                f"{facts.mean:.3g}" if facts.n else "—",
+                number_text(facts.mean, ".3g"),
                 str(time.n),
                 statistics.mean_and_sd(time, 2),
-                f"{spread.mean:.2f}" if spread.n else "—",
+                number_text(spread.mean, ".2f"),
                 f"{paper[0]} ± {paper[1]}" if paper else "—",
             ]
         )

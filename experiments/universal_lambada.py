@@ -24,7 +24,7 @@ a language model. The test passages are read from ARCH_DATA_DIR/lambada.
 """
 
 from arch import config, variants
-from arch.report import statistics
+from arch.report.sections import Mean, means_by_cell
 from arch.sweeps.experiment import Cell
 from experiments.papers import dehghani2018
 
@@ -123,27 +123,19 @@ def TABLE(arg, cells, results):
 
 def beside(arg, cells, results):
     """What the metric does not say: accuracy, what could be reached at all, the control."""
-    reading = arg.form == "reading"
-    names = ("accuracy", "answerable_share" if reading else "unknown_share")
-    rows = []
-    for cell in cells:
-        shown = [(name, "test") for name in names] + [(METRICS[arg.form], "valid")]
-        found = [statistics.summary(results.values(cell.name, *x).values()) for x in shown]
-        row = [cell.name, str(found[0].n), *(statistics.mean_and_sd(s, 3) for s in found)]
-        row.append(f"{PAPER[cell.name]['reading' if reading else 'accuracy']:.2f}")
-        rows.append(row)
-    limit = "share with the word in reach" if reading else "share of unknown words"
-    return {
-        "title": "The last word of the test passages, and the training corpus's own text",
-        "columns": [
-            "cell",
-            "n",
-            "accuracy",
-            limit,
-            f"valid: {METRICS[arg.form]}",
-            "paper: accuracy",
-        ],
-        "rows": rows,
-        "note": "valid is held-out text of the training corpus, where the paper's control is "
+    reading, metric = arg.form == "reading", METRICS[arg.form]
+    limit = (
+        Mean("share with the word in reach", "answerable_share", "test")
+        if reading
+        else Mean("share of unknown words", "unknown_share", "test")
+    )
+    printed = {name: f"{p['reading' if reading else 'accuracy']:.2f}" for name, p in PAPER.items()}
+    return means_by_cell(
+        "The last word of the test passages, and the training corpus's own text",
+        results,
+        cells,
+        [Mean("accuracy", "accuracy", "test"), limit, Mean(f"valid: {metric}", metric, "valid")],
+        beside={"paper: accuracy": printed},
+        note="valid is held-out text of the training corpus, where the paper's control is "
         "passages of its training novels.",
-    }
+    )

@@ -19,6 +19,7 @@ encoder stops after one step of six and the decoder after two.
 
 from arch import config, variants
 from arch.report import statistics
+from arch.report.sections import Mean, means_by_cell
 from arch.sweeps.experiment import Cell
 from experiments.papers import dehghani2018
 from experiments.papers.dehghani2018 import NAMES
@@ -116,32 +117,22 @@ def TABLE(arg, cells, results):
 
 def measures(cells, results):
     """What BLEU does not say: perplexity, accuracy, ponder time, and how BLEU was measured."""
-    rows, signatures = [], set()
+    ponder, signatures = {}, set()
     for cell in cells:
-        found = {
-            name: results.values(cell.name, name, "test")
-            for name in (
-                "perplexity", "token_accuracy_teacher_forced", "encoder_ponder_time", "ponder_time",
-            )
-        }  # fmt: skip
-        perplexity, accuracy, *ponder = (statistics.summary(v.values()) for v in found.values())
-        times = " / ".join(f"{s.mean:.2f}" for s in ponder if s.n) or "—"
-        rows.append(
-            [
-                cell.name,
-                str(perplexity.n),
-                statistics.mean_and_sd(perplexity, 2),
-                statistics.mean_and_sd(accuracy, 3),
-                times,
-            ]
-        )
+        times = [
+            statistics.summary(results.values(cell.name, name, "test").values())
+            for name in ("encoder_ponder_time", "ponder_time")
+        ]
+        ponder[cell.name] = " / ".join(f"{s.mean:.2f}" for s in times if s.n) or "—"
         signatures |= {*results.values(cell.name, "bleu_signature", "test").values()}
-    return {
-        "title": "Beside BLEU, on the test split",
-        "columns": [
-            "cell", "n", "perplexity a subword", "token accuracy, teacher-forced",
-            "ponder time, encoder / decoder",
+    return means_by_cell(
+        "Beside BLEU, on the test split",
+        results,
+        cells,
+        [
+            Mean("perplexity a subword", "perplexity", "test", 2),
+            Mean("token accuracy, teacher-forced", "token_accuracy_teacher_forced", "test"),
         ],
-        "rows": rows,
-        "note": f"BLEU by sacrebleu, {' and '.join(sorted(signatures)) or 'not measured yet'}.",
-    }  # fmt: skip
+        beside={"ponder time, encoder / decoder": ponder},
+        note=f"BLEU by sacrebleu, {' and '.join(sorted(signatures)) or 'not measured yet'}.",
+    )

@@ -7,6 +7,7 @@ can be compared by rank alone.
 
 from arch import config, variants
 from arch.report import statistics
+from arch.report.sections import Mean, means_by_cell
 
 # The letters that one owner has for the whole depth, by the paper's names.
 SHARING = {"all": "sf", "attention": "s", "ffn": "f", "none": ""}
@@ -155,13 +156,11 @@ def table(title, cells, results, paper, label, **more):
 
 def accuracies(cells, results):
     """What perplexity does not say, on the test split."""
-    names = {"accuracy": "hidden tokens, %", "sentence_accuracy": "sentence order, %"}
-    rows = []
-    for cell in cells:
-        found = [results.values(cell.name, name, "test").values() for name in names]
-        shown = [statistics.summary(100 * v for v in values) for values in found]
-        rows.append([cell.name, str(shown[0].n), *(statistics.mean_and_sd(s, 1) for s in shown)])
-    return {"title": "Accuracies", "columns": ["cell", "n", *names.values()], "rows": rows}
+    columns = [
+        Mean("hidden tokens, %", "accuracy", "test", 1, 100),
+        Mean("sentence order, %", "sentence_accuracy", "test", 1, 100),
+    ]
+    return means_by_cell("Accuracies", results, cells, columns)
 
 
 def agreement(results, paper):
