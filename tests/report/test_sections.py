@@ -45,7 +45,7 @@ def test_labels_published_figures_and_a_note_stand_beside():
 
 
 def test_a_difference_is_paired_by_seed_and_a_dash_without_pairs():
-    assert difference_text({0: 1.0, 1: 2.0}, {1: 0.9, 0: 2.1}, 1) == "−0.0 [−14.0, +14.0]"
+    assert difference_text({0: 1.0, 1: 2.2}, {1: 0.9, 0: 2.1}, 1) == "+0.1 [−15.1, +15.3]"
     assert difference_text({0: 1.0}, {1: 2.0}) == "—"
 
 
