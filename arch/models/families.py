@@ -9,8 +9,9 @@ from jaxtyping import Array, Float, Int, Key
 
 from arch.checks import at_least, below_one, one_of
 from arch.context import Context, Extras, add_sums, named
+from arch.models.embeddings.contract import TokenEmbedding
 from arch.models.embeddings.embedding import Embedding
-from arch.models.heads import Score, heads, pooled, score
+from arch.models.heads import Head, Score, heads
 from arch.registry import Config, ConfigurationError, stacks
 from arch.stacks.parameters import Definition, Parameters, count
 
@@ -45,12 +46,6 @@ class Model:
         )
         head = dict(model["head"])
         create = heads.get(head.pop("kind"), "model.head.kind")
-        if self.stack.output_width != width and head.get("tie", True):
-            raise ConfigurationError(
-                f"model.stack.merge='concatenate' has outputs of width {self.stack.output_width}, "
-                f"which no table of model.width={width} is tied to; say model.head.tie=False, or "
-                "model.stack.merge='average'"
-            )
         if self.embedding.module.early and self.stack.adds_signal:
             raise ConfigurationError(
                 "model.embedding.early=True adds positions at its own width, and the stack at the "
@@ -65,6 +60,13 @@ class Model:
                 **head,
             )
         )
+        if self.head.module.tied and self.stack.output_width != width:
+            raise ConfigurationError(
+                f"model.stack.merge='concatenate' has outputs of width {self.stack.output_width}, "
+                f"which no table of model.width={width} is tied to; say "
+                f"{'model.head.tie=False, or ' if 'tie' in head else ''}"
+                "model.stack.merge='average'"
+            )
 
     @staticmethod
     def _stack(model: Config, order: str, causal: bool, has_memory: bool):
@@ -120,7 +122,7 @@ class Model:
         """
         x, extras = self.hidden(parameters, inputs, context)
         head, tokens = self._head(parameters)
-        return score(head, tokens, x, inputs, targets, context), extras
+        return head.score(tokens, x, inputs, targets, context), extras
 
     def score_at(
         self,
@@ -133,14 +135,14 @@ class Model:
         """The score of targets at some positions of the last hidden state: no logits elsewhere."""
         head, tokens = self._head(parameters)
         rows = jnp.take_along_axis(x, positions[..., None], axis=1)
-        return score(head, tokens, rows, None, targets, context)
+        return head.score(tokens, rows, None, targets, context)
 
     def logits(
         self, parameters: Parameters, inputs: Any, context: Context
     ) -> Float[Array, "batch length vocabulary"]:
         x, _ = self.hidden(parameters, inputs, context)
         head, tokens = self._head(parameters)
-        x = pooled(head, x, context)
+        x = head.pooled(x, context)
         return head.logits(tokens, x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1)
 
     def sentence_logits(
@@ -182,7 +184,7 @@ class Model:
         )
         return embedding(ids, None if stack.adds_signal else signal, context, self.dtype), context
 
-    def _head(self, parameters: Parameters) -> tuple[Any, Any]:
+    def _head(self, parameters: Parameters) -> tuple[Head, TokenEmbedding]:
         embedding = self.embedding.bind(parameters["embedding"])
         return self.head.bind(parameters["head"]), embedding.tokens
 

@@ -13,7 +13,6 @@ from arch import config
 from arch import order as orders
 from arch.context import Context
 from arch.models import families as models
-from arch.models.heads import score
 from arch.optimizers import kinds as optimizers
 from arch.registry import ConfigurationError
 
@@ -410,7 +409,7 @@ def test_a_pooling_head_of_nothing_but_padding_is_finite():
     head = built("encoder", order="sf", head={"tie": False, "pool": "mean"}).head
     x, bound = jnp.ones((2, LENGTH, WIDTH)), head.bind(head.init(jax.random.key(0)))
     context = Context(mask=jnp.zeros((2, LENGTH), bool))
-    found = score(bound, None, x, None, jnp.zeros((2, 1), jnp.int32), context)
+    found = bound.score(None, x, None, jnp.zeros((2, 1), jnp.int32), context)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found))
 
 

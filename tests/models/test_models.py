@@ -10,7 +10,6 @@ from arch import order as orders
 from arch.context import Context
 from arch.models import families as models
 from arch.models.embeddings.embedding import sinusoid
-from arch.models.heads import score
 from arch.registry import ConfigurationError
 from arch.stacks.parameters import Definition
 
@@ -313,7 +312,7 @@ def test_a_chunked_head_has_the_scores_and_gradients_of_one_that_is_not(name, as
         def function(parameters, x):
             head, tables = head_of(model, parameters)
             head.chunk = chunk
-            return score(head, tables, x, None, targets, Context())
+            return head.score(tables, x, None, targets, Context())
 
         def objective(parameters, x):
             found = function(parameters, x)

@@ -12,7 +12,7 @@ import pytest
 from arch import config, variants
 from arch.context import Context
 from arch.models import families as models
-from arch.models.embeddings.embedding import Squashed
+from arch.models.embeddings.plain import Squashed
 from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition, count
 from arch.sublayers.benes import network as benes

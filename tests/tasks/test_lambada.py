@@ -315,7 +315,7 @@ def test_the_pointer_sums_the_softmax_over_a_words_positions(pointer):
     kernel = np.asarray(head.position.kernel[...], np.float64)
     for seen in (mask, np.ones_like(mask)):
         context = Context(mask=jnp.asarray(seen) if seen is mask else None)
-        score = head.score_sequence(None, x, jnp.asarray(inputs), jnp.asarray(targets), context)
+        score = head.score(None, x, jnp.asarray(inputs), jnp.asarray(targets), context)
         assert score.target.shape == score.mean.shape == score.best.shape == (40, 1)
         present = 0
         for row in range(40):
@@ -334,7 +334,7 @@ def test_a_pointer_at_each_occurrence_spreads_the_target_evenly(pointer):
     head = Pointer(9, 16, None, occurrences="each", rngs=nnx.Rngs(0))
     kernel = np.asarray(head.position.kernel[...], np.float64)
     context = Context(mask=jnp.asarray(mask))
-    score = head.score_sequence(None, x, jnp.asarray(inputs), jnp.asarray(targets), context)
+    score = head.score(None, x, jnp.asarray(inputs), jnp.asarray(targets), context)
     present = 0
     for row in range(40):
         there = np.flatnonzero(mask[row])
@@ -348,7 +348,7 @@ def test_a_pointer_at_each_occurrence_spreads_the_target_evenly(pointer):
     assert 10 < present < 40
 
     def total(x):
-        score = head.score_sequence(None, x, jnp.asarray(inputs), jnp.asarray(targets), context)
+        score = head.score(None, x, jnp.asarray(inputs), jnp.asarray(targets), context)
         return score.target.sum()
 
     g = np.asarray(jax.grad(total)(x))
@@ -364,7 +364,7 @@ def test_the_pointer_has_a_finite_gradient_and_none_for_an_absent_target(pointer
     def gradient(x, mask):
         def total(x):
             context = Context(mask=mask)
-            score = head.score_sequence(None, x, jnp.asarray(inputs), jnp.asarray(targets), context)
+            score = head.score(None, x, jnp.asarray(inputs), jnp.asarray(targets), context)
             return score.target.sum()
 
         return jax.grad(total)(x)

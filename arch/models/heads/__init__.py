@@ -1,7 +1,7 @@
-"""Heads, one file a kind: from the last hidden state to log-probabilities, in float32. scoring.py
-says what is asked of them and works it out in slices."""
+"""Heads, one file per kind: from the last hidden state to log-probabilities, in float32.
+contract.py says what a head has to offer, and works its score out in slices."""
 
 from arch.models.heads import adaptive, masked, pointer, softmax
-from arch.models.heads.scoring import Score, heads, pooled, score
+from arch.models.heads.contract import Head, Score, VocabularyHead, heads
 
-__all__ = ["Score", "adaptive", "heads", "masked", "pointer", "pooled", "score", "softmax"]
+__all__ = ["Head", "Score", "VocabularyHead", "adaptive", "heads", "masked", "pointer", "softmax"]

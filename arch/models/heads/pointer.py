@@ -8,13 +8,14 @@ from jaxtyping import Array, Bool, Float, Int
 from arch.checks import one_of
 from arch.context import Context
 from arch.layers import Projection
-from arch.models.heads.scoring import Score, heads
+from arch.models.embeddings.contract import TokenEmbedding
+from arch.models.heads.contract import Head, Score, heads
 
 NEVER = -1e30  # the logit of a position that is not there: finite, so that no gradient is NaN
 
 
 @heads.register("pointer")
-class Pointer(nnx.Module):
+class Pointer(Head):
     """The answer is one of the input's own tokens: softmax(w · x)ᵢ over its positions, those
     outside `context.mask` left out.
 
@@ -25,22 +26,29 @@ class Pointer(nnx.Module):
                 spread evenly over them, as for the Shuffle-Exchange networks (Freivalds et al.
                 2019). The best token is that of the most probable position
 
-    It scores a sequence, not its positions: `score_sequence` stands in place of `score_rows`, and
-    there are no logits over the vocabulary.
+    It scores a sequence, not its positions, and there are no logits over the vocabulary.
 
     Args:
         occurrences: summed | each.
     """
 
-    def __init__(self, vocabulary, width, tokens, *, occurrences="summed", rngs: nnx.Rngs):
+    def __init__(
+        self,
+        vocabulary: int,
+        width: int,
+        tokens: TokenEmbedding,
+        *,
+        occurrences: str = "summed",
+        rngs: nnx.Rngs,
+    ):
         one_of(("summed", "each"), of="head", occurrences=occurrences)
         self.width, self.vocabulary, self.occurrences = width, vocabulary, occurrences
         # no bias: a softmax over positions would not see it
         self.position = Projection(width, 1, bias=False, rngs=rngs)
 
-    def score_sequence(
+    def score(
         self,
-        tokens,
+        tokens: TokenEmbedding,
         x: Float[Array, "batch length width"],
         inputs: Int[Array, "batch length"],
         targets: Int[Array, "batch answers"],
@@ -79,12 +87,12 @@ class Pointer(nnx.Module):
             found = jax.nn.logsumexp(jnp.where(stands, logits[:, None, :], NEVER), axis=2)
         return jnp.where(stands.any(2), found - normaliser, NEVER)
 
-    def flops(self, tokens) -> int:
-        """Forward FLOPs a token."""
+    def flops(self, tokens: TokenEmbedding) -> int:
+        """Forward FLOPs per position."""
         return 2 * self.width
 
 
 def mean_where(values: Float[Array, "*batch n"], chosen: Bool[Array, "*batch n"]) -> Array:
-    """The mean over the last axis of what is chosen; 0 of nothing."""
+    """The mean of the chosen values over the last axis; 0 where none is chosen."""
     total = jnp.sum(jnp.where(chosen, values, 0.0), axis=-1)
     return total / jnp.maximum(chosen.sum(-1), 1)

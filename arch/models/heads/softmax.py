@@ -5,65 +5,54 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from arch.checks import at_least, one_of
-from arch.context import Context
 from arch.layers import Projection
-from arch.models.heads.scoring import Score, heads, of_logits
+from arch.models.embeddings.contract import TokenEmbedding
+from arch.models.heads.contract import VocabularyHead, heads
 from arch.registry import ConfigurationError
 
 POOLS = ("none", "mean")
 
 
 @heads.register("softmax")
-class Softmax(nnx.Module):
+class Softmax(VocabularyHead):
     """log softmax(x E ᵀ + b).
 
     Args:
         tie: E is the token table (Press and Wolf 2017), through its own map back where it is
-            factorised; else a matrix of the head's own.
-        bias: b is there.
-        pool: none | mean: one distribution a sequence, of the mean over its positions.
+            factorised; otherwise a matrix of the head's own.
+        bias: whether b is there.
+        pool: none | mean: one distribution per sequence, of the mean over its positions.
         chunk: positions scored at a time; 0 for all at once.
     """
 
     def __init__(
         self,
-        vocabulary,
-        width,
-        tokens,
+        vocabulary: int,
+        width: int,
+        tokens: TokenEmbedding,
         *,
-        tie=True,
-        bias=False,
-        pool="none",
-        chunk=0,
+        tie: bool = True,
+        bias: bool = False,
+        pool: str = "none",
+        chunk: int = 0,
         rngs: nnx.Rngs,
     ):
         one_of(POOLS, of="head", pool=pool)
-        self.pool = pool
-        if tie and getattr(tokens, "back", True) is None:
-            raise ConfigurationError(
-                "head.kind='softmax' goes back through a factorised embedding's own map; "
-                "embedding.back=False leaves it none"
-            )
-        if tie and not hasattr(tokens, "logits"):
-            raise ConfigurationError(
-                "head.kind='softmax' cannot tie an adaptive embedding; use head.kind='adaptive'"
-            )
+        if tie and tokens.not_tied:
+            raise ConfigurationError(tokens.not_tied)
         at_least(0, "all at once", of="head", chunk=chunk)
-        self.width, self.vocabulary, self.chunk, self.tie = width, vocabulary, chunk, tie
-        own = not tie
-        self.matrix = Projection(width, vocabulary, bias=False, rngs=rngs) if own else None
+        self.width, self.vocabulary, self.chunk = width, vocabulary, chunk
+        self.tied, self.pool = tie, pool
+        self.matrix = None if tie else Projection(width, vocabulary, bias=False, rngs=rngs)
         self.bias = nnx.Param(jnp.zeros((vocabulary,))) if bias else None
 
-    def logits(self, tokens, x: Float[Array, "rows width"]) -> Float[Array, "rows vocabulary"]:
-        y = (self.matrix(x) if self.matrix is not None else tokens.logits(x)).astype(jnp.float32)
+    def logits(
+        self, tokens: TokenEmbedding, x: Float[Array, "rows width"]
+    ) -> Float[Array, "rows vocabulary"]:
+        """x E ᵀ + b, in float32."""
+        y = (tokens.logits(x) if self.matrix is None else self.matrix(x)).astype(jnp.float32)
         return y if self.bias is None else y + self.bias[...][None]
 
-    def score_rows(self, tokens, rows, targets, context: Context) -> Score:
-        return of_logits(self.logits(tokens, rows), targets)
-
-    def flops(self, tokens) -> int:
-        """Forward FLOPs a token."""
-        if self.matrix is not None or not hasattr(tokens, "back"):
-            return 2 * self.width * self.vocabulary
-        size = tokens.table.shape[1]
-        return 2 * size * (self.width + self.vocabulary)
+    def flops(self, tokens: TokenEmbedding) -> int:
+        """Forward FLOPs per position."""
+        return tokens.logits_flops() if self.tied else 2 * self.width * self.vocabulary

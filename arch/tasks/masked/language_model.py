@@ -16,6 +16,7 @@ from arch.data.batches import masking, segments
 from arch.data.dataset import Tokens
 from arch.data.tokenizers.kinds import Tokenizer
 from arch.models.generation import Blanks
+from arch.models.heads import Head
 from arch.registry import Config, ConfigurationError, tasks
 from arch.tasks.masked import prompt as masked_prompt
 from arch.tasks.masked.pairs import Batch, Pairs, Source
@@ -182,17 +183,16 @@ class MaskedLanguageModel(Text):
         context = context.replace(mask=batch.mask, segments=batch.segments)
         return model.hidden(parameters, batch.inputs, context)
 
-    def _check(self, head) -> None:
+    def _check(self, head: Head) -> None:
         """Raises ConfigurationError for a head that has not what the objective needs."""
-        if not hasattr(head, "score_rows") or getattr(head, "pool", "none") != "none":
+        if head.no_tokens or head.pool != "none":
+            reason = head.no_tokens or f"model.head.pool={head.pool!r}"
             raise ConfigurationError(
                 "task.kind='masked_language_model' predicts tokens at positions, which this "
-                "model.head does not; use model.head.kind='masked'"
+                f"model.head does not ({reason}); use model.head.kind='masked'"
             )
-        if getattr(head, "transform", head) is None:
-            raise ConfigurationError("model.head.predict=False: the task predicts hidden tokens")
         asked = self.sentence != "none" or self.measure
-        if asked and not (hasattr(head, "sentence_logits") and head.classes == 2):
+        if asked and head.sentence_classes != 2:
             raise ConfigurationError(
                 f"task.sentence={self.sentence!r}, task.measure={self.measure!r}: the model has no "
                 "sentence head of two classes; use model.head.kind='masked', model.head.classes=2"

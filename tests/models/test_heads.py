@@ -1,0 +1,100 @@
+"""The contract of heads: what each kind promises, with every merge of a reversible stack."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arch import config
+from arch.context import Context
+from arch.models.families import build
+from arch.models.heads import Head, VocabularyHead, heads
+from arch.registry import ConfigurationError
+
+WIDTH, VOCABULARY, LENGTH = 8, 20, 6
+ADAPTIVE = {"kind": "adaptive", "cutoffs": (10,), "factor": 2}
+# head → (its options, the token embedding it goes with)
+CASES = {
+    "softmax": ({"kind": "softmax", "tie": True}, {"kind": "plain"}),
+    "softmax untied": ({"kind": "softmax", "tie": False}, {"kind": "plain"}),
+    "softmax pooled": ({"kind": "softmax", "tie": False, "pool": "mean"}, {"kind": "plain"}),
+    "adaptive": ({"kind": "adaptive"}, ADAPTIVE),
+    "masked": ({"kind": "masked"}, {"kind": "plain"}),
+    "masked factorised": ({"kind": "masked"}, {"kind": "factorised", "size": 4, "back": False}),
+    "pointer": ({"kind": "pointer"}, {"kind": "plain"}),
+}
+TIED = {"softmax", "adaptive"}
+
+
+def built(name: str, merge: str):
+    head, embedding = CASES[name]
+    stack = {"kind": "reversible", "merge": merge}
+    model = {"family": "encoder", "width": WIDTH, "order": "sf", "stack": stack}
+    letters = {"s": {"kind": "attention", "heads": 2}, "f": {"kind": "feed_forward"}}
+    model = {**model, "sublayers": letters, "head": head, "embedding": embedding}
+    return build(config.make(model=model).model, VOCABULARY, LENGTH)
+
+
+def test_every_kind_is_tried():
+    assert {head["kind"] for head, _ in CASES.values()} == set(heads.names())
+
+
+@pytest.mark.parametrize("merge", ["average", "concatenate"])
+@pytest.mark.parametrize("name", CASES)
+def test_a_head_goes_with_every_merge_unless_it_is_tied(name, merge):
+    if name in TIED and merge == "concatenate":
+        with pytest.raises(ConfigurationError) as refused:
+            built(name, merge)
+        text = str(refused.value)
+        assert "merge='concatenate' has outputs of width 16" in text
+        # advice that can be followed: only a softmax has an option `tie`
+        assert ("model.head.tie=False" in text) == ("tie" in heads.options(CASES[name][0]["kind"]))
+        assert text.endswith("model.stack.merge='average'")
+        return
+    model = built(name, merge)
+    assert model.head.module.tied == (name in TIED)
+    ids = jax.ShapeDtypeStruct((2, LENGTH), jnp.int32)
+    parameters = jax.eval_shape(model.init, jax.random.key(0))
+    pooled = model.head.module.pool != "none" or name == "pointer"
+    targets = jax.ShapeDtypeStruct((2, 1 if pooled else LENGTH), jnp.int32)
+    found, _ = jax.eval_shape(lambda *a: model.score(*a, Context()), parameters, ids, targets)
+    assert found.target.shape == found.mean.shape == found.best.shape == targets.shape
+    assert found.target.dtype == found.mean.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_head_has_the_logits_that_it_says_it_has(name):
+    model = built(name, "average")
+    head: Head = model.head.module
+    x = jax.ShapeDtypeStruct((2, LENGTH, WIDTH), jnp.float32)
+    rows = jax.ShapeDtypeStruct((5, WIDTH), jnp.float32)
+    tokens = model.embedding.module.tokens
+    assert isinstance(head, VocabularyHead) == (name != "pointer")
+    assert head.flops(tokens) > 0
+    parameters = jax.eval_shape(model.init, jax.random.key(0))
+
+    def logits(parameters, rows):
+        table = model.embedding.bind(parameters["embedding"]).tokens
+        return model.head.bind(parameters["head"]).logits(table, rows)
+
+    if head.no_tokens:
+        with pytest.raises(ConfigurationError, match="head.kind='pointer': this kind predicts no"):
+            jax.eval_shape(logits, parameters, rows)
+    else:
+        assert jax.eval_shape(logits, parameters, rows).shape == (5, VOCABULARY)
+    if head.sentence_classes:
+        found = jax.eval_shape(model.sentence_logits, parameters, x)
+        assert found.shape == (2, head.sentence_classes)
+    else:
+        with pytest.raises(ConfigurationError, match="this head has no classes of sequences"):
+            jax.eval_shape(model.sentence_logits, parameters, x)
+
+
+def test_a_masked_head_without_its_token_part_predicts_none():
+    head = {"kind": "masked", "predict": False}
+    letters = {"f": {"kind": "feed_forward"}}
+    model = {"family": "encoder", "width": WIDTH, "order": "f", "sublayers": letters, "head": head}
+    model = build(config.make(model=model).model, VOCABULARY, LENGTH)
+    assert model.head.module.no_tokens == "model.head.predict=False"
+    with pytest.raises(ConfigurationError, match="model.head.predict=False"):
+        model.head.module.logits(model.embedding.module.tokens, np.zeros((1, 8)))
