@@ -132,8 +132,10 @@ def adopt(contract: type, cls: type, owner: str) -> None:
 
     Raises ConfigurationError that names the file, the class, the member and what to write.
     """
-    for name in sorted(contract.__abstractmethods__):
-        promised, own = _member(contract, name), _member(cls, name)
+    left = getattr(cls, "__abstractmethods__", frozenset())  # of a contract derived from this one
+    for name in sorted(contract.__abstractmethods__ | left):
+        own = _member(cls, name)
+        promised = own if name in left else _member(contract, name)
         if own is None or getattr(own, "__isabstractmethod__", False):
             problem = "is missing"
         elif inspect.isfunction(promised) and not callable(getattr(cls, name)):

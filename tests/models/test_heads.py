@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from arch import config
 from arch.context import Context
+from arch.models.embeddings.contract import TokenEmbedding, embeddings
 from arch.models.families import build
 from arch.models.heads import Head, VocabularyHead, heads
 from arch.registry import ConfigurationError
@@ -98,3 +100,53 @@ def test_a_masked_head_without_its_token_part_predicts_none():
     assert model.head.module.no_tokens == "model.head.predict=False"
     with pytest.raises(ConfigurationError, match="model.head.predict=False"):
         model.head.module.logits(model.embedding.module.tokens, np.zeros((1, 8)))
+
+
+def test_a_head_with_a_member_missing_is_refused_in_one_line():
+    with pytest.raises(ConfigurationError) as refused:
+
+        @heads.register("of_tests")
+        class NoLogits(VocabularyHead):
+            def flops(self, tokens):
+                return 0
+
+    assert "test_heads.py: class NoLogits, head 'of_tests': logits is missing" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    with pytest.raises(ConfigurationError, match="class NoScore, head 'of_tests': score is missin"):
+
+        @heads.register("of_tests")
+        class NoScore:
+            def flops(self, tokens):
+                return 0
+
+
+def test_an_embedding_with_a_member_missing_is_refused_in_one_line():
+    with pytest.raises(ConfigurationError, match="embedding 'of_tests': flops is missing"):
+
+        @embeddings.register("of_tests")
+        class NoFlops(TokenEmbedding):
+            def __call__(self, ids):
+                return ids
+
+
+def test_an_embedding_that_does_not_subclass_its_contract_is_given_the_defaults(monkeypatch):
+    monkeypatch.setattr(embeddings, "_kinds", dict(embeddings._kinds))
+
+    @embeddings.register("of_tests")
+    class Plugin(nnx.Module):
+        def __init__(self, vocabulary, width, *, rngs):
+            self.table = nnx.Param(jnp.ones((vocabulary, width)))
+
+        def __call__(self, ids):
+            return self.table[...][ids]
+
+        def flops(self):
+            return 0
+
+    letters = {"f": {"kind": "feed_forward"}}
+    model = {"width": WIDTH, "order": "f", "sublayers": letters}
+    settings = config.make(model={**model, "embedding": {"kind": "of_tests"}}).model
+    model = build(settings, VOCABULARY, LENGTH)
+    parameters, ids = model.init(jax.random.key(0)), jnp.zeros((2, LENGTH), jnp.int32)
+    assert model.logits(parameters, ids, Context()).shape == (2, LENGTH, VOCABULARY)
+    assert model.head.module.flops(model.embedding.module.tokens) == 2 * WIDTH * VOCABULARY

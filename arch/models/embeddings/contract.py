@@ -60,7 +60,7 @@ class TokenEmbedding(nnx.Module):
         return 2 * width * rows
 
 
-embeddings = Registry("embedding")
+embeddings = Registry("embedding", contract=TokenEmbedding)
 
 
 def table(rows: int, width: int, std: float, rngs: nnx.Rngs) -> nnx.Param:

@@ -168,7 +168,7 @@ class VocabularyHead(Head):
         return jax.tree.map(lambda a: a.reshape(targets.shape), result)
 
 
-heads = Registry("head")
+heads = Registry("head", contract=Head)
 
 
 def of_logits(logits: Float[Array, "rows n"], targets: Int[Array, " rows"]) -> Score:
