@@ -21,6 +21,7 @@ save nothing beside full attention's square.
 from arch import config, variants
 from arch.report import charts, statistics
 from arch.report.sections import number_text
+from arch.sweeps import machine
 from arch.sweeps.experiment import Cell
 from arch.training import bench
 
@@ -80,7 +81,7 @@ def cells(arg, results):
 
 
 def measure(config, task, model, seed):
-    return {"MiB": bench.Gradient(config, task, model).activation_bytes / 2**20}
+    return {"MiB": bench.Gradient(config, task, model, machine.platform()).activation_bytes / 2**20}
 
 
 def TABLE(arg, cells, results):

@@ -17,6 +17,7 @@ lengths, longer than eight from 4,096 on.
 
 from arch import config, variants
 from arch.report import charts, statistics
+from arch.sweeps import machine
 from arch.sweeps.experiment import Cell
 from arch.training import bench
 
@@ -62,7 +63,7 @@ def cells(arg, results):
 
 
 def measure(config, task, model, seed):
-    program = bench.Gradient(config, task, model)
+    program = bench.Gradient(config, task, model, machine.platform())
     return {"microseconds": 1e6 * program.seconds(1) / program.tokens}
 
 

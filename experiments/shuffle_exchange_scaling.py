@@ -33,9 +33,10 @@ from arch import config, variants
 from arch.context import Context
 from arch.report import charts, statistics
 from arch.report.sections import number_text
+from arch.sweeps import machine
 from arch.sweeps.experiment import Cell
 from arch.training import bench
-from arch.training import program as training
+from arch.training.program import build
 from experiments.papers import freivalds2019
 
 ARGUMENTS = {"scale": ("tiny", "small")}
@@ -135,7 +136,7 @@ def of_lengths(*lengths):
 def measure(config, task, model, seed):
     if len(config.task.lengths) == 2:
         return growth(config)
-    program = bench.Gradient(config, task, model)
+    program = bench.Gradient(config, task, model, machine.platform())
     figures = {"MiB": program.activation_bytes / 2**20}
     if figures["MiB"] > room():
         return figures
@@ -147,8 +148,9 @@ def measure(config, task, model, seed):
 def growth(settings):
     """How many times as long the longer of two lengths takes, median of some turns; its seconds."""
     single = [config.override(settings, of_lengths(n)) for n in settings.task.lengths]
-    built = [training.build(one) for one in single]
-    programs = [bench.Gradient(settings, *pair) for pair in built]
+    platform = machine.platform()
+    built = [build(one, platform) for one in single]
+    programs = [bench.Gradient(settings, *pair, platform) for pair in built]
     evaluations = [evaluation(*pair) for pair in built]
     turns = np.array([[program.seconds(1) for program in programs] for _ in range(TURNS)])
     runs = np.array([[bench.median_seconds(run) for run in evaluations] for _ in range(TURNS)])
@@ -162,9 +164,9 @@ def growth(settings):
 
 def room():
     """MiB that a model may need, of the accelerator's or the machine's."""
-    found = jax.devices()[0].memory_stats()
-    if found:
-        return 0.8 * found["bytes_limit"] / 2**20
+    limit = machine.memory_limit()
+    if limit is not None:
+        return 0.8 * limit / 2**20
     return 0.9 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
@@ -172,7 +174,7 @@ def evaluation(task, model):
     """A run of the model on one sequence, for bench.median_seconds."""
     parameters = jax.jit(model.init)(jax.random.key(0))
     ids = jnp.asarray(task.examples("valid", 1).inputs)
-    context = Context(causal=False, inference=True)
+    context = Context(causal=False, inference=True, platform=machine.platform())
     run = jax.jit(lambda parameters: model.logits(parameters, ids, context))
     return lambda turn: run(parameters)
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from arch import config
-from arch.training import program as training
+from arch.training.program import Program, build
+from arch.training.replica import STEPS_A_DISPATCH
+from arch.training.state import Swept
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -87,25 +89,24 @@ def train():
     Returns what came of it: the program, the state and the metrics, (R, steps).
     """
 
-    def run(members, dispatches=(10,), mode="map", state=None, program=None):
+    def run(members, dispatches=(10,), state=None, program=None):
         configuration = members[0][0]
-        task, model = training.build(configuration)
-        program = program or training.Program(configuration, task, model, mode)
-        swept = jax.tree.map(jnp.asarray, training.stack_swept(members))
+        task, model = build(configuration)
+        program = program or Program(configuration, task, model)
+        swept = jax.tree.map(jnp.asarray, Swept.of(members))
         seeds = np.array([seed for _, seed in members], np.int32)
         state = program.init(seeds) if state is None else state
-        schedule = jnp.asarray(model.stack.schedule.as_data())
         tokens = task.dataset.splits["train"].ids
         state = jax.tree.map(jnp.array, state)  # a copy: the program takes it over
         first, metrics = int(np.max(state.step)), []
         for count in dispatches:
             source = jnp.asarray(tokens)
             if task.streamed:
-                indices = program.host_indices(seeds, jnp.int32(first), count)
+                indices = program.host_indices(seeds, first, count)
                 gathered = task.gather(tokens, indices)
-                fill = training.STEPS_A_DISPATCH - count
+                fill = STEPS_A_DISPATCH - count
                 source = jnp.asarray(np.pad(gathered, [(0, 0), (0, fill), (0, 0), (0, 0)]))
-            state, more = program.train(state, swept, source, schedule, first, count)
+            state, more = program.train(state, swept, source, first, count)
             metrics.append(jax.tree.map(lambda a, n=count: np.asarray(a[:, :n]), more))
             first += count
         metrics = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *metrics)

@@ -14,7 +14,7 @@ import pytest
 import arch
 from arch import config, plugins, registry
 from arch.context import Context
-from arch.training import program as training
+from arch.training.program import build
 from tests import cli
 
 GLA = '''
@@ -203,7 +203,7 @@ def test_it_keeps_its_promise_of_causality(folder):
             },
             task={"corpus": f"file:{folder}/corpus.txt", "length": 8},
         )
-        _, model = training.build(made)
+        _, model = build(made)
         parameters = model.init(jax.random.key(0))
         x, noise = jax.random.normal(jax.random.key(1), (2, 1, 8, 16))
 

@@ -13,6 +13,7 @@ from arch.models.embeddings.embedding import embeddings
 from arch.models.heads import heads
 from arch.optimizers.kinds import optimizers
 from arch.registry import stacks, sublayers, tasks
+from arch.sweeps import machine
 from arch.sweeps.experiment import Results, matching
 from arch.training import describe
 from arch.variants import VARIANTS
@@ -52,7 +53,9 @@ def describe_cells(arguments) -> int:
     if arguments.cells != "*":
         cells = matching(cells, arguments.cells)
     rows = [
-        describe.describe(cell.name, cell.variant or "order", experiment.config(cell))
+        describe.describe(
+            cell.name, cell.variant or "order", experiment.config(cell), machine.platform()
+        )
         for cell in cells
     ]
     if arguments.json:

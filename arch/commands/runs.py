@@ -88,14 +88,13 @@ def evaluate(arguments) -> int:
         notes.add(loaded.note)
         which = {"seed": loaded.seed} if isinstance(loaded, notebook.Run) else {}
         program = loaded.program()
-        schedule = loaded.model.stack.schedule.as_data()
         parameters = jax.tree.map(lambda a: np.asarray(a)[None], loaded.parameters)
         settings = loaded.config.evaluate
         window = arguments.window or settings.window
         stride = arguments.stride or settings.stride
         changes = {"evaluate.window": window, "evaluate.stride": stride}
         evaluation.check(configuration.override(loaded.config, changes), loaded.task)
-        figures = evaluation.everything(program, parameters, schedule, window=window, stride=stride)
+        figures = evaluation.everything(program, parameters, window=window, stride=stride)
         rows += [{**which, "split": split, **row[0]} for split, row in figures.items()]
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = terminal.table(arguments.run, *names)

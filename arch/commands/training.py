@@ -2,17 +2,16 @@
 
 import sys
 
-import jax
-
 from arch.commands import terminal
 from arch.commands.asked import experiment_of, sweep_of
 from arch.report.folder import write_report
 from arch.report.renderers import print_table
+from arch.sweeps import machine
 from arch.sweeps import sweep as sweeps
 from arch.sweeps.experiment import Results, matching
 from arch.training import bench
-from arch.training import program as training
 from arch.training.group import Interrupted
+from arch.training.program import build
 
 
 def run(arguments) -> int:
@@ -73,7 +72,7 @@ def prepare(arguments) -> int:
     experiment = experiment_of(arguments)
     seen = set()
     for cell in experiment.cells(Results([], *experiment.metric)):
-        task, _ = training.build(experiment.config(cell))
+        task, _ = build(experiment.config(cell), machine.platform())
         line = f"{task.corpus} {task.sha256[:12]}: {task.about}, vocabulary {task.vocabulary:,}"
         if line not in seen:
             print(line)
@@ -86,12 +85,13 @@ def benchmark(arguments) -> int:
     experiment = experiment_of(arguments)
     cells = matching(experiment.cells(Results([], *experiment.metric)), arguments.cells, "--cells")
     table = terminal.table(
-        f"{experiment.reference} on {jax.devices()[0].device_kind}",
+        f"{experiment.reference} on {machine.kind()}",
         "cell", "tokens/s", "utilisation", "compile seconds", "peak memory",
     )  # fmt: skip
+    platform = machine.platform()
     for cell in cells:
         config = experiment.config(cell)
-        row = bench.bench(config, *training.build(config))
+        row = bench.bench(config, *build(config, platform), platform)
         table.add_row(
             cell.name, f"{row['tokens_per_second']:,.0f}", f"{row['utilisation']:.0%}",
             f"{row['compile_seconds']:.1f}", f"{row['peak_memory_bytes'] / 2**20:,.0f} MiB",

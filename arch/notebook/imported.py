@@ -12,7 +12,8 @@ from arch.huggingface import weights as huggingface
 from arch.huggingface.reformer import causally
 from arch.notebook.loaded import Loaded
 from arch.registry import Config, ConfigurationError
-from arch.training import program as training
+from arch.sweeps import machine
+from arch.training.program import build
 
 TOKENIZER = "tokenizer.json"
 CORPUS = "stdlib"
@@ -76,7 +77,7 @@ def load(path: str | Path, corpus: str = "") -> Imported:
         task=task,
         train={"batch": max(1, TOKENS_A_BATCH // held.max_length)},
     )
-    built, model = training.build(config)
+    built, model = build(config, machine.platform())
     built.evaluates_only = True
     return Imported(config, built, model, held.parameters, note)
 

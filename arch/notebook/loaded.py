@@ -12,7 +12,9 @@ from arch.context import Context
 from arch.data.tokenizers.kinds import Tokenizer
 from arch.models.generation import Blanks, Prompt, decode, fill, sample
 from arch.registry import Config, ConfigurationError
-from arch.training import program as training
+from arch.stacks.parameters import Parameters
+from arch.sweeps import machine
+from arch.training.program import Program
 
 
 @dataclasses.dataclass
@@ -25,16 +27,16 @@ class Loaded:
     config: Config
     task: Any
     model: Any
-    parameters: training.Parameters
+    parameters: Parameters
 
     @property
     def tokenizer(self) -> Tokenizer:
         own = getattr(self.task, "tokenizer", None)
         return own or self.task.dataset.tokenizer
 
-    def program(self) -> training.Program:
-        mode = training.replica_mode(self.config.train.replicas)
-        return training.Program(self.config, self.task, self.model, mode)
+    def program(self) -> Program:
+        """The program that evaluates it, compiled for this machine."""
+        return Program(self.config, self.task, self.model, machine.platform())
 
     def capture(self, text: str, names: list[str]) -> dict[str, dict[int, np.ndarray]]:
         """What the sublayers record of a text: name → position in the order → array.

@@ -16,7 +16,11 @@ from arch.notebook.loaded import Loaded
 from arch.registry import ConfigurationError, tasks
 from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder
-from arch.training import program as training
+from arch.sweeps import machine
+from arch.training import state as states
+from arch.training.group import Group, Member
+from arch.training.program import build
+from arch.training.state import TrainState
 
 
 @dataclasses.dataclass
@@ -25,7 +29,7 @@ class Run(Loaded):
 
     folder: RunFolder
     seed: int
-    state: training.TrainState
+    state: TrainState
     step: int
 
     @property
@@ -63,19 +67,19 @@ class Run(Loaded):
         pairs = zip(jax.tree.leaves(replayed), jax.tree.leaves(newer), strict=True)
         return steps[-2], steps[-1], max(_difference(a, b) for a, b in pairs)
 
-    def _train_on(self, state: training.TrainState, last: int) -> training.TrainState:
+    def _train_on(self, state: TrainState, last: int) -> TrainState:
         """The state as a group takes it to step `last`; what it writes on the way is discarded."""
-        from arch.training.group import Group, Member
-
         held = self.folder.config
         with tempfile.TemporaryDirectory() as scratch:
             folder = RunFolder(Path(scratch))
-            member = Member(held["cell"], self.seed, self.config, held["hash"], folder, {}, state)
-            schedule = self.model.stack.schedule.as_data()
-            group = Group([member], self.program(), schedule, lambda _: None)
-            rows = group._start()
+            member = Member(
+                held["cell"], self.seed, self.config, held["hash"], folder,
+                details={}, device=machine.device(), state=state,
+            )  # fmt: skip
+            group = Group([member], self.program(), report=lambda _: None)
+            rows = group.start()
             while group.step < last:
-                rows = group._to_next_stop(rows)
+                rows = group.advance(rows)
             for checkpoints in group.checkpoints:
                 checkpoints.close()
         return jax.tree.map(lambda a: a[0], jax.device_get(rows))
@@ -130,14 +134,12 @@ def load_runs(path: str | Path) -> list[Run]:
 
 
 def _run(path: str | Path, seed: int) -> Run:
-    from arch.sweeps.sweep import state_shapes
-
     folder = RunFolder(Path(path))
     held = folder.config
     content = dict(held["config"])
     content["plugins"] = [str(folder.path / "plugins" / Path(p).name) for p in content["plugins"]]
     config = configuration.make(**content)
-    task, model = training.build(config)
+    task, model = build(config, machine.platform())
     if configuration.identity(config, task.sha256) != held["hash"]:
         raise ConfigurationError(
             f"{path}: the corpus {task.corpus!r}, the tokenizer's file or the code's defaults have "
@@ -149,7 +151,7 @@ def _run(path: str | Path, seed: int) -> Run:
             f"{path}: seed {seed} has no checkpoint; there are {folder.seeds()}"
         )
     checkpoints = Checkpoints(own.checkpoints, config.save.keep)
-    found = checkpoints.newest(state_shapes(config, model))
+    found = checkpoints.newest(states.shapes(config, model))
     checkpoints.close()
     if found is None:
         raise ConfigurationError(f"{own.checkpoints}: no whole checkpoint")

@@ -1,4 +1,4 @@
-"""Where a result comes from: machine, versions, code."""
+"""Where a result comes from: versions, code, process. The device is asked in `sweeps.machine`."""
 
 import functools
 import importlib.metadata
@@ -9,13 +9,12 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax
-
 CODE = Path(__file__).resolve().parents[2]
 
 
 @functools.cache
 def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result depends on."""
     packages = {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax")}
     return {"python": platform.python_version(), **packages}
 
@@ -35,17 +34,6 @@ def git() -> dict[str, object]:
     tracked = ask("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results", ":!runs")
     changed = tracked or ask("ls-files", "--others", "--exclude-standard", "--", "*.py")
     return {"revision": revision or "unknown", "dirty": bool(changed)}
-
-
-@functools.cache
-def device() -> dict[str, object]:
-    """Kind and name of the device, and how many CPU cores this process may use: bytes of results
-    differ between one and two."""
-    first = jax.devices()[0]
-    name = first.device_kind
-    if first.platform == "cpu":
-        name = processor() or name
-    return {"device": first.platform, "device_name": name, "cores": cores()}
 
 
 def processor() -> str:

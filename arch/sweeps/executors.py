@@ -14,17 +14,16 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import jax
-
 from arch.runs import provenance
+from arch.sweeps import machine
 
 
 def slots() -> list[dict[str, str]]:
     """The environment of each worker that may run at a time."""
-    if jax.default_backend() == "cpu":
+    if machine.platform() == "cpu":
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [""]
         return [{"ARCH_WORKER_CORE": str(core)} for core in cores]
-    return [{"CUDA_VISIBLE_DEVICES": str(i)} for i in range(jax.local_device_count())]
+    return [{"CUDA_VISIBLE_DEVICES": str(i)} for i in range(machine.devices())]
 
 
 def run(jobs: list[tuple[dict, Path]], asked_to_stop: Callable[[], bool]) -> None:

@@ -16,12 +16,17 @@ def platform() -> str:
     return jax.default_backend()
 
 
+def kind() -> str:
+    """What jax calls the default device, like 'cpu' or 'NVIDIA H100 80GB HBM3'."""
+    return jax.devices()[0].device_kind
+
+
 @functools.cache
 def device() -> dict[str, object]:
     """device: the platform; device_name: its kind, of a CPU the processor's name; cores: the CPU
     cores that this process may use, since bytes of results differ between one and two."""
     first = jax.devices()[0]
-    name = first.device_kind
+    name = kind()
     if first.platform == "cpu":
         name = provenance.processor() or name
     return {"device": first.platform, "device_name": name, "cores": provenance.cores()}

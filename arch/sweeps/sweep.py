@@ -12,19 +12,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from arch import config as configuration
 from arch.registry import Config, ConfigurationError
 from arch.report.lines import merge_lines, read_lines, write_experiment, write_lines
 from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder
-from arch.sweeps import executors
+from arch.sweeps import executors, machine
 from arch.sweeps.experiment import Cell, Experiment, Results, matching
 from arch.sweeps.progress import Progress
 from arch.training import describe, evaluation
-from arch.training import program as training
+from arch.training import state as states
 from arch.training.group import Group, Interrupted, Member, Stop, corpus
+from arch.training.program import Programs, build, signature
 
 RUNS, RESULTS = Path("runs"), Path("results")
 MEASURED = "measured"  # the split of figures that no training made
@@ -50,7 +49,10 @@ class Job:
 
     def member(self, seed: int) -> Member:
         """The replica of a seed, not yet restored."""
-        return Member(self.cell.name, seed, self.config, self.identity, self.folder, self.details)
+        return Member(
+            self.cell.name, seed, self.config, self.identity, self.folder, self.details,
+            machine.device(),
+        )  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -89,7 +91,7 @@ class Sweep:
     def job(self, cell: Cell) -> Job:
         config = self.experiment.config(cell)
         try:
-            task, model = training.build(config)
+            task, model = build(config, machine.platform())
             evaluation.check(config, task)
         except ConfigurationError as error:
             raise ConfigurationError(f"cell {cell.name}: {error}") from None
@@ -114,7 +116,7 @@ class Sweep:
         started_over: set[tuple[str, int]] = set()
         seen: set[tuple[str, tuple[int, ...]]] = set()
         with Stop() as stop:
-            programs: dict[str, training.Programs] = {}
+            programs = Programs(machine.platform())
             while jobs := [job for job in self.jobs() if (job.cell.name, job.seeds) not in seen]:
                 seen |= {(job.cell.name, job.seeds) for job in jobs}
                 self._start_over(jobs, started_over)
@@ -125,9 +127,7 @@ class Sweep:
                     self._in_workers(jobs, stop)
                 else:
                     for members, job in self._groups(jobs):
-                        mode = training.replica_mode(job.config.train.replicas)
-                        program = programs.setdefault(mode, training.Programs(mode))
-                        errors |= self._attempt(members, job, program, stop)
+                        errors |= self._attempt(members, job, programs, stop)
                         self._mark_finished(jobs)
                         self._gather(jobs)
                 failed |= self._settle(jobs, errors)
@@ -208,7 +208,7 @@ class Sweep:
             return
         groups: dict[tuple, tuple[list[Member], Job]] = {}
         for job in jobs:
-            signature = training.signature(job.config, job.model, job.task.sha256)
+            program = signature(job.config, job.model, job.task.sha256)
             schedule = job.model.stack.schedule.positions
             for seed in job.unfinished():
                 member = job.member(seed)
@@ -218,14 +218,14 @@ class Sweep:
                     raise ConfigurationError(
                         f"{error}; --rerun={job.cell.name} starts over"
                     ) from None
-                key = (signature, schedule, member.step)
+                key = (program, schedule, member.step)
                 groups.setdefault(key, ([], job))[0].append(member)
         for members, job in groups.values():
             width = self.replicas or fitting(job, len(members))
             for start in range(0, len(members), width):
                 yield members[start : start + width], job
 
-    def _attempt(self, members, job: Job, programs: training.Programs, stop: Stop) -> dict:
+    def _attempt(self, members, job: Job, programs: Programs, stop: Stop) -> dict:
         """Cell → error of those that failed; an error of one group does not stop the others."""
         cells = {m.cell: m.folder for m in members}
         for folder in cells.values():
@@ -250,11 +250,10 @@ class Sweep:
             return dict.fromkeys(cells, text)
         return {}
 
-    def _train(self, members, job: Job, programs: training.Programs, stop: Stop) -> None:
+    def _train(self, members, job: Job, programs: Programs, stop: Stop) -> None:
         program = programs.get(job.config, job.task, job.model)
         with Progress() as progress:
-            schedule = job.model.stack.schedule.as_data()
-            group = Group(members, program, schedule, progress.update)
+            group = Group(members, program, progress.update)
             progress.begin(group)
             group.run(stop)
 
@@ -311,25 +310,18 @@ def restored(member: Member, model):
         return None
     checkpoints = Checkpoints(member.own.checkpoints, member.config.save.keep)
     try:
-        found = checkpoints.newest(state_shapes(member.config, model))
+        found = checkpoints.newest(states.shapes(member.config, model))
         checkpoints.discard_after(found[0] if found else -1)
         return found[1] if found else None
     finally:
         checkpoints.close()
 
 
-def state_shapes(config, model):
-    """The shapes of one replica's state."""
-    program = training.Program(config, None, model, "map")
-    shapes = jax.eval_shape(program._init, jax.ShapeDtypeStruct((1,), "int32"))
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), shapes)
-
-
 def fitting(job: Job, members: int) -> int:
     """How many replicas of the job the device holds: all of them on CPU."""
-    stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
-    if not stats or "bytes_limit" not in stats:
+    limit = machine.memory_limit()
+    if limit is None:
         return members
     # states of all, and room as large again for activations
     each = 2 * describe.state_bytes(job.config, job.model)
-    return max(1, min(members, int(0.85 * stats["bytes_limit"] // each)))
+    return max(1, min(members, int(0.85 * limit // each)))

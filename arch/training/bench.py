@@ -10,31 +10,33 @@ import jax.numpy as jnp
 import numpy as np
 
 from arch.models.families import DTYPES
-from arch.training import program as training
+from arch.registry import Config
+from arch.training.program import Program
+from arch.training.replica import Replica
+from arch.training.state import Swept
 
 ROUNDS, STEPS = 5, 4
 PATIENCE = 40.0  # seconds after which no further run of a gradient begins
 PRODUCT = 2048  # side of the square product the machine's rate is measured by
 
 
-def bench(config, task, model) -> dict[str, float]:
+def bench(config: Config, task: Any, model: Any, platform: str) -> dict[str, float]:
     """Training speed of one replica, measured in rounds of a few steps; medians.
 
     tokens_per_second; compile_seconds of the training program; peak_memory_bytes as the compiler
     counts it; utilisation: model FLOPs (three times the forward ones) a second over those of a
     square matrix product, measured beside it in the compute dtype.
     """
-    program = training.Program(config, task, model, training.replica_mode(config.train.replicas))
+    program = Program(config, task, model, platform)
     state = program.init(np.zeros(1, np.int32))
-    started = program.compile_seconds
-    swept = training.stack_swept([(config, 0)])
-    schedule = jnp.asarray(model.stack.schedule.as_data())
+    started = program.compiled.seconds
+    swept = Swept.of([(config, 0)])
     source = task.source()
     seconds, products = [], []
     product = _product(DTYPES[config.model.dtype])
     for turn in range(ROUNDS + 1):  # the first round compiles
         start = time.perf_counter()
-        state, _ = program.train(state, swept, source, schedule, turn * STEPS, STEPS)
+        state, _ = program.train(state, swept, source, turn * STEPS, STEPS)
         jax.block_until_ready(state)
         seconds.append((time.perf_counter() - start) / STEPS)
         products.append(product())
@@ -42,8 +44,8 @@ def bench(config, task, model) -> dict[str, float]:
     peak = 2 * PRODUCT**3 / float(np.median(products[1:]))
     return {
         "tokens_per_second": tokens,
-        "compile_seconds": program.compile_seconds - started,
-        "peak_memory_bytes": program.peak_memory_bytes,
+        "compile_seconds": program.compiled.seconds - started,
+        "peak_memory_bytes": program.compiled.peak_memory_bytes,
         "utilisation": 3 * model.flops_per_token(task.length) * tokens / peak,
         "machine_flops": peak,
     }
@@ -52,8 +54,8 @@ def bench(config, task, model) -> dict[str, float]:
 class Gradient:
     """The program of loss and gradient of one batch, compiled; nothing is updated."""
 
-    def __init__(self, config, task, model):
-        program = training.Program(config, task, model, "map")
+    def __init__(self, config: Config, task: Any, model: Any, platform: str):
+        replica = Replica(config, task, model, platform)
         self.tokens = config.train.batch * task.tokens_per_sequence
         self._init = jax.jit(model.init)
         source = task.source()
@@ -61,7 +63,7 @@ class Gradient:
         def run(parameters, key):
             indices = task.indices(key, jnp.int32(0), config.train.batch)
             gathered = task.gather(source, indices)
-            return program.gradients(parameters, gathered, key, config.model.dropout, None)
+            return replica.gradients(parameters, gathered, key, config.model.dropout, None)
 
         shapes = jax.eval_shape(self._init, jax.random.key(0))
         self._compiled = jax.jit(run).lower(shapes, jax.random.key(0)).compile()

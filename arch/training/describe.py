@@ -7,15 +7,15 @@ import jax
 import numpy as np
 
 from arch import order as orders
-from arch.optimizers import kinds as optimizers
 from arch.registry import Config
-from arch.training import program as training
+from arch.training import state as states
+from arch.training.program import build
 
 
-def describe(cell: str, variant: str, config: Config) -> dict[str, Any]:
+def describe(cell: str, variant: str, config: Config, platform: str = "cpu") -> dict[str, Any]:
     """One object a cell, the one `describe --json` prints. FLOPs are forward ones, a multiply-add
     counted as two; memory is that of parameters, optimiser state, gradients and best parameters."""
-    task, model = training.build(config)
+    task, model = build(config, platform)
     return {
         "cell": cell,
         **details(variant, task, model),
@@ -23,7 +23,7 @@ def describe(cell: str, variant: str, config: Config) -> dict[str, Any]:
     }
 
 
-def details(variant: str, task, model) -> dict[str, Any]:
+def details(variant: str, task: Any, model: Any) -> dict[str, Any]:
     """What every result says of its architecture."""
     return {
         "variant": variant,
@@ -33,15 +33,14 @@ def details(variant: str, task, model) -> dict[str, Any]:
     }
 
 
-def state_bytes(config: Config, model) -> int:
+def state_bytes(config: Config, model: Any) -> int:
     """Bytes of what one replica keeps between steps, and of its gradients."""
-    parameters = jax.eval_shape(model.init, jax.random.key(0))
-    transform = optimizers.build(config["train"]["optimizer"], config["train"]["clip"])(0.0, 0.0)
-    optimizer = jax.eval_shape(transform.init, parameters)
-    return 3 * _bytes(parameters) + _bytes(optimizer)
+    held = states.shapes(config, model)
+    gradients = held.parameters
+    return sum(map(_bytes, (held.parameters, held.best_parameters, gradients, held.optimizer)))
 
 
-def _bytes(tree) -> int:
+def _bytes(tree: Any) -> int:
     return sum(int(np.prod(a.shape)) * a.dtype.itemsize for a in jax.tree.leaves(tree))
 
 

@@ -21,7 +21,6 @@ BATCHES_A_DISPATCH = 16
 def evaluate(
     program: Program,
     parameters,
-    schedule,
     split: str,
     *,
     tokens: int,
@@ -45,7 +44,7 @@ def evaluate(
         part = jax.tree.map(lambda a, at=start: a[at : at + together * batch], examples)
         gathered = task.evaluation_batch(split, part, window)
         padded = jax.tree.map(lambda a: _batches(a, together, batch), gathered)
-        sums = program.evaluate(parameters, padded, schedule)
+        sums = program.evaluate(parameters, padded)
         for name, pair in jax.device_get(sums).items():
             totals.setdefault(name, []).append([np.asarray(a, np.float64).sum(-1) for a in pair])
     sums = {name: np.sum(parts, axis=0) for name, parts in totals.items()}
@@ -59,25 +58,22 @@ def evaluate(
 
 
 def everything(
-    program: Program, parameters, schedule, *, window: int = 0, stride: int = 0
+    program: Program, parameters, *, window: int = 0, stride: int = 0
 ) -> dict[str, list[dict]]:
     """Figures of all splits that the configuration names, whole, for each replica: teacher-forced,
     decoded freely where the task decodes, and under 'split@name' by each of `evaluate.models`."""
     task, found = program.task, {}
     splits = [split for split in program.config.evaluate.splits if split in task.splits]
     for split in splits:
-        rows = evaluate(
-            program, parameters, schedule, split, tokens=0, window=window, stride=stride
-        )
+        rows = evaluate(program, parameters, split, tokens=0, window=window, stride=stride)
         decoded = decode(program, parameters, split, tokens=0)
         found[split] = [{**row, **more} for row, more in zip(rows, decoded, strict=True)]
     for name, config in others(program.config).items():
         model = models.build(config.model, task.vocabulary, task.max_length)
-        other = Program(config, task, model, program.mode)
-        order = jnp.asarray(model.stack.schedule.as_data())
+        other = Program(config, task, model, program.platform)
         for split in splits:
             found[f"{split}@{name}"] = evaluate(
-                other, parameters, order, split, tokens=0, window=window, stride=stride
+                other, parameters, split, tokens=0, window=window, stride=stride
             )
     return found
 

@@ -17,7 +17,9 @@ from arch.runs import provenance
 from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder, SeedFolder, now
 from arch.training import evaluation
-from arch.training.program import STEPS_A_DISPATCH, Program, TrainState, stack_swept
+from arch.training.program import Program
+from arch.training.replica import STEPS_A_DISPATCH
+from arch.training.state import Swept, TrainState
 
 
 class Interrupted(Exception):
@@ -26,14 +28,20 @@ class Interrupted(Exception):
 
 @dataclasses.dataclass
 class Member:
-    """One replica: a (cell, seed), its folder and, where it resumes, its state."""
+    """One replica: a (cell, seed), its folder and, where it resumes, its state.
+
+    Args:
+        details: variant, order, parameters, flops_per_token: the same for all seeds.
+        device: what its lines say of the machine: device, device_name, cores.
+    """
 
     cell: str
     seed: int
     config: Config
     identity: str
     folder: RunFolder
-    details: dict  # variant, order, parameters, flops_per_token: the same for all seeds
+    details: dict
+    device: Mapping[str, object]
     state: TrainState | None = None
 
     @property
@@ -50,7 +58,7 @@ class Member:
             "cell": self.cell,
             "hash": self.identity,
             "seed": self.seed,
-            **provenance.device(),
+            **self.device,
             "status": status,
             "error": error,
             **self.details,
@@ -87,13 +95,18 @@ class Stop:
 
 
 class Group:
-    """Replicas that share a program and a step. `run` trains them to the end."""
+    """Replicas that share a program and a step. `run` trains them to the end.
 
-    def __init__(self, members: list[Member], program: Program, schedule, report: Callable):
+    Args:
+        report: called whenever something was written.
+    """
+
+    def __init__(
+        self, members: list[Member], program: Program, report: Callable[["Group"], object]
+    ):
         self.members, self.program, self.report = members, program, report
         self.config = members[0].config
-        self.schedule = jnp.asarray(schedule)
-        self.swept = stack_swept([(m.config, m.seed) for m in members])
+        self.swept = Swept.of([(m.config, m.seed) for m in members])
         self.steps = self.config.train.steps
         self.step = members[0].step
         self.losses = self.validation = [float("nan")] * len(members)
@@ -111,36 +124,37 @@ class Group:
         with contextlib.ExitStack() as stack:
             for checkpoints in self.checkpoints:
                 stack.callback(checkpoints.close)  # all, whatever becomes of one
-            state = self._start()
+            state = self.start()
             while self.step < self.steps and bool(np.any(jax.device_get(state.alive))):
-                state = self._to_next_stop(state)
+                state = self.advance(state)
                 if stop.asked and self.step < self.steps:
                     self._save(state)
                     raise Interrupted
             self._save(state)
             self._finish(state)
 
-    def _start(self) -> TrainState:
+    def start(self) -> TrainState:
+        """The state that the group goes on from: its members' own, or fresh ones."""
         if self.members[0].state is None:
             return self.program.init(np.array([m.seed for m in self.members], np.int32))
         return jax.tree.map(lambda *rows: jnp.stack(rows), *(m.state for m in self.members))
 
-    def _to_next_stop(self, state: TrainState) -> TrainState:
-        """Up to the next step at which something is to be written, and write it."""
+    def advance(self, state: TrainState) -> TrainState:
+        """Train up to the next step at which something is to be written, and write it."""
         every = self.config.log.every, self.config.evaluate.every, self.config.save.every
         target = min(self.steps, *(self.step + e - self.step % e for e in every))
         start, first = time.perf_counter(), self.step
-        compiled = self.program.compile_seconds
+        compiled = self.program.compiled.seconds
         parts = []
         while self.step < target:
             count = min(STEPS_A_DISPATCH, target - self.step)
             state, metrics = self.program.train(
-                state, self.swept, self._source(count), self.schedule, self.step, count
+                state, self.swept, self._source(count), self.step, count
             )
             parts.append(jax.tree.map(lambda a, n=count: a[:, :n], metrics))
             self.step += count
         metrics = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *jax.device_get(parts))
-        elapsed = time.perf_counter() - start - (self.program.compile_seconds - compiled)
+        elapsed = time.perf_counter() - start - (self.program.compiled.seconds - compiled)
         self._log(state, metrics, target - first, elapsed)
         if target % self.config.evaluate.every == 0 or target == self.steps:
             state = self._validate(state)
@@ -148,6 +162,10 @@ class Group:
             self._save(state)
         self.report(self)
         return state
+
+    def _replicas(self) -> dict[str, object]:
+        """How the members were trained together, on which the bytes of a run depend."""
+        return {"mode": self.program.mode, "width": len(self.members)}
 
     def _per_step(self) -> float:
         """Tokens a step, of all replicas."""
@@ -159,7 +177,7 @@ class Group:
             return self.source
         task = self.program.task
         seeds = [m.seed for m in self.members]
-        indices = self.program.host_indices(seeds, jnp.int32(self.step), count)
+        indices = self.program.host_indices(np.array(seeds, np.int32), self.step, count)
         gathered = task.gather(task.dataset.splits["train"].ids, indices)
         fill = [(0, 0), (0, STEPS_A_DISPATCH - count), *[(0, 0)] * (gathered.ndim - 2)]
         return jnp.asarray(np.pad(gathered, fill))
@@ -186,7 +204,7 @@ class Group:
         """Loss on the fixed prefix of the validation split; the best parameters are kept."""
         settings = self.config.evaluate
         figures = evaluation.evaluate(
-            self.program, state.parameters, self.schedule, "valid",
+            self.program, state.parameters, "valid",
             tokens=settings.tokens, window=settings.window, stride=settings.stride,
         )  # fmt: skip
         alive = jax.device_get(state.alive)
@@ -209,7 +227,7 @@ class Group:
                 "cell": member.cell,
                 "seed": member.seed,
                 "versions": provenance.versions(),
-                "machine": machine(self.program.mode, len(self.members)),
+                "machine": {**member.device, **self._replicas()},
             }
             row = jax.tree.map(lambda a, i=i: a[i], host)
             checkpoints.save(self.step, row, meta)
@@ -220,9 +238,8 @@ class Group:
         best = settings.weights == "best"
         parameters = state.best_parameters if best else state.parameters
         figures = evaluation.everything(
-            self.program, parameters, self.schedule,
-            window=settings.window, stride=settings.stride,
-        )  # fmt: skip
+            self.program, parameters, window=settings.window, stride=settings.stride
+        )
         alive, stopped = jax.device_get((state.alive, state.stopped_step))
         for checkpoints in self.checkpoints:
             checkpoints.wait()
@@ -245,9 +262,9 @@ class Group:
             steps=steps,
             tokens=round(steps * self._per_step() / len(self.members)),
             tokens_per_second=rate,
-            compile_seconds=self.program.compile_seconds,
-            peak_memory_bytes=self.program.peak_memory_bytes,
-            replicas={"mode": self.program.mode, "width": len(self.members)},
+            compile_seconds=self.program.compiled.seconds,
+            peak_memory_bytes=self.program.compiled.peak_memory_bytes,
+            replicas=self._replicas(),
             corpus=corpus(task),
         )
 
@@ -255,8 +272,3 @@ class Group:
 def corpus(task) -> dict:
     """What a line says of the data."""
     return {"name": task.corpus, "sha256": task.sha256, "details": dict(task.details)}
-
-
-def machine(mode: str, width: int) -> dict:
-    """What the bytes of a run depend on beside its configuration and versions."""
-    return {**provenance.device(), "mode": mode, "width": width}

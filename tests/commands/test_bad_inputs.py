@@ -14,9 +14,10 @@ from arch.config import flat, identity
 from arch.data.corpora import downloads
 from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder
-from arch.sweeps import sweep as sweeps
 from arch.sweeps.experiment import Experiment, Results
-from arch.training import program as training
+from arch.training.compiled import Compiled
+from arch.training.program import build
+from arch.training.state import shapes
 from tests import cli
 
 
@@ -67,7 +68,7 @@ def idle(monkeypatch):
     def refuse(self, name, *_, **__):
         raise AssertionError(f"the program {name} was called")
 
-    monkeypatch.setattr(training.Program, "_call", refuse)
+    monkeypatch.setattr(Compiled, "call", refuse)
 
 
 def refused(ground: Path, *argv: str) -> str:
@@ -349,11 +350,11 @@ def test_positions_that_were_not_learned_are_not_evaluated(ground, idle, tmp_pat
     experiment = Experiment("small.py", {"model.embedding.positions": "learned"})
     (sf, _) = experiment.cells(Results([], "perplexity", "valid"))
     made = experiment.config(sf)
-    task, model = training.build(made)
+    task, model = build(made)
     folder = RunFolder(tmp_path)
     folder.create(made, identity(made, task.dataset.sha256), "sf")
     checkpoints = Checkpoints(folder.seed(0).checkpoints)
-    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), sweeps.state_shapes(made, model))
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes(made, model))
     checkpoints.save(1, state, {})
     checkpoints.wait()
     checkpoints.close()

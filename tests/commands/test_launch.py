@@ -11,7 +11,7 @@ import pytest
 
 from arch.registry import stacks, sublayers, tasks
 from arch.runs.folders import RunFolder
-from arch.training import program as training
+from arch.training.compiled import Compiled
 from arch.variants import VARIANTS
 from tests import cli
 
@@ -111,7 +111,7 @@ def test_overrides_apply_to_every_cell(folder):
 
 
 def test_a_dry_run_trains_nothing_and_writes_nothing(swept, tmp_path, monkeypatch):
-    monkeypatch.setattr(training.Program, "_call", None)
+    monkeypatch.setattr(Compiled, "call", None)
     cli.copy(swept, tmp_path)
     before = cli.files(tmp_path)
     argv = ("sweep", "--config=small.py", "--dry-run", "--seeds=3")

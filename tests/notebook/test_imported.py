@@ -30,6 +30,7 @@ from arch.models.families import build
 from arch.notebook.loaded import Loaded
 from arch.registry import ConfigurationError, tasks
 from arch.training import program as training
+from arch.training.state import Swept
 from tests import cli
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "huggingface"
@@ -348,12 +349,11 @@ def test_any_model_trains_on_the_tokens_of_a_file(kind, models, data):
     )
     task, built = training.build(made)
     assert task.vocabulary == VOCABULARY
-    program = training.Program(made, task, built, "map")
+    program = training.Program(made, task, built)
     state = program.init(np.array([0], np.int32))
-    swept = training.stack_swept([(made, 0)])
+    swept = Swept.of([(made, 0)])
     source = task.source()
-    schedule = jnp.asarray(built.stack.schedule.as_data())
-    state, metrics = program.train(state, swept, source, schedule, 0, 2)
+    state, metrics = program.train(state, swept, source, 0, 2)
     assert int(state.step[0]) == 2
     assert np.isfinite(np.asarray(metrics["loss"])[0, :2]).all()
 

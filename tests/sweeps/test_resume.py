@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from arch.runs.checkpoints import Checkpoints
-from arch.training import program as training
+from arch.training.compiled import Compiled
 from tests import cli
 from tests.cli import SAVE, STEPS
 
@@ -174,7 +174,7 @@ def forbid_programs(monkeypatch):
     def refuse(self, name, *_, **__):
         raise AssertionError(f"the program {name} was called")
 
-    monkeypatch.setattr(training.Program, "_call", refuse)
+    monkeypatch.setattr(Compiled, "call", refuse)
 
 
 def test_what_is_finished_is_not_run_again(undisturbed, disturbed, monkeypatch):

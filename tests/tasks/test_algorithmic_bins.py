@@ -14,7 +14,8 @@ from arch.data.generated.same_length import GENERATORS, SEPARATORS, Aligned
 from arch.models.heads import Score
 from arch.registry import ConfigurationError, tasks
 from arch.tasks.algorithmic.bins import SHORTER, AlgorithmicBins
-from arch.training import program as training
+from arch.training.program import Program, build
+from arch.training.state import Swept
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -220,12 +221,11 @@ def test_it_trains_and_evaluates_a_shuffle_exchange_network():
         train={"steps": 4, "batch": 4, "accumulate": 2},
         evaluate={"splits": ("valid", "n32")},
     )
-    task, model = training.build(made)
-    program = training.Program(made, task, model, "map")
+    task, model = build(made)
+    program = Program(made, task, model)
     state = program.init(np.zeros(1, np.int32))
-    swept = training.stack_swept([(made, 0)])
-    order = jnp.asarray(model.stack.schedule.as_data())
-    state, metrics = program.train(state, swept, task.source(), order, 0, 4)
+    swept = Swept.of([(made, 0)])
+    state, metrics = program.train(state, swept, task.source(), 0, 4)
     assert np.all(np.isfinite(np.asarray(metrics["loss"])[0, :4])) and int(state.step[0]) == 4
     task.check_evaluation(made.evaluate)
 

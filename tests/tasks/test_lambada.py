@@ -86,7 +86,7 @@ def build(corpus, passages):
         )
         task, built = training.build(made)
         evaluation.check(made, task)
-        program = training.Program(made, task, built, "map")
+        program = training.Program(made, task, built)
         source = np.random.default_rng(0)
         parameters = jax.tree.map(
             lambda leaf: jnp.asarray(0.3 * source.standard_normal(leaf.shape), jnp.float32),
@@ -98,11 +98,10 @@ def build(corpus, passages):
 
 
 def figures_of(made, split, **settings):
-    _, model, parameters, program = made
+    _, _, parameters, program = made
     one = jax.tree.map(lambda a: a[None], parameters)
-    schedule = model.stack.schedule.as_data()
     return evaluation.evaluate(
-        program, one, schedule, split, **{"tokens": 0, "window": 0, "stride": 0, **settings}
+        program, one, split, **{"tokens": 0, "window": 0, "stride": 0, **settings}
     )[0]
 
 

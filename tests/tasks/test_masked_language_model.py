@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from arch import config, variants
+from arch.context import Context
 from arch.data.batches import masking, segments
 from arch.data.dataset import Tokens
 from arch.data.tokenizers import borders
@@ -15,6 +16,7 @@ from arch.data.tokenizers.kinds import Bytes, Words
 from arch.registry import ConfigurationError, tasks
 from arch.training import evaluation
 from arch.training import program as training
+from arch.training.state import Swept
 
 ENTRIES = 1000
 HIDDEN = ENTRIES + segments.MASK
@@ -322,17 +324,16 @@ def test_evaluation_is_of_a_prefix_where_tokens_are_given(folder):
 def test_two_steps_have_finite_losses_and_figures(folder, sentence, quick_compile):
     settings = configuration(folder, sentence=sentence, spans=3, measure=("next", "order"))
     task, model = training.build(settings)
-    program = training.Program(settings, task, model, "map")
+    program = training.Program(settings, task, model)
     state = program.init(np.array([0], np.int32))
-    swept = training.stack_swept([(settings, 0)])
-    schedule = jnp.asarray(model.stack.schedule.as_data())
-    state, metrics = program.train(state, swept, task.source(), schedule, 0, 2)
+    swept = Swept.of([(settings, 0)])
+    state, metrics = program.train(state, swept, task.source(), 0, 2)
     assert bool(state.alive[0]) and int(state.step[0]) == 2
     losses = {"loss", *(["sentence_loss"] if sentence != "none" else [])}
     assert losses <= set(metrics) and ("sentence_loss" in metrics) == (sentence != "none")
     assert all(np.isfinite(np.asarray(metrics[name])[0, :2]).all() for name in losses)
     # an untrained model is about as good as chance; the batch of 4 does not divide 10 pairs
-    (figures,) = evaluation.evaluate(program, state.parameters, schedule, "valid", tokens=0)
+    (figures,) = evaluation.evaluate(program, state.parameters, "valid", tokens=0)
     assert figures["loss"] == pytest.approx(np.log(task.vocabulary), abs=0.5)
     assert figures["perplexity"] == pytest.approx(np.exp(figures["loss"]))
     assert figures["unit"] == "hidden word"
@@ -350,7 +351,7 @@ def test_rows_of_zeros_count_nothing_and_only_hidden_places_are_scored(folder, q
     parameters = model.init(jax.random.key(0))
     batch = task.evaluation_batch("valid", task.examples("valid", 0))
     filled = jax.tree.map(lambda a: np.pad(a, [(0, 3), *[(0, 0)] * (a.ndim - 1)]), batch)
-    context = training.Context(inference=True)
+    context = Context(inference=True)
     plain, more = (task.sums(model, parameters, b, context) for b in (batch, filled))
     for part, other in zip(plain, more, strict=True):
         for name in part:
@@ -418,4 +419,4 @@ def test_a_head_that_lacks_what_the_objective_needs_is_refused(folder, head, mes
     )
     task, model = training.build(settings)
     with pytest.raises(ConfigurationError, match=message):
-        task.sums(model, None, None, training.Context())
+        task.sums(model, None, None, Context())

@@ -17,7 +17,8 @@ from arch.models.heads import Score
 from arch.tasks import sequence_to_sequence
 from arch.tasks.sequence_to_sequence import END, free_running, pairs
 from arch.training import evaluation
-from arch.training import program as training
+from arch.training.program import Program, build
+from arch.training.state import Swept
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -210,13 +211,12 @@ def configuration(tmp_path_factory):
 
 def trained(configuration, mode):
     """(program, parameters at the start, state after STEPS of one dispatch, metrics)"""
-    program = training.Program(configuration, *training.build(configuration), mode)
+    program = Program(configuration, *build(configuration))
     state = program.init(np.array(SEEDS, np.int32))
     start = jax.device_get(state.parameters)
-    swept = jax.tree.map(jnp.asarray, training.stack_swept([(configuration, s) for s in SEEDS]))
-    schedule = jnp.asarray(program.model.stack.schedule.as_data())
+    swept = jax.tree.map(jnp.asarray, Swept.of([(configuration, s) for s in SEEDS]))
     source = program.task.source()
-    state, metrics = program.train(state, swept, source, schedule, 0, STEPS)
+    state, metrics = program.train(state, swept, source, 0, STEPS)
     return program, start, jax.device_get(state), jax.tree.map(np.asarray, metrics)
 
 
@@ -242,18 +242,17 @@ def test_steps_of_all_shapes_in_one_dispatch_are_single_steps_of_their_own_shape
     task = program.task
     shapes = [int(task.shape(jnp.int32(step))) for step in range(STEPS)]
     assert task.shapes == 2 and min(shapes.count(0), shapes.count(1)) >= 3
-    one_step, source = jax.jit(program.step), task.source()
-    schedule = jnp.asarray(program.model.stack.schedule.as_data())
+    one_step, source = jax.jit(program.replica.step), task.source()
     fresh = jax.device_get(program.init(np.array(SEEDS, np.int32)))
     for replica, seed in enumerate(SEEDS):
         alone, key = row(fresh, replica), named(jax.random.key(seed), "data")
-        swept = row(training.stack_swept([(configuration, seed)]), 0)
+        swept = row(Swept.of([(configuration, seed)]), 0)
         losses = []
         for step, shape in enumerate(shapes):
             indices = task.indices(key, jnp.int32(step), program.batch, shape)
             gathered = task.gather(source, indices, shape)
             assert gathered[0].shape == (task.sequences(2, shape), (5, 12)[shape])
-            alone, found = one_step(alone, swept, gathered, schedule)
+            alone, found = one_step(alone, swept, gathered, program.schedule)
             losses.append(float(found["loss"]))
         assert int(alone.step) == STEPS
         assert metrics["loss"][replica, :STEPS].tolist() == losses

@@ -6,7 +6,7 @@ import pytest
 
 from arch import tasks as package
 from arch.registry import ConfigurationError, tasks
-from arch.training import program as training
+from arch.training.program import build
 
 ATTRIBUTES = (
     "families", "metric", "corpus", "sha256", "details", "about", "vocabulary", "length",
@@ -62,4 +62,4 @@ def test_a_family_that_cannot_learn_a_task_is_refused(family, task):
 
     orders = {"encoder_order": "sf", "order": "scf"} if family == "encoder_decoder" else {}
     with pytest.raises(ConfigurationError, match=f"model.family='{family}': task.kind="):
-        training.build(config.make(model={"family": family, **orders}, task=task))
+        build(config.make(model={"family": family, **orders}, task=task))

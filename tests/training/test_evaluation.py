@@ -14,7 +14,7 @@ from arch.context import Context
 from arch.registry import ConfigurationError
 from arch.tasks.language_model import LanguageModel, Windows
 from arch.training import evaluation
-from arch.training import program as training
+from arch.training.program import Program, build
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -83,7 +83,7 @@ def test_windows_by_hand():
 @pytest.fixture(scope="module")
 def program(tiny_config):
     configuration = tiny_config(model={"order": "sf"})
-    return training.Program(configuration, *training.build(configuration), "map")
+    return Program(configuration, *build(configuration))
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +101,9 @@ def parameters(program):
 
 @pytest.fixture(scope="module")
 def evaluate(program, parameters):
-    schedule = program.model.stack.schedule.as_data()
-
     def run(split="valid", *, tokens=0, window=0, stride=0):
         return evaluation.evaluate(
-            program, parameters, schedule, split, tokens=tokens, window=window, stride=stride
+            program, parameters, split, tokens=tokens, window=window, stride=stride
         )
 
     return run
@@ -183,7 +181,7 @@ def test_sums_of_dispatches_are_taken_in_float64():
     """In float32 every 1 that is added to 2^24 is lost."""
     n, batch = 100, 2
 
-    def device(parameters, gathered, schedule):
+    def device(parameters, gathered):
         first = int(gathered[0, 0, 0]) == 0
         sums = np.ones((1, 16), np.float32)
         sums[0, 0] = 2**24 if first else 1
@@ -196,7 +194,7 @@ def test_sums_of_dispatches_are_taken_in_float64():
         figures=lambda split, means, count, *_: {"loss": means["loss"], "count": count},
     )
     program = SimpleNamespace(task=task, batch=batch, evaluate=device)
-    (figures,) = evaluation.evaluate(program, None, None, "valid", tokens=0)
+    (figures,) = evaluation.evaluate(program, None, "valid", tokens=0)
     batches = 4 * 16  # 32 windows a dispatch
     expected = (2**24 + batches - 1) / batches
     assert figures == {"loss": expected, "count": batches, "extra": 0.5}
@@ -282,7 +280,7 @@ def test_what_cannot_be_evaluated_is_refused_before_training(tiny_config, parts,
 
 def test_a_longer_window_is_fine_for_positions_that_are_computed(tiny_config):
     configuration = tiny_config(evaluate={"window": 64, "stride": 8})
-    task = training.build(configuration)[0]
+    task = build(configuration)[0]
     evaluation.check(configuration, task)
     windows = task.examples("valid", 0, 64, 8)
     assert task.length < 64

@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arch import config
 from arch import order as orders
+from arch.context import named
 from arch.data.batches import permutation
 from arch.data.dataset import load
-from arch.training import program as training
+from arch.training.program import Program, Programs, build, signature
+from arch.training.state import Swept, TrainState, transform
 
 SEEDS = (0, 1, 7)
 RATE, MOMENTUM, CLIP = 0.3, 0.9, 0.25
@@ -39,7 +42,7 @@ def base(make):
 
 @pytest.fixture(scope="module")
 def program(base):
-    return training.Program(base, *training.build(base), "map")
+    return program_of(base)
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +69,8 @@ def go(program, initial, train):
     return run
 
 
-def program_of(configuration, mode="map"):
-    return training.Program(configuration, *training.build(configuration), mode)
+def program_of(configuration):
+    return Program(configuration, *build(configuration))
 
 
 def drawn(model):
@@ -97,7 +100,7 @@ def test_replicas_of_other_rates_are_their_solo_runs_bit_for_bit(
 ):
     slow, greedy = make(learning_rate=0.1, weight_decay=0.1), make(dropout=0.4)
     members = [(base, 0), (slow, 0), (greedy, 0)]
-    assert len({training.signature(c, program.model, "") for c, _ in members}) == 1
+    assert len({signature(c, program.model, "") for c, _ in members}) == 1
     together = go(members, (6,))
     for index, one in enumerate(members):
         alone = go([one], (6,))
@@ -108,13 +111,14 @@ def test_replicas_of_other_rates_are_their_solo_runs_bit_for_bit(
 
 
 def test_whether_there_is_dropout_is_part_of_the_program(make, program):
-    found = {training.signature(make(rate), program.model, "") for rate in (0.0, 0.1, 0.2)}
+    found = {signature(make(rate), program.model, "") for rate in (0.0, 0.1, 0.2)}
     assert len(found) == 2
 
 
-def test_vmapped_replicas_are_near_the_mapped_ones(base, go, train, initial, assert_close):
+def test_vmapped_replicas_are_near_the_mapped_ones(base, program, go, train, initial, assert_close):
     members = [(base, seed) for seed in SEEDS]
-    side_by_side = program_of(base, "vmap")
+    side_by_side = program_of(config.override(base, {"train.replicas": "vmap"}))
+    assert (side_by_side.mode, program.mode) == ("vmap", "map")
     vmapped = train(members, (1,), state=initial(SEEDS), program=side_by_side)
     mapped = go(members, (1,))
     assert_close(vmapped.state.parameters, mapped.state.parameters)
@@ -166,7 +170,7 @@ def test_accumulating_four_microbatches_is_one_batch(tiny_config, initial, row, 
         )
         ids = program.task.gather(program.task.dataset.splits["train"].ids, np.arange(8))
         parameters = row(initial((0,)), 0).parameters
-        gradients = jax.jit(program.gradients)
+        gradients = jax.jit(program.replica.gradients)
         for name, weights in (("even", even), ("uneven", uneven)):
             weighted = jnp.asarray(ids), jnp.asarray(weights)
             found[name, accumulate] = gradients(
@@ -258,8 +262,8 @@ def test_every_step_and_seed_drops_elements_of_its_own(make, row, initial):
 
     @jax.jit
     def loss(step, seed, rate):
-        swept = training.Swept(seed, jnp.float32(0.1), jnp.float32(0), rate)
-        return program.step(state._replace(step=step), swept, batch, None)[1]["loss"]
+        swept = Swept(seed, jnp.float32(0.1), jnp.float32(0), rate)
+        return program.replica.step(state._replace(step=step), swept, batch, None)[1]["loss"]
 
     def losses(rate):
         return [
@@ -279,7 +283,7 @@ def test_every_microbatch_drops_elements_of_its_own(tiny_config):
         program = program_of(tiny_config(model={"order": "f", "dropout": 0.5}, train=sizes))
         ids = jnp.asarray(program.task.dataset.splits["train"].ids[:9])
         twins = jnp.stack([ids] * accumulate)
-        gradients = jax.jit(program.gradients)
+        gradients = jax.jit(program.replica.gradients)
         _, sums = gradients(drawn(program.model), twins, jax.random.key(0), jnp.float32(0.5), None)
         totals[accumulate] = [float(part) for part in sums["loss"]]
     assert totals[2][1] == 2 * totals[1][1] == 16  # targets
@@ -330,17 +334,17 @@ def test_batches_go_through_the_corpus_once_an_epoch(base, program):
     task = program.task
     blocks = (len(task.dataset.splits["train"].ids) - 1) // task.length
     steps = -(-blocks // program.batch)
-    drawn = program.host_indices(np.array([0]), jnp.int32(0), steps).ravel()[:blocks]
+    drawn = program.host_indices(np.array([0]), 0, steps).ravel()[:blocks]
     np.testing.assert_array_equal(np.sort(drawn), np.arange(blocks))
 
 
 def test_arms_of_one_seed_see_the_same_batches_whatever_their_order(make, program):
     other = program_of(make(0.0, model={"order": "f2 s2"}, learning_rate=1.0))
     seeds = np.array([0, 1])
-    batches = program.host_indices(seeds, jnp.int32(3), 5)
+    batches = program.host_indices(seeds, 3, 5)
     assert batches.shape == (2, 5, 4) and np.any(batches[0] != batches[1])
-    np.testing.assert_array_equal(other.host_indices(seeds, jnp.int32(3), 5), batches)
-    later = other.host_indices(seeds[::-1], jnp.int32(4), 4)
+    np.testing.assert_array_equal(other.host_indices(seeds, 3, 5), batches)
+    later = other.host_indices(seeds[::-1], 4, 4)
     np.testing.assert_array_equal(later[::-1], batches[:, 1:])
 
 
@@ -379,18 +383,11 @@ def test_streamed_training_is_resident_training_bit_for_bit(
 # The order as data
 
 
-def started(program, parameters) -> training.TrainState:
+def started(program, parameters) -> TrainState:
     """A group of one replica with these parameters, at its start."""
-    parameters = jax.tree.map(lambda a: a[None], parameters)
-    return training.TrainState(
-        parameters=parameters,
-        optimizer=jax.vmap(program.optimizer(0.0, 0.0).init)(parameters),
-        step=jnp.zeros(1, jnp.int32),
-        alive=jnp.ones(1, bool),
-        stopped_step=-jnp.ones(1, jnp.int32),
-        best_parameters=parameters,
-        best_loss=jnp.full(1, jnp.inf),
-    )
+    optimizer = transform(program.config)(0.0, 0.0).init(parameters)
+    state = TrainState.start(parameters, optimizer)
+    return jax.tree.map(lambda a: jnp.array(a)[None], state)
 
 
 @pytest.mark.usefixtures("quick_compile")
@@ -399,38 +396,37 @@ def test_sixteen_sandwiches_train_in_one_program_as_they_would_unrolled(make, ro
         order = orders.compress(orders.sandwich(16, coefficient))
         return make(0.0, model={"order": order, "stack": {"apply": apply}})
 
-    programs, ends = training.Programs("map"), {}
-    swept = jax.tree.map(jnp.asarray, training.stack_swept([(configuration(0, "switch"), 0)]))
+    programs, ends = Programs(), {}
+    swept = Swept.of([(configuration(0, "switch"), 0)])
     for k in range(16):
         config = configuration(k, "switch")
-        task, model = training.build(config)
+        task, model = build(config)
         program = programs.get(config, task, model)
         source = jnp.asarray(task.dataset.splits["train"].ids)
-        schedule = jnp.asarray(model.stack.schedule.as_data())
         state = jax.tree.map(jnp.array, started(program, drawn(model)))
-        ends[k] = jax.device_get(program.train(state, swept, source, schedule, 0, 1))
+        ends[k] = jax.device_get(program.train(state, swept, source, 0, 1))
     (program,) = programs.known.values()
-    assert sum(name.startswith("train") for name in program._compiled) == 1
+    assert program.compiled.count("train") == 1
     assert len({metrics["loss"].tobytes() for _, metrics in ends.values()}) == 16
 
     for k in (0, 6):  # operation by operation, to compile no program of 32 sublayers
         unrolled = program_of(configuration(k, "unrolled"))
         state = row(started(unrolled, drawn(unrolled.model)), 0)
-        key = training.named(jax.random.key(0), "data")
+        key = named(jax.random.key(0), "data")
         batch = task.gather(source, task.indices(key, jnp.int32(0), 4))
-        state, metrics = unrolled.step(state, row(swept, 0), batch, None)
+        state, metrics = unrolled.replica.step(state, row(swept, 0), batch, None)
         assert_close(row(ends[k][0].parameters, 0), jax.device_get(state.parameters))
         assert float(metrics["loss"]) == pytest.approx(ends[k][1]["loss"][0, 0], rel=1e-5)
 
 
 def test_orders_of_other_counts_or_sharing_have_programs_of_their_own(tiny_config):
-    def signature(order, **stack):
+    def of(order, **stack):
         config = tiny_config(model={"order": order, "stack": {"apply": "switch", **stack}})
-        task, model = training.build(config)
-        return training.signature(config, model, task.dataset.sha256)
+        task, model = build(config)
+        return signature(config, model, task.dataset.sha256)
 
-    same = {signature(order) for order in ("(sf)2", "s2 f2", "fssf")}
-    others = [signature("(sf)3"), signature("sfsfs"), signature("(sf)2", share="s")]
+    same = {of(order) for order in ("(sf)2", "s2 f2", "fssf")}
+    others = [of("(sf)3"), of("sfsfs"), of("(sf)2", share="s")]
     assert len(same) == 1 and len({*same, *others}) == 4
-    unrolled = {signature(order, apply="unrolled") for order in ("(sf)2", "s2 f2")}
+    unrolled = {of(order, apply="unrolled") for order in ("(sf)2", "s2 f2")}
     assert len(unrolled) == 2

@@ -1,0 +1,196 @@
+"""What one replica computes, as pure functions: init, train, step, gradients, evaluate, decode.
+
+None of them knows the replica axis or is compiled here: `arch.training.program` does both.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+from arch.context import Context, add_sums, named
+from arch.models import generation
+from arch.optimizers import kinds as optimizers
+from arch.registry import Config
+from arch.stacks.parameters import Parameters
+from arch.training.state import Swept, TrainState, transform
+
+STEPS_A_DISPATCH = 100  # at most; a dispatch also ends where something is logged or saved
+
+Sums = dict[str, tuple[Array, Array]]  # name → (sum, weight)
+
+
+@dataclasses.dataclass(frozen=True)
+class Replica:
+    """A run as functions of its state.
+
+    Args:
+        config: filled; what `Swept` and the schedule hold is read from there instead.
+        task, model: what `program.build` gave for it.
+        platform: cpu | gpu | tpu that this is compiled for.
+    """
+
+    config: Config
+    task: Any
+    model: Any
+    platform: str
+
+    def init(self, seed: Int[Array, ""]) -> TrainState:
+        """The state before the first step; parameters depend on the seed alone."""
+        parameters = self.model.init(named(jax.random.key(seed), "init"))
+        optimizer = transform(self.config)(0.0, 0.0).init(parameters)
+        return TrainState.start(parameters, optimizer)
+
+    def indices(self, seed: Int[Array, ""], step: Int[Array, ""], shape: int = 0) -> Array:
+        """Which examples the batch of a step is made of, as the task counts them."""
+        key = named(jax.random.key(seed), "data")
+        return self.task.indices(key, step, self.config["train"]["batch"], shape)
+
+    def train(
+        self,
+        state: TrainState,
+        swept: Swept,
+        source: Any,
+        schedule: Int[Array, "2 depth"],
+        first: Int[Array, ""],
+        count: Int[Array, ""],
+    ) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
+        """`count` steps, at most STEPS_A_DISPATCH, from `state` at step `first`.
+
+        source: what the task trains on, or where it streams, the gathered batches (steps, …).
+        The metrics of steps not taken are NaN; a replica that is no longer alive takes none.
+        """
+
+        def batch(state: TrainState, index: Array, shape: int):
+            if self.task.streamed:
+                return source[index]
+            indices = self.indices(swept.seed, state.step, shape)
+            return self.task.gather(source, indices, shape)
+
+        def step_on(shape: int):
+            return lambda state, index: self.step(
+                state, swept, batch(state, index, shape), schedule
+            )
+
+        branches = [step_on(shape) for shape in range(self.task.shapes)]
+        shapes = jax.eval_shape(branches[0], state, 0)[1]
+        metrics = jax.tree.map(lambda _: jnp.full((STEPS_A_DISPATCH,), jnp.nan), shapes)
+
+        def going(carry):
+            index, state, _ = carry
+            return (index < count) & state.alive
+
+        def body(carry):
+            index, state, metrics = carry
+            if len(branches) == 1:
+                state, found = branches[0](state, index)
+            else:
+                # of the count, not of the replica's own step: under vmap it stays a switch
+                shape = self.task.shape(first + index)
+                state, found = jax.lax.switch(shape, branches, state, index)
+            metrics = jax.tree.map(lambda row, value: row.at[index].set(value), metrics, found)
+            return index + 1, state, metrics
+
+        _, state, metrics = jax.lax.while_loop(going, body, (0, state, metrics))
+        return state, metrics
+
+    def step(
+        self,
+        state: TrainState,
+        swept: Swept,
+        gathered: Any,
+        schedule: Int[Array, "2 depth"] | None,
+    ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+        """One update on a gathered batch, and its metrics.
+
+        A loss or gradient that is not finite ends the replica: its state stays as it was, `alive`
+        falls and `stopped_step` says when.
+        """
+        key = jax.random.fold_in(named(jax.random.key(swept.seed), "model"), state.step)
+        grads, sums = self.gradients(state.parameters, gathered, key, swept.dropout, schedule)
+        train = self.config["train"]
+        schedule_of_rate = optimizers.learning_rate(train["optimizer"], train["steps"])
+        rate = schedule_of_rate(swept.learning_rate, state.step)
+        optimizer = transform(self.config)(rate, swept.weight_decay)
+        updates, moments = optimizer.update(grads, state.optimizer, state.parameters)
+        norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
+        metrics = {name: total / weight for name, (total, weight) in sums.items()}
+        metrics["gradient_norm"], metrics["learning_rate"] = norm, rate
+        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
+        moved = optax.apply_updates(state.parameters, updates)
+
+        def where_finite(new, old):
+            return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+
+        return state._replace(
+            parameters=where_finite(moved, state.parameters),
+            optimizer=where_finite(moments, state.optimizer),
+            step=state.step + finite,
+            alive=finite,
+            stopped_step=jnp.where(finite, state.stopped_step, state.step),
+        ), metrics
+
+    def gradients(
+        self,
+        parameters: Parameters,
+        gathered: Any,
+        key: Key[Array, ""],
+        dropout: Float[Array, ""],
+        schedule: Int[Array, "2 depth"] | None,
+    ) -> tuple[Parameters, Sums]:
+        """Gradients of the objective, Σ sum / weight over its terms, and all sums.
+
+        With `train.accumulate`, microbatches count by their share of the objective's own weight.
+        """
+        batch, accumulate = self.task.assemble(gathered), self.config["train"]["accumulate"]
+
+        def objective(parameters, part, index):
+            context = Context(
+                key=jax.random.fold_in(key, index),
+                dropout=dropout,
+                schedule=schedule,
+                train=True,
+                has_dropout=self.config["model"]["dropout"] > 0,
+                platform=self.platform,
+            )
+            losses, statistics = self.task.sums(self.model, parameters, part, context)
+            return sum(total / weight for total, weight in losses.values()), (losses, statistics)
+
+        gradient = jax.grad(objective, has_aux=True)
+        if accumulate == 1:
+            grads, (losses, statistics) = gradient(parameters, batch, 0)
+            return grads, {**statistics, **losses}
+        parts = jax.tree.map(lambda a: a.reshape(accumulate, -1, *a.shape[1:]), batch)
+        whole = self.task.weight(batch)
+
+        def add(total, inputs):
+            part, index = inputs
+            grads, (losses, statistics) = gradient(parameters, part, index)
+            share = self.task.weight(part) / whole
+            total = jax.tree.map(lambda t, g: t + share * g, total, grads)
+            return total, {**statistics, **losses}
+
+        zeros = jax.tree.map(jnp.zeros_like, parameters)
+        grads, sums = jax.lax.scan(add, zeros, (parts, jnp.arange(accumulate)))
+        return grads, jax.tree.map(lambda a: a.sum(0), sums)
+
+    def evaluate(
+        self, parameters: Parameters, gathered: Any, schedule: Int[Array, "2 depth"]
+    ) -> Sums:
+        """name → (sums, weights), each (batches,), over gathered batches (batches, …)."""
+        context = Context(schedule=schedule, inference=True, platform=self.platform)
+
+        def body(_, batch):
+            batch = self.task.assemble_evaluation(batch)
+            losses, statistics = self.task.sums(self.model, parameters, batch, context)
+            return None, add_sums(losses, statistics)
+
+        return jax.lax.scan(body, None, gathered)[1]
+
+    def decode(self, parameters: Parameters, gathered: Any) -> Int[Array, "batch steps"]:
+        """Tokens that the model goes on with by itself, for one gathered evaluation batch."""
+        prompt = self.task.prompt(self.task.assemble_evaluation(gathered))
+        return generation.decode(self.model, parameters, prompt, self.task.search)

@@ -1,0 +1,72 @@
+"""What a replica keeps between steps, and what replicas of one program may differ in."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from arch.config import get
+from arch.optimizers import kinds as optimizers
+from arch.registry import Config
+from arch.stacks.parameters import Parameters
+
+# The fields of a configuration that are arguments of a program, in the order of `Swept`.
+SWEPT = ("train.optimizer.learning_rate", "train.optimizer.weight_decay", "model.dropout")
+
+
+class TrainState(NamedTuple):
+    """All of a replica that a resumed run needs; a leading axis R makes it a group's."""
+
+    parameters: Parameters
+    optimizer: Any
+    step: Int[Array, ""]
+    alive: Bool[Array, ""]
+    stopped_step: Int[Array, ""]  # the step whose loss or gradient was not finite; -1: none
+    best_parameters: Parameters
+    best_loss: Float[Array, ""]
+
+    @classmethod
+    def start(cls, parameters: Parameters, optimizer: Any) -> "TrainState":
+        """The state before the first step, of fresh parameters and the optimiser's state."""
+        return cls(
+            parameters=parameters,
+            optimizer=optimizer,
+            step=jnp.zeros((), jnp.int32),
+            alive=jnp.ones((), bool),
+            stopped_step=-jnp.ones((), jnp.int32),
+            best_parameters=parameters,
+            best_loss=jnp.full((), jnp.inf),
+        )
+
+
+class Swept(NamedTuple):
+    """What replicas of one program may differ in; a leading axis R makes it a group's."""
+
+    seed: Int[Array, ""]
+    learning_rate: Float[Array, ""]
+    weight_decay: Float[Array, ""]
+    dropout: Float[Array, ""]
+
+    @classmethod
+    def of(cls, members: Sequence[tuple[Config, int]]) -> "Swept":
+        """The swept scalars of (configuration, seed) pairs, along the replica axis."""
+        seeds = [seed for _, seed in members]
+        rates = ([get(config, path) for config, _ in members] for path in SWEPT)
+        return cls(jnp.array(seeds, jnp.int32), *(jnp.array(row, jnp.float32) for row in rates))
+
+
+def transform(config: Config) -> Callable[[Any, Any], Any]:
+    """(learning rate, weight decay) → the optimiser that a configuration names."""
+    return optimizers.build(config["train"]["optimizer"], config["train"]["clip"])
+
+
+def shapes(config: Config, model: Any) -> TrainState:
+    """The shapes of one replica's state; nothing is computed."""
+
+    def fresh(key):
+        parameters = model.init(key)
+        return TrainState.start(parameters, transform(config)(0.0, 0.0).init(parameters))
+
+    return jax.eval_shape(fresh, jax.random.key(0))
