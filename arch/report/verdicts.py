@@ -1,0 +1,166 @@
+"""Claims of papers, and what our runs say of each: confirmed, refuted or inconclusive.
+
+A claim is a contrast between cells, paired by seed. `judge` gives a verdict for each claim of an
+experiment, its interval corrected for their number (Holm):
+
+    confirmed     the corrected interval lies on the claimed side of 0
+    refuted       it lies on the other side, or within the margin
+    inconclusive  else; with the number of seeds that would decide it
+
+A claim of equality is confirmed within the margin and refuted where the interval has no part of it.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from arch.registry import ConfigurationError
+from arch.report import inference
+from arch.report.inference import ALPHA, Interval
+from arch.report.lines import measured
+from arch.report.statistics import Summary, summary
+
+DIRECTIONS = ("lower", "higher", "equal")
+SCALES = ("relative", "absolute")
+CONFIRMED, REFUTED, INCONCLUSIVE, UNTESTED = "confirmed", "refuted", "inconclusive", "not run"
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A published statement as a contrast between cells.
+
+    Args:
+        id: a short name, the same wherever the claim is listed: press2020-figure6.
+        statement: what is claimed, in our words.
+        source: paper and table or figure.
+        contrast: cell → weight; the weights add up to 0: {'k5': 1, 'k0': -1} is k5 minus k0.
+        direction: lower | higher | equal: on which side of 0 the contrast is claimed to lie.
+        effect: the paper's own contrast, on the same scale; None where it cannot be told.
+        margin: the largest difference that does not matter, on the same scale.
+        scale: relative (to the cells of negative weight) | absolute (in the metric's unit).
+        metric, split: of the figures; empty for the table's own.
+    """
+
+    id: str
+    statement: str
+    source: str
+    contrast: Mapping[str, float]
+    direction: str
+    effect: float | None = None
+    margin: float = 0.0
+    scale: str = "relative"
+    metric: str = ""
+    split: str = ""
+
+    def __post_init__(self):
+        for name, allowed in (("direction", DIRECTIONS), ("scale", SCALES)):
+            if getattr(self, name) not in allowed:
+                raise ConfigurationError(
+                    f"claim {self.id!r}: {name}={getattr(self, name)!r}: allowed are "
+                    f"{', '.join(allowed)}"
+                )
+        if not self.contrast or not math.isclose(sum(self.contrast.values()), 0, abs_tol=1e-9):
+            raise ConfigurationError(
+                f"claim {self.id!r}: contrast={dict(self.contrast)}: expected weights that add up "
+                "to 0, for example {'k5': 1, 'k0': -1}"
+            )
+        if self.margin < 0 or (self.direction == "equal" and not self.margin):
+            raise ConfigurationError(
+                f"claim {self.id!r}: margin={self.margin}: expected a number from 0 on, and above "
+                "0 for a claim of equality"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What the runs say of a claim.
+
+    difference: of the contrast, on the claim's scale, over the seeds that all its cells have.
+    interval: corrected for the number of claims judged together.
+    detectable: the smallest true difference that these seeds show with a chance of 80 %.
+    seeds: how many would decide it; None where more than 1,000 would be needed, or it is decided.
+    """
+
+    claim: Claim
+    verdict: str
+    difference: Summary
+    interval: Interval
+    detectable: float
+    seeds: int | None
+
+
+def judge(
+    claims: Sequence[Claim], lines: Iterable[Mapping[str, Any]], metric: str, split: str
+) -> list[Verdict]:
+    """A verdict for each claim, from the lines of an experiment's results.
+
+    Args:
+        lines: of runs.jsonl; those that did not finish count for nothing here.
+        metric, split: the table's own, for claims that name none.
+    """
+    lines = list(lines)
+    differences = [
+        contrasted(claim, lines, claim.metric or metric, claim.split or split) for claim in claims
+    ]
+    ready = [index for index, found in enumerate(differences) if found.n > 1]
+    p_values = [_p(claims[index], differences[index]) for index in ready]
+    alphas = dict(zip(ready, inference.holm_alphas(p_values), strict=True))
+    return [
+        _judged(claim, found, alphas.get(index, ALPHA))
+        for index, (claim, found) in enumerate(zip(claims, differences, strict=True))
+    ]
+
+
+def contrasted(
+    claim: Claim, lines: Iterable[Mapping[str, Any]], metric: str, split: str
+) -> Summary:
+    """The claim's contrast, a value for each seed that all of its cells have finished with."""
+    figures: dict[str, dict[int, float]] = {cell: {} for cell in claim.contrast}
+    for line in lines:
+        found = measured(line, split, metric) if line["cell"] in figures else None
+        if found is not None and math.isfinite(found[1]):
+            figures[line["cell"]][line["seed"]] = found[1]
+    seeds = set.intersection(*(set(values) for values in figures.values()))
+    return summary([_of_seed(claim, figures, seed) for seed in sorted(seeds)])
+
+
+def _of_seed(claim: Claim, figures: Mapping[str, Mapping[int, float]], seed: int) -> float:
+    total = sum(weight * figures[cell][seed] for cell, weight in claim.contrast.items())
+    if claim.scale == "absolute":
+        return total
+    return total / sum(-w * figures[cell][seed] for cell, w in claim.contrast.items() if w < 0)
+
+
+def _p(claim: Claim, difference: Summary) -> float:
+    if claim.direction == "equal":
+        return inference.equivalence(difference, claim.margin)
+    return inference.p_value(difference)
+
+
+def _judged(claim: Claim, difference: Summary, alpha: float) -> Verdict:
+    equal = claim.direction == "equal"
+    # two one-sided tests at alpha are the interval at 1 - 2 alpha (Schuirmann 1987)
+    interval = inference.interval(difference, 2 * alpha if equal else alpha)
+    detectable = inference.detectable_difference(difference.sd, difference.n, alpha)
+    verdict = _verdict(claim, difference, interval)
+    seeds = None
+    if verdict == INCONCLUSIVE and difference.n > 1:
+        aim = claim.margin if equal else claim.effect or claim.margin or difference.mean
+        seeds = inference.seeds_needed(aim, difference.sd, alpha)
+    return Verdict(claim, verdict, difference, interval, detectable, seeds)
+
+
+def _verdict(claim: Claim, difference: Summary, interval: Interval) -> str:
+    if difference.n == 0:
+        return UNTESTED
+    margin = claim.margin
+    if claim.direction == "equal":
+        if interval.inside(-margin, margin):
+            return CONFIRMED
+        return REFUTED if interval.low > margin or interval.high < -margin else INCONCLUSIVE
+    sign = 1 if claim.direction == "higher" else -1
+    nearest, furthest = sorted((sign * interval.low, sign * interval.high))
+    if furthest < 0 or interval.inside(-margin, margin):
+        return REFUTED
+    return CONFIRMED if nearest > 0 else INCONCLUSIVE
