@@ -1,9 +1,12 @@
 """Checkpoints of one replica: {state, meta} as one unit, saved in the background, whole or not at
 all.
 
-The only file that imports orbax.
+The meta data hold a digest of every array and of themselves, which every restore compares: what was
+trained is what is loaded, whatever a disk has done to it. The only file that imports orbax.
 """
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +22,13 @@ for logger in ("absl", "asyncio"):  # where orbax prints what it raises as well
     logging.getLogger(logger).setLevel(logging.CRITICAL)
 
 
+DIGESTS, OWN_DIGEST = "array_digests", "digest"  # fields that `save` adds to the meta data
+
+
+class DamagedCheckpoint(ValueError):
+    """A checkpoint that cannot be read, or does not hold what was saved; the message says why."""
+
+
 class Checkpoints:
     """The `keep` newest checkpoints in a folder, each named by its step."""
 
@@ -30,13 +40,20 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
     def save(self, step: int, state: Any, meta: Mapping) -> None:
-        """Write a host copy of the state; returns while the files are still being written."""
+        """Write a host copy of the state; returns while the files are still being written.
+
+        Args:
+            meta: what JSON can hold.
+        """
         # a copy: the device may reuse the buffer while the writing goes on
         state = jax.tree.map(np.array, state)
+        meta = {k: v for k, v in meta.items() if k not in (DIGESTS, OWN_DIGEST)}
+        meta[DIGESTS] = {_path(path): _digest(array) for path, array in _leaves(state)}
+        meta[OWN_DIGEST] = _digest_of_json(meta)
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(dict(meta))
+                state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
             ),
         )
 
@@ -46,33 +63,49 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def restore(self, step: int, shapes: Any = None) -> tuple[Any, dict]:
-        """(state, meta) of one step; the state in the form of `shapes`, else plain dictionaries."""
-        like = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), shapes)
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(like), meta=ocp.args.JsonRestore()
-            ),
-        )
+        """(state, meta) of one step; the state in the form of `shapes`, else plain dictionaries.
+
+        Raises DamagedCheckpoint where it cannot be read, or an array is not the one that was saved,
+        and ConfigurationError where it is whole, but not of these shapes.
+        """
+        try:
+            if shapes is not None:
+                self._check_shapes(step, shapes)
+            like = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), shapes)
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(like), meta=ocp.args.JsonRestore()
+                ),
+            )
+            _check_digests(restored["state"], restored["meta"])
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise DamagedCheckpoint(
+                f"checkpoint {self.folder}/{step} is damaged: {reason}"
+            ) from error
         return restored["state"], restored["meta"]
 
     def newest(self, shapes: Any) -> tuple[int, Any, dict] | None:
-        """(step, state, meta) of the newest whole checkpoint; one that cannot be read, half a save
-        of a machine that died, is passed over. None where there is none.
+        """(step, state, meta) of the newest whole checkpoint; None where none was ever saved.
 
-        Raises ConfigurationError where the newest readable one is of other shapes.
+        A damaged one, or half a save of a machine that died, is named in a warning and passed over.
+        Raises ConfigurationError where every one is damaged, or the newest whole one is of other
+        shapes.
         """
-        for step in reversed(self.steps()):
+        steps = self.steps()
+        for step in reversed(steps):
             try:
-                self._check_shapes(step, shapes)
-                state, meta = self.restore(step, shapes)
-            except ConfigurationError:
-                raise
-            except Exception as error:
-                reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-                logging.warning("checkpoint %s/%d is not whole: %s", self.folder, step, reason)
-                continue
-            return step, state, meta
+                return step, *self.restore(step, shapes)
+            except DamagedCheckpoint as error:
+                logging.warning("%s; the one before it is used", error)
+        if steps:
+            raise ConfigurationError(
+                f"{self.folder}: every checkpoint is damaged, those of the steps "
+                f"{', '.join(map(str, steps))}"
+            )
         return None
 
     def _check_shapes(self, step: int, shapes: Any) -> None:
@@ -111,3 +144,28 @@ def _path(path: tuple) -> str:
     """Dotted path; a field of a named tuple and a key of a dictionary look alike."""
     names = [getattr(p, "key", getattr(p, "name", getattr(p, "idx", None))) for p in path]
     return ".".join(map(str, names))
+
+
+def _digest(array: np.ndarray) -> str:
+    """SHA-256 of an array's type, shape and bytes."""
+    array = np.ascontiguousarray(array)
+    found = hashlib.sha256(f"{array.dtype} {np.shape(array)} ".encode())
+    found.update(array.reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
+
+
+def _digest_of_json(meta: Mapping) -> str:
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+
+
+def _check_digests(state: Any, meta: Mapping) -> None:
+    """Raises ValueError for what is not as it was saved; checkpoints of before have no digests."""
+    if DIGESTS not in meta and OWN_DIGEST not in meta:
+        return
+    own = {k: v for k, v in meta.items() if k != OWN_DIGEST}
+    if _digest_of_json(own) != meta.get(OWN_DIGEST):
+        raise ValueError("its meta data are not those that were saved")
+    found = {_path(path): np.asarray(array) for path, array in _leaves(state)}
+    for name, digest in meta[DIGESTS].items():
+        if name not in found or _digest(found[name]) != digest:
+            raise ValueError(f"the array {name} is not the one that was saved")
