@@ -18,7 +18,7 @@ from typing import Any
 from arch.registry import ConfigurationError
 from arch.report import inference
 from arch.report.inference import ALPHA, Interval
-from arch.report.lines import measured
+from arch.report.rows import measured
 from arch.report.statistics import Summary, summary
 
 DIRECTIONS = ("lower", "higher", "equal")
