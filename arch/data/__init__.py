@@ -1,17 +1,15 @@
-"""Text in, token arrays out.
+"""Text in, arrays of tokens out; and examples that are made instead of read.
 
-    corpora.py      what text: the embedded corpus, files, published corpora by name
-    files.py        reading text files and directories, cutting them into splits
-    downloads.py    fetching a file once, resumable and checked
-    tokenizers.py   bytes, characters, words, byte-level BPE; by their specs
-    tokenizer_files.py   tokenizers of Hugging Face's   tokenizer_base.py   what all have in common
-    dataset.py      corpus + tokenizer -> token arrays, cached on disk
-    lambada.py      passages whose last word is to be guessed
-    parallel.py     the same of two languages, sentence by sentence
-    buckets.py      sentences of many lengths as batches of few shapes
-    permutation.py  a random order of blocks, one element at a time
+    corpora/      text by name or from files: named.py, files.py, downloads.py; pairs of languages;
+                  bAbI and LAMBADA
+    tokenizers/   bytes, characters, words, byte-level BPE, files of others; where words begin
+    dataset.py    corpus and tokenizer to arrays of tokens, cached on disk
+    parallel.py   the same for two languages, sentence by sentence
+    batches/      which tokens make a batch: permutations, buckets, pairs, hidden tokens
+    generated/    algorithms on strings of digits, made on the device
 
-`load('ptb', 'words').splits['train'].ids` is what a task reads.
+Objectives and metrics are in `arch.tasks`. `load('ptb', 'words').splits['train'].ids` is what a
+task reads.
 """
 
 from arch.data.dataset import load

@@ -1,9 +1,8 @@
-"""Corpus + tokenizer -> token arrays: `load('ptb', 'words')`.
+"""Corpus and tokenizer to arrays of tokens: `load('ptb', 'words')`.
 
-What takes time, training a tokenizer and running it, is done once and kept under
-`cache_directory()/tokens`, by the corpus's sha256, the tokenizer's spec and `FORMAT`; of a
-tokenizer that is there already, by its content. An entry is written beside its place and renamed
-into it; one that is not whole is made again.
+Training a tokenizer and running it take time; the result is kept under `cache_directory()/tokens`,
+by the corpus's sha256, the tokenizer's spec (or the content of a file) and `FORMAT`. An entry is
+written beside its place and renamed into it; one that is not whole is made again.
 """
 
 from __future__ import annotations
@@ -34,30 +33,44 @@ FORMAT = 1  # raise it when the arrays of an equal corpus and spec would come ou
 
 @dataclass(frozen=True)
 class Tokens:
-    """One split: the documents' tokens, concatenated in order."""
+    """One split: the documents' tokens, concatenated in order.
 
-    ids: np.ndarray  # uint8, uint16 or int32: the smallest that holds the vocabulary; read-only
-    documents: np.ndarray  # int64: the token at which each document starts
-    bytes: int  # of the text, in UTF-8
-    words: int  # between white space, and one for each line end: what word perplexity divides by
+    Attributes:
+        ids: (tokens,) of uint8, uint16 or int32, the smallest that holds the vocabulary; read-only.
+        documents: (documents,) of int64, the token at which each document starts.
+        bytes: of the text, in UTF-8.
+        words: between white space, and one per line end; word perplexity divides by it.
+    """
+
+    ids: np.ndarray
+    documents: np.ndarray
+    bytes: int
+    words: int
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A tokenised corpus."""
+    """A tokenised corpus.
+
+    Attributes:
+        corpus: its name, as the configuration has it.
+        sha256: of the corpus, and of the tokenizer where that did not learn from it.
+        details: how the text came to be; recorded with results.
+        splits: 'train', 'valid' and, where there is one, 'test'.
+    """
 
     corpus: str
-    sha256: str  # of the corpus, and of a tokenizer that did not learn from it
+    sha256: str
     details: Mapping[str, object]
     tokenizer: Tokenizer
     splits: Mapping[str, Tokens]
 
 
 def load(corpus: str, tokenizer: str | Tokenizer) -> Dataset:
-    """The corpus in tokens, from the cache where it is there and whole.
+    """The corpus in tokens, from the cache if there is a whole entry.
 
     Args:
-      tokenizer: its spec; or one that is there already, and learns nothing from this corpus.
+      tokenizer: its spec, or a tokenizer, which learns nothing from this corpus.
 
     Raises:
       CorpusError: see `corpora.load`.
@@ -66,7 +79,7 @@ def load(corpus: str, tokenizer: str | Tokenizer) -> Dataset:
     spec, given = (tokenizer, None) if isinstance(tokenizer, str) else ("", tokenizer)
     if given is None:
         tokenizers.fixed_size(spec)
-        given = tokenizers.from_file(spec)
+        given = tokenizers.ready_made(spec)
     text = corpora.load(corpus)
     name, sha256 = spec.replace(":", "-"), text.sha256
     if given is not None:
@@ -74,7 +87,7 @@ def load(corpus: str, tokenizer: str | Tokenizer) -> Dataset:
         name, sha256 = f"given-{content[:32]}", _sha256(f"{sha256} {content}")
     place = cache_directory() / "tokens" / f"{text.sha256[:32]}-{name}-v{FORMAT}"
     try:
-        learned, splits = read(place)
+        learned, splits = read_entry(place)
     except (OSError, ValueError, LookupError):
         learned = given or tokenizers.build(spec, text)
         splits = {split: _tokenise(documents, learned) for split, documents in text.splits.items()}
@@ -84,15 +97,15 @@ def load(corpus: str, tokenizer: str | Tokenizer) -> Dataset:
 
 def _kept(place: Path, tokenizer: Tokenizer, splits: dict) -> tuple[Tokenizer, dict[str, Tokens]]:
     try:
-        write(place, tokenizer, splits)
-        return read(place)
+        write_entry(place, tokenizer, splits)
+        return read_entry(place)
     except OSError as error:  # A full or read-only disk costs time at the next start, not this run.
         logging.getLogger(__name__).warning("tokens are not cached: %s", error)
         return tokenizer, splits
 
 
 def smallest(size: int) -> type[np.generic]:
-    """The smallest integer type that holds 0 … size - 1."""
+    """The smallest of uint8, uint16 and int32 that holds 0 … size - 1."""
     return next(
         (dtype for dtype in (np.uint8, np.uint16) if size <= np.iinfo(dtype).max + 1), np.int32
     )
@@ -116,8 +129,8 @@ def _words(document: str) -> int:
     )
 
 
-def write(place: Path, tokenizer: Tokenizer, splits: Mapping[str, Tokens]) -> None:
-    """Keep a cache entry, whole or not at all; OSError where the disk will not have it."""
+def write_entry(place: Path, tokenizer: Tokenizer, splits: Mapping[str, Tokens]) -> None:
+    """Keeps a cache entry, whole or not at all. Raises OSError where the disk refuses."""
     place.parent.mkdir(parents=True, exist_ok=True)
     partial, old = (place.with_name(f"{place.name}.{uuid.uuid4().hex}") for _ in range(2))
     try:
@@ -140,8 +153,8 @@ def write(place: Path, tokenizer: Tokenizer, splits: Mapping[str, Tokens]) -> No
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def read(place: Path) -> tuple[Tokenizer, dict[str, Tokens]]:
-    """A cache entry; OSError or ValueError where it is not whole."""
+def read_entry(place: Path) -> tuple[Tokenizer, dict[str, Tokens]]:
+    """A cache entry. Raises OSError, ValueError or LookupError where it is missing or damaged."""
     digest, body = (place / "entry.json").read_bytes().decode().split("\n", 1)
     if digest != _sha256(body):
         raise ValueError(f"{place}: entry.json is damaged")

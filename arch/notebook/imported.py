@@ -90,7 +90,7 @@ def _tokenizer(folder: Path, vocabulary: int) -> tokenizers.Tokenizer:
             f"AutoTokenizer.from_pretrained('{folder}').save_pretrained('{folder}') writes it"
         )
     try:
-        tokenizer = tokenizer_files.read(str(file))
+        tokenizer = tokenizer_files.read_tokenizer(str(file))
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     if tokenizer.size > vocabulary:

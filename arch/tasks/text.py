@@ -32,7 +32,7 @@ class Text(abc.ABC):
     def __init__(self, *, corpus: str, tokenizer: str, length: int, vocabulary: int):
         try:
             self._fixed_size = tokenizers.fixed_size(tokenizer)
-            self.ready: Tokenizer | None = tokenizers.from_file(tokenizer)  # needs no corpus
+            self.ready: Tokenizer | None = tokenizers.ready_made(tokenizer)  # needs no corpus
             if self.ready is not None:
                 self._needed(self.ready)
         except ValueError as error:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arch.data.corpora import named as corpora
+from arch.data.tokenizers import bpe
 from arch.data.tokenizers import kinds as tokenizers
 
 TRAIN = "the cat sat on the mat\nthe dog sat\n"
@@ -120,7 +121,7 @@ def test_bpe_merges_the_commonest_bytes_and_is_deterministic():
 def test_bpe_of_chunks_is_bpe_of_the_text(monkeypatch):
     text = "  the  cat\n\n\tsat on  \n the mat,  and   \n\n\n dog" * 5
     whole = BUILT["bpe:262"].encode(text)
-    monkeypatch.setattr(tokenizers, "CHUNK", 16)
+    monkeypatch.setattr(bpe, "CHUNK", 16)
     np.testing.assert_array_equal(BUILT["bpe:262"].encode(text), whole)
 
 

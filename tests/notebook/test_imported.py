@@ -153,8 +153,8 @@ def reformer(tmp_path_factory) -> Path:
     return folder
 
 
-def read(made: package.Tokenizer) -> tokenizer_files.File:
-    return tokenizer_files.File(made.to_str())
+def read(made: package.Tokenizer) -> tokenizer_files.TokenizerFile:
+    return tokenizer_files.TokenizerFile(made.to_str())
 
 
 # The tokenizer
@@ -177,10 +177,10 @@ def test_byte_level_keeps_the_bytes_that_make_no_character():
     assert tokenizer._encoder.token_to_id("<|endoftext|>") in ids
 
 
-def changed(made: package.Tokenizer, change) -> tokenizer_files.File:
+def changed(made: package.Tokenizer, change) -> tokenizer_files.TokenizerFile:
     content = json.loads(made.to_str())
     change(content)
-    return tokenizer_files.File(json.dumps(content))
+    return tokenizer_files.TokenizerFile(json.dumps(content))
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,4 @@
-"""What text there is: published corpora by name, files, pairs of languages."""
+"""Text by name or from files, as documents in splits; pairs of languages; bAbI and LAMBADA.
+
+Nothing here knows of tokens: those are made by `arch.data.dataset` and `arch.data.parallel`.
+"""

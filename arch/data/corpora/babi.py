@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from arch.data.corpora.files import CorpusError, read
+from arch.data.corpora.files import CorpusError, read_bytes
 
 TASKS = tuple(range(1, 21))
 FOLDERS = {"1k": ("babi", "en"), "10k": ("babi-10k", "en-10k")}  # ours, and its name as published
@@ -79,7 +79,7 @@ def load(tasks: Sequence[int], size: str = "1k") -> Babi:
         questions: list[Question] = []
         for task in tasks:
             path = _find(folder, task, split, FOLDERS[size][1])
-            data = read(path)
+            data = read_bytes(path)
             digest.update(f"{task} {split} {len(data)}\n".encode() + data)
             questions += parse(data, task, str(path))
         splits[split] = tuple(questions)
@@ -105,7 +105,7 @@ def _find(folder: Path, task: int, split: str, published: str) -> Path:
     if len(found) != 1:
         there = f"{len(found)} files" if found else "no file"
         raise CorpusError(
-            f"{folder}: {there} {pattern} for task {task}; wanted is one, of {published} from "
+            f"{folder}: {there} {pattern} for task {task}; expected one, of {published} from "
             f"{ARCHIVE}"
         )
     return found[0]
@@ -130,7 +130,7 @@ def parse(data: bytes, task: int, source: str) -> list[Question]:
             facts, story = {}, story + 1
         elif number < 2 or number != previous + 1:
             raise CorpusError(
-                f"{where}: {head!r} where {f'{previous + 1} or ' * (previous > 0)}1 is wanted, "
+                f"{where}: {head!r} where {f'{previous + 1} or ' * (previous > 0)}1 is expected, "
                 "the number of the line in its story"
             )
         previous = number
@@ -154,7 +154,7 @@ def _answer(parts: list[str], facts: Mapping, where: str) -> tuple[str, tuple[in
     answer = parts[0].strip().lower()
     if len(parts) != 2 or not answer:
         raise CorpusError(
-            f"{where}: {len(parts)} fields behind the question where two are wanted, "
+            f"{where}: {len(parts)} fields behind the question where two are expected, "
             "the answer and its supporting facts"
         )
     support = []

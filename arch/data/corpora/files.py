@@ -32,11 +32,11 @@ ALIASES = {
 
 
 class CorpusError(ValueError):
-    """One line: what is wrong, the value, what to do or where to put it."""
+    """Text that is missing or damaged: one line with the value, and what to do about it."""
 
 
 def encode(text: str) -> bytes:
-    """The original bytes of a corpus's text."""
+    """The original bytes of a corpus's text, surrogate escapes undone."""
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -119,7 +119,7 @@ def _records(path: Path, text: str) -> Iterator[str]:
 
 
 def _text(path: Path) -> str:
-    data = read(path)
+    data = read_bytes(path)
     if not data:
         raise CorpusError(f"{path}: the file is empty")
     try:
@@ -137,8 +137,12 @@ def _text(path: Path) -> str:
     return text
 
 
-def read(path: Path) -> bytes:
-    """A file's bytes, unpacked by its extension."""
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes, unpacked if it ends in .gz or .zst.
+
+    Raises:
+      CorpusError: it cannot be read or unpacked.
+    """
     try:
         data = path.read_bytes()
         if path.suffix == ".gz":

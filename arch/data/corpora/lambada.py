@@ -97,7 +97,7 @@ def load(name: str) -> Passages:
 
 @functools.lru_cache(maxsize=4)
 def _read(found: Path, _: int) -> Passages:
-    data = files.read(found)
+    data = files.read_bytes(found)
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -123,7 +123,7 @@ def _texts(found: Path, text: str) -> Iterator[str]:
         word = _LAST.search(passage)
         if word is None or not re.search(r"\w", passage[: word.start()]):
             raise CorpusError(
-                f"{found}: line {number} is no passage, it ends in {passage[-20:]!r}: wanted are "
+                f"{found}: line {number} is no passage, it ends in {passage[-20:]!r}: expected are "
                 "words, the last of them with nothing after it"
             )
         yield passage

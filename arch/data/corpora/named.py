@@ -244,7 +244,7 @@ def _published(name: str) -> tuple[files.Splits, files.Details]:
                 f"{name}: no {split} file in {folder}: put {' or '.join(accepted)} "
                 f"there (from {', '.join(corpus.urls)})"
             )
-        texts[split] = files.read(path)
+        texts[split] = files.read_bytes(path)
         found = hashlib.sha256(texts[split]).hexdigest()
         if found != corpus.sha256.get(split, found):
             raise CorpusError(

@@ -1,4 +1,4 @@
-"""Where words and sentences begin, told from the texts of a tokenizer's entries.
+"""Where words and sentences begin, worked out from the texts of a tokenizer's entries.
 
 A sentence ends with a line, or with a token that is . ! or ? alone, before a space. So Penn
 Treebank's word `mr.` ends none; in bytes, characters and subwords, where it is several tokens, it
@@ -8,27 +8,29 @@ A word goes on where letters or digits stand on both sides of the seam of two to
 continues its word, and punctuation is a word of its own, as in BERT's whole words.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int
 
-from arch.data.tokenizers.imported import File
-from arch.data.tokenizers.kinds import END, UNKNOWN, Tokenizer, Words
+from arch.data.tokenizers.contract import Tokenizer
+from arch.data.tokenizers.imported import TokenizerFile
+from arch.data.tokenizers.kinds import END, UNKNOWN, Words
 
 CLOSING = (".", "!", "?")
 
 
 class Seams(NamedTuple):
-    """Of each entry: what its text begins and ends with."""
+    """Whether the text of each entry may continue a word, or be continued."""
 
     joins_left: Bool[np.ndarray, " entries"]  # begins with a letter or digit
     joins_right: Bool[np.ndarray, " entries"]  # ends with one
 
 
 def texts(tokenizer: Tokenizer) -> list[str]:
-    """The text of each entry; that of a word has the space before it."""
-    if isinstance(tokenizer, File):
+    """The text of each entry; a word's begins with the space before it."""
+    if isinstance(tokenizer, TokenizerFile):
         return tokenizer.texts()
     if isinstance(tokenizer, Words):
         found = ["\n" if word == END else " " + word for word in tokenizer.words]
@@ -37,7 +39,7 @@ def texts(tokenizer: Tokenizer) -> list[str]:
 
 
 def seams(entries: list[str]) -> Seams:
-    """Letters, digits and, where an entry is a part of one, the bytes of a character."""
+    """Which entries begin or end with a letter, a digit or a byte of a character."""
 
     def letter(character: str) -> bool:
         return character.isalnum() or "\udc80" <= character <= "\udcff"
@@ -56,7 +58,7 @@ def sentences(
     Empty lines belong to the sentence before them.
     """
 
-    def of(says) -> Bool[np.ndarray, " n"]:
+    def of(says: Callable[[str], bool]) -> Bool[np.ndarray, " n"]:
         return np.array([says(text) for text in entries])[ids]
 
     line = of(lambda text: text.endswith("\n"))[:-1] & ~of(lambda text: text[:1] == "\n")[1:]

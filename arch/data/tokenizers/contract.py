@@ -1,4 +1,4 @@
-"""What all tokenizers are, and how they take long texts."""
+"""The contract of tokenizers, and how they take long texts."""
 
 from __future__ import annotations
 
@@ -15,21 +15,27 @@ CHUNK = 1 << 20  # characters taken at once: bounds the memory of what is made o
 
 
 class Tokenizer(abc.ABC):
-    """A map from text to ids in 0 … size - 1."""
+    """A map from text to ids in 0 … size - 1.
+
+    Attributes:
+        size: number of entries.
+        unit: what a token is: 'byte', 'character', 'word' or 'subword'.
+        lossless: whether decode(encode(text)) == text for all text that can be encoded.
+        special: name → id of those of [PAD], [CLS], [SEP] and [MASK] that the tokenizer has. None:
+            it knows of no such tokens, and a task that needs them puts them above its entries.
+    """
 
     size: int
-    unit: str  # 'byte', 'character', 'word' or 'subword'
-    lossless: bool  # decode(encode(text)) == text, for all text that can be encoded
-    # Its own [PAD], [CLS], [SEP], [MASK] → id, of those it has; None: it knows of no such tokens,
-    # and a task that needs them puts them above its entries.
+    unit: str
+    lossless: bool
     special: Mapping[str, int] | None = None
 
     @abc.abstractmethod
     def encode(self, text: str) -> np.ndarray:
-        """The ids of a text, int32."""
+        """The ids of a text, int32. Raises ValueError for a character that has no id."""
 
     def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """The ids of many texts, each by itself."""
+        """The ids of each of many texts."""
         return [self.encode(text) for text in texts]
 
     @abc.abstractmethod
@@ -38,7 +44,7 @@ class Tokenizer(abc.ABC):
 
     @abc.abstractmethod
     def to_json(self) -> dict:
-        """What `from_json` makes an equal tokenizer of."""
+        """A dictionary of which `kinds.from_json` makes an equal tokenizer."""
 
 
 def chunks(text: str, characters: int = CHUNK, space: str = r"[ \n]") -> Iterator[str]:

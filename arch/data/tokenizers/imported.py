@@ -1,4 +1,4 @@
-"""Tokenizers that others trained: a `tokenizer.json` of Hugging Face's, as it stands."""
+"""Tokenizers that others trained: a `tokenizer.json` in Hugging Face's format, as it stands."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ SPECIAL = {
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
-class File(Tokenizer):
-    """The package `tokenizers` run by a file's content, without what it adds around a text, cuts
-    off or fills up, and without dropout.
+class TokenizerFile(Tokenizer):
+    """The package `tokenizers` run by a file's content, without special tokens around a text,
+    truncation, padding and dropout.
 
-    Special tokens that are written out in a text are these tokens, as in `transformers`. A text is
-    lossless where it is cut into bytes and merged (GPT-2), and nothing else; then the escaped bytes
-    of a corpus are tokens of theirs, elsewhere they are replaced.
+    A special token that is written out in a text becomes that token, as in `transformers`. The
+    tokenizer is lossless where text is only cut into bytes and merged (GPT-2): then bytes that make
+    no character have tokens of their own. Elsewhere they are replaced.
 
     Raises:
-      ValueError: not such a content.
+      ValueError: the content is not that of a tokenizer.json.
     """
 
     unit = "subword"
@@ -62,7 +62,7 @@ class File(Tokenizer):
         self.lossless = bool(self._bytes)
 
     def _bytes_of_entries(self) -> dict[int, bytes]:
-        """The bytes of each entry, where every text is the bytes of its tokens; else {}."""
+        """id → bytes of the entry, if the bytes of a text are those of its tokens; else {}."""
         said = json.loads(self._encoder.to_str())
         model, before, added = said["model"], said["pre_tokenizer"] or {}, said["added_tokens"]
         plain = model["type"] == "BPE" and not any(
@@ -83,7 +83,7 @@ class File(Tokenizer):
 
     @functools.cached_property
     def unknown(self) -> int:
-        """The id of what has no other; -1 where there is none, as every text has ids."""
+        """The id of text that has no entry; -1 where every text has entries."""
         name = getattr(self._encoder.model, "unk_token", None)
         if name is None:  # a Unigram has its number
             number = json.loads(self._encoder.to_str())["model"].get("unk_id")
@@ -92,8 +92,8 @@ class File(Tokenizer):
         return -1 if found is None or self.lossless else found
 
     def encode(self, text: str) -> np.ndarray:
-        """See `Tokenizer.encode`. Long texts are cut at spaces, which none of BERT's, ALBERT's and
-        GPT-2's tokenizers joins a word to that is before it."""
+        """See `Tokenizer.encode`. Long texts are cut before spaces: the tokenizers of BERT, ALBERT
+        and GPT-2 join no space to the word before it."""
         pieces = []
         for chunk in chunks(text, CHUNK >> 4, space=r" (?=\S)"):
             if not self.lossless:
@@ -122,33 +122,34 @@ class File(Tokenizer):
         return b"".join(self._bytes.get(i, b"") for i in ids).decode("utf-8", "surrogateescape")
 
     def texts(self) -> list[str]:
-        """What each entry adds to a text: with the space before it, where it has one."""
+        """What each entry adds to a text, with the space before it where it has one."""
         before = self.encode("a").tolist()
         start = len(self.decode(before))
         return [self.decode([*before, i])[start:] for i in range(self.size)]
 
     def to_json(self) -> dict:
+        """See `Tokenizer.to_json`."""
         return {"kind": "file", "content": self.content}
 
 
-def read(path: str) -> File:
+def read_tokenizer(path: str) -> TokenizerFile:
     """The tokenizer in a file.
 
     Raises:
       ValueError: there is none, or it is damaged; the message says what to do.
     """
-    wanted = (
-        "wanted is a tokenizer.json, as AutoTokenizer.from_pretrained('DIR').save_pretrained('DIR')"
+    expected = (
+        "expected a tokenizer.json, as AutoTokenizer.from_pretrained('DIR').save_pretrained('DIR')"
         " of the package transformers writes it"
     )
     try:
         return _parsed(Path(path).expanduser().read_text("utf-8"))
     except OSError as error:
-        raise ValueError(f"{path or 'file:'}: {error.strerror}; {wanted}") from None
+        raise ValueError(f"{path or 'file:'}: {error.strerror}; {expected}") from None
     except ValueError as error:
-        raise ValueError(f"{path}: not a tokenizer ({error}); {wanted}") from None
+        raise ValueError(f"{path}: not a tokenizer ({error}); {expected}") from None
 
 
 @functools.lru_cache(maxsize=4)
-def _parsed(content: str) -> File:
-    return File(content)
+def _parsed(content: str) -> TokenizerFile:
+    return TokenizerFile(content)

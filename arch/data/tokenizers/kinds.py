@@ -1,4 +1,4 @@
-"""Text to integers and back: bytes, characters, words, byte-level BPE, others' tokenizers.
+"""Tokenizers by their specs: bytes, characters, words, byte-level BPE, files of others.
 
 | spec | entries | |
 |---|---|---|
@@ -6,10 +6,10 @@
 | `characters` | as the corpus decides | the training characters in order of code point |
 | `words`, `words:N` | as the corpus decides, N | `<unk>`, `<eos>`, training words, frequent first |
 | `bpe:N` | N | byte-level BPE; 256 bytes, then merges |
-| `file:PATH` | the file's | a `tokenizer.json` of Hugging Face's; see tokenizer_files.py |
+| `file:PATH` | the file's | a `tokenizer.json` of Hugging Face's; see imported.py |
 
-Tokenizers learn from the training split alone; `to_json` is all of one, and is kept with the tokens
-it made.
+Tokenizers learn from the training split alone. `to_json` gives all that makes a tokenizer; it is
+kept with the tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import collections
 import functools
 import itertools
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -25,19 +24,20 @@ import numpy as np
 
 from arch.data.corpora.files import encode as to_bytes
 from arch.data.corpora.named import Corpus
-from arch.data.tokenizers.contract import CHUNK, ESCAPES, Tokenizer, chunks, printable_bytes
-from arch.data.tokenizers.imported import File, read
+from arch.data.tokenizers.bpe import BPE
+from arch.data.tokenizers.contract import Tokenizer, chunks
+from arch.data.tokenizers.imported import TokenizerFile, read_tokenizer
 
 UNKNOWN, END = "<unk>", "<eos>"
 
 
 def fixed_size(spec: str) -> int:
-    """The number of entries the spec itself gives; 0 where the corpus decides.
+    """The number of entries that the spec itself gives; 0 where the corpus decides.
 
     Raises:
       ValueError: the spec is malformed, or its file; the message says what is allowed.
     """
-    if (given := from_file(spec)) is not None:
+    if (given := ready_made(spec)) is not None:
         return given.size
     kind, colon, number = spec.partition(":")
     least = {"words": 3, "bpe": 256}.get(kind, 0)
@@ -53,17 +53,17 @@ def fixed_size(spec: str) -> int:
     )
 
 
-def from_file(spec: str) -> File | None:
-    """The tokenizer of `file:PATH`; None of any other spec.
+def ready_made(spec: str) -> TokenizerFile | None:
+    """The tokenizer of `file:PATH`, which learns nothing from a corpus; None for any other spec.
 
     Raises:
-      ValueError: see `tokenizer_files.read`.
+      ValueError: see `imported.read_tokenizer`.
     """
-    return read(spec.removeprefix("file:")) if spec.startswith("file:") else None
+    return read_tokenizer(spec.removeprefix("file:")) if spec.startswith("file:") else None
 
 
 def build(spec: str, corpus: Corpus) -> Tokenizer:
-    """The tokenizer, trained on the corpus's training split where it is not there already.
+    """The tokenizer of a spec, trained on the corpus's training split unless it is a file.
 
     With `words:N` and `bpe:N` the size is N also where the corpus is too small to fill it; the
     last ids are then never used.
@@ -71,7 +71,7 @@ def build(spec: str, corpus: Corpus) -> Tokenizer:
     Raises:
       ValueError: see `fixed_size`.
     """
-    if (given := from_file(spec)) is not None:
+    if (given := ready_made(spec)) is not None:
         return given
     size = fixed_size(spec)
     train = corpus.splits["train"]
@@ -93,7 +93,7 @@ def from_json(saved: Mapping) -> Tokenizer:
       ValueError: a kind that is not known.
     """
     kinds = {
-        "bytes": Bytes, "characters": Characters, "words": Words, "bpe": BPE, "file": File,
+        "bytes": Bytes, "characters": Characters, "words": Words, "bpe": BPE, "file": TokenizerFile,
     }  # fmt: skip
     if saved.get("kind") not in kinds:
         raise ValueError(f"tokenizer kind {saved.get('kind')!r}: expected one of {sorted(kinds)}")
@@ -101,7 +101,7 @@ def from_json(saved: Mapping) -> Tokenizer:
 
 
 def lines(text: str) -> int:
-    """Lines of a text, one that no line end closes among them."""
+    """How many lines a text has; a last one without a line end counts too."""
     return text.count("\n") + (not text.endswith("\n") and text != "")
 
 
@@ -121,12 +121,15 @@ class Bytes(Tokenizer):
     size, unit, lossless = 256, "byte", True
 
     def encode(self, text: str) -> np.ndarray:
+        """See `Tokenizer.encode`."""
         return np.frombuffer(to_bytes(text), np.uint8).astype(np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
+        """See `Tokenizer.decode`."""
         return bytes(int(i) for i in ids).decode("utf-8", "surrogateescape")
 
     def to_json(self) -> dict:
+        """See `Tokenizer.to_json`."""
         return {"kind": "bytes"}
 
 
@@ -147,6 +150,7 @@ class Characters(Tokenizer):
 
     @classmethod
     def train(cls, train: Sequence[str], everything: Iterable[str]) -> Characters:
+        """Takes the training documents, and the documents of all splits."""
         alphabet = set().union(*train)
         return cls("".join(sorted(alphabet)), bool(set().union(*everything) - alphabet))
 
@@ -169,10 +173,12 @@ class Characters(Tokenizer):
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
+        """See `Tokenizer.decode`."""
         characters = self.alphabet + "\N{REPLACEMENT CHARACTER}" * self.unknown
         return "".join(characters[i] for i in ids)
 
     def to_json(self) -> dict:
+        """See `Tokenizer.to_json`."""
         return {"kind": "characters", "alphabet": self.alphabet, "unknown": self.unknown}
 
 
@@ -191,6 +197,7 @@ class Words(Tokenizer):
 
     @classmethod
     def train(cls, train: Sequence[str], size: int) -> Words:
+        """Counts the words of the training documents; size 0: as many entries as there are."""
         counts: collections.Counter[str] = collections.Counter()
         for chunk in itertools.chain.from_iterable(map(chunks, train)):
             counts.update(chunk.split())
@@ -200,6 +207,7 @@ class Words(Tokenizer):
         return cls(words[: size or None], size or len(words))
 
     def encode(self, text: str) -> np.ndarray:
+        """See `Tokenizer.encode`."""
         closed = text if text.endswith("\n") or not text else text + "\n"
         # get(word, 0): 0 is the id of <unk>.
         pieces = [
@@ -212,102 +220,11 @@ class Words(Tokenizer):
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
+        """See `Tokenizer.decode`."""
         words = [UNKNOWN, "\n", *self.words[2:]]
         text = " ".join(words[i] if i < len(words) else UNKNOWN for i in ids)
         return re.sub(" ?\n ?", "\n", text)
 
     def to_json(self) -> dict:
+        """See `Tokenizer.to_json`."""
         return {"kind": "words", "words": self.words, "size": self.size}
-
-
-class BPE(Tokenizer):
-    """A token is a byte or a sequence of bytes merged by frequency, within GPT-2's word pattern.
-
-    Sennrich et al. 2016 on bytes, as in Radford et al. 2019; trained by the package `tokenizers`.
-    """
-
-    unit, lossless = "subword", True
-
-    def __init__(self, entries: Sequence[str], merges: Iterable[Sequence[str]], size: int):
-        self.entries, self.size = list(entries), size
-        self.merges = [tuple(merge) for merge in merges]
-        self._ids = {entry: i for i, entry in enumerate(self.entries)}
-
-    @classmethod
-    def train(cls, train: Sequence[str], size: int) -> BPE:
-        import tokenizers
-
-        learner = _byte_level(tokenizers.models.BPE())
-        learner.train_from_iterator(
-            (
-                piece
-                for document in train
-                for chunk in chunks(document, CHUNK >> 4)
-                for piece in ESCAPES.split(chunk)[::2]
-            ),
-            tokenizers.trainers.BpeTrainer(
-                vocab_size=size,
-                show_progress=False,
-                special_tokens=[],
-                initial_alphabet=list(printable_bytes().values()),
-            ),
-        )
-        model = json.loads(learner.to_str())["model"]
-        merges = [
-            merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]
-        ]
-        return cls(sorted(model["vocab"], key=model["vocab"].get), merges, size)
-
-    @functools.cached_property
-    def _encoder(self):
-        import tokenizers
-
-        return _byte_level(tokenizers.models.BPE(vocab=self._ids, merges=self.merges))
-
-    @functools.cached_property
-    def _bytes(self) -> list[bytes]:
-        byte = {character: byte for byte, character in printable_bytes().items()}
-        return [bytes(byte[character] for character in entry) for entry in self.entries]
-
-    def encode(self, text: str) -> np.ndarray:
-        alphabet = printable_bytes()
-        pieces = []
-        for chunk in chunks(text, CHUNK >> 4):
-            # Odd pieces are the escapes.
-            for i, piece in enumerate(ESCAPES.split(chunk)):
-                ids = (
-                    [self._ids[alphabet[byte]] for byte in to_bytes(piece)]
-                    if i % 2
-                    else self._encoder.encode(piece).ids
-                )
-                pieces.append(np.array(ids, np.int32))
-        return np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
-
-    def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
-        # One by one, a short text costs more on the way there and back than its merges do.
-        plain = [text for text in texts if not ESCAPES.search(text)]
-        found = iter(self._encoder.encode_batch_fast(plain))
-        return [
-            self.encode(text) if ESCAPES.search(text) else np.array(next(found).ids, np.int32)
-            for text in texts
-        ]
-
-    def decode(self, ids: Iterable[int]) -> str:
-        data = b"".join(self._bytes[i] for i in ids if i < len(self._bytes))
-        return data.decode("utf-8", "surrogateescape")
-
-    def to_json(self) -> dict:
-        return {
-            "kind": "bpe",
-            "entries": self.entries,
-            "size": self.size,
-            "merges": [list(merge) for merge in self.merges],
-        }
-
-
-def _byte_level(model):
-    import tokenizers
-
-    tokenizer = tokenizers.Tokenizer(model)
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    return tokenizer

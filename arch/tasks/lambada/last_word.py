@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from arch.context import Context
 from arch.data.corpora import lambada
-from arch.data.tokenizers.imported import File
+from arch.data.tokenizers.imported import TokenizerFile
 from arch.data.tokenizers.kinds import Characters, Tokenizer, Words, encode_open
 from arch.registry import ConfigurationError
 from arch.tasks.lambada.reading import Arrays, Chosen
@@ -154,6 +154,6 @@ def unknown_id(tokenizer: Tokenizer) -> int:
     """The id of <unk>; -1 where every text has ids of its own."""
     if isinstance(tokenizer, Words):
         return 0
-    if isinstance(tokenizer, File):
+    if isinstance(tokenizer, TokenizerFile):
         return tokenizer.unknown
     return tokenizer.size - 1 if isinstance(tokenizer, Characters) and tokenizer.unknown else -1
