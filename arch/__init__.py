@@ -1,23 +1,25 @@
 """Architecture variants: an order of sublayers, a stack that runs it, a table that can be trusted.
 
-    order          'sf' strings: parse, expand, compress, generate
-    registry       where kinds of sublayers, stacks and tasks are looked up by name
-    checks         options that cannot be, refused in one line
-    config         defaults, checks, overrides, identity   plugins   files of the user's
-    context        what a sublayer is given besides x
-    sublayers/     attention, feed-forward, …       one file a kind
-    stacks/        how an order runs in depth: norm, residual, sharing; once, or often with halting
-    embeddings     tokens and positions (axial)     heads/  log-probabilities
-    models         embedding → stack → head; decoder, encoder, both together
-    variants       papers' names for models         generation greedy, beam, sampling; with a cache
-    data/          corpora, pairs, tokenizers       tasks/  data, objective, metrics
-    optimizers     optax by name                    training   state, step, program
-    evaluation     teacher-forced sums by window and stride, and free decoding
-    group          replicas trained together        checkpoints, runs   what is kept of them
-    experiment     a file of cells                  sweeps  cells × seeds, resumed where they stood
-    statistics     intervals, paired differences    results, report, figures, charts
-    huggingface    weights of BERT, ALBERT, GPT-2 from and to a directory
-    notebook       what is loaded to be evaluated and to speak: a run, or an imported model
+    launch.py      parses a command line and hands it over        experiments/  one file per table
+    commands/      one file per command                  notebook/   `arch.load`: a run, or a model
+    sweeps/        cells × seeds, resumed where they stood, here or in worker processes
+    training/      init, step, evaluate as pure functions; groups of replicas; describe, bench
+    huggingface/   weights of BERT, ALBERT, GPT-2, Reformer, from and to a directory
+    runs/          folders of runs, checkpoints, where a result comes from
+    config.py      defaults, overrides, identity
+    tasks/         data, objective and metrics: one file or folder per kind
+    models/        embedding → stack → head; families, embeddings/, heads/, generation
+    stacks/        how an order runs in depth: norm, residual, sharing; universal, reversible
+    sublayers/     attention/, benes/, feed-forward, LSTM, convolution: one file per kind
+    optimizers/    optax by name, schedules              devices/    what depends on the machine
+    report/        results/ to tables, figures and pages; statistics; helpers for experiments
+    data/          corpora/, tokenizers/, batches/, generated/ (made on the device)
+    variants.py    papers' names for models              plugins.py  files of the user's
+    layers.py      projection, norm, activations         checks.py   options refused in one line
+    order.py       'sf' strings: parse, expand, compress, generate
+    registry.py    kinds by name, with their options     context.py  what a sublayer is given
+
+A file imports from rooms below its own in this list and never from one above; `make lint` checks.
 
 Glossary: an *order* is a string of letters, each a *sublayer*; a *stack* runs it; a *task* has data
 and objective; a *variant* is a paper's point in that space; a *cell* is one configuration of an
