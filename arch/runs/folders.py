@@ -10,6 +10,7 @@ something to go on from.
 import contextlib
 import datetime
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from pathlib import Path
 from arch.config import canonical
 from arch.registry import ConfigurationError
 from arch.report.files import replace_file
+from arch.report.seals import is_broken, sealed
 from arch.runs import provenance
 
 
@@ -72,11 +74,18 @@ class SeedFolder:
 
     @property
     def summary(self) -> dict | None:
-        return read_json(self.path / "summary.json")
+        """summary.json, once the replica has ended; one that was changed since is named, and counts
+        for nothing: the replica goes on from its newest checkpoint."""
+        path = self.path / "summary.json"
+        found = read_json(path)
+        if found is not None and is_broken(found):
+            logging.warning("%s was changed after it was written, and is not used", path)
+            return None
+        return found
 
     def finish(self, summary: Mapping) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "summary.json", summary)
+        write_json(self.path / "summary.json", sealed(summary))
 
     def forget(self) -> None:
         """Start over: `--rerun`. The old files are kept beside, under a numbered name."""

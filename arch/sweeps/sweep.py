@@ -15,6 +15,7 @@ from typing import Any
 from arch import config as configuration
 from arch.registry import Config, ConfigurationError
 from arch.report.lines import merge_lines, read_lines, write_experiment, write_lines
+from arch.report.seals import sealed
 from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder
 from arch.sweeps import executors, machine
@@ -275,10 +276,10 @@ class Sweep:
             for seed in job.seeds:
                 summary = job.folder.seed(seed).summary
                 if summary is not None and summary["hash"] == job.identity:
-                    lines.append({"name": self.name, **summary})
+                    lines.append(sealed({"name": self.name, **summary}))
                 elif state.get("state") == "failed":
                     failure = job.member(seed).line("failed", {}, state["error"])
-                    lines.append({"name": self.name, **failure})
+                    lines.append(sealed({"name": self.name, **failure}))
         folder = RESULTS / self.name
         try:
             folder.mkdir(parents=True, exist_ok=True)

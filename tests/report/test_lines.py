@@ -1,6 +1,8 @@
 import json
 import math
 import os
+import random
+import re
 
 import pytest
 
@@ -12,6 +14,7 @@ from arch.report.lines import (
     write_lines,
 )
 from arch.report.rows import group_rows
+from arch.report.seals import is_broken, sealed
 from arch.report.specification import TableSpec
 
 
@@ -122,16 +125,55 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path, monkeypa
 @pytest.mark.parametrize(
     "text, message",
     [
-        ('{"cell": "k0", "ha', r"runs\.jsonl:2: not JSON"),
-        ("<<<<<<< HEAD", r"runs\.jsonl:2: not JSON"),
-        ("[1]", r"runs\.jsonl:2: a list"),
-        ('{"cell": "k0", "hash": "a", "seed": "0"}', r"runs\.jsonl:2: seed is '0', expected int"),
+        ('{"cell": "k0", "ha', r"runs\.jsonl:2 is left out: not JSON"),
+        ("<<<<<<< HEAD", r"runs\.jsonl:2 is left out: not JSON"),
+        ("[1]", r"runs\.jsonl:2 is left out: a list"),
+        (
+            '{"cell": "k0", "hash": "a", "seed": "0"}',
+            r"runs\.jsonl:2 is left out: seed is '0', expected int",
+        ),
     ],
 )
-def test_a_damaged_line_is_named(tmp_path, text, message):
-    (tmp_path / "runs.jsonl").write_text(json.dumps(line()) + "\n" + text + "\n")
-    with pytest.raises(ValueError, match=message):
-        read_lines(tmp_path)
+def test_a_damaged_line_is_named_and_the_others_stand(tmp_path, caplog, text, message):
+    whole = [line(), sealed(line("b"))]
+    texts = [json.dumps(whole[0]), text, json.dumps(whole[1])]
+    (tmp_path / "runs.jsonl").write_text("".join(f"{t}\n" for t in texts))
+    assert read_lines(tmp_path) == whole
+    assert re.search(message, caplog.text)
+    write_lines(tmp_path, [*read_lines(tmp_path), line("c")])
+    write_lines(tmp_path, read_lines(tmp_path))
+    assert (tmp_path / "damaged.txt").read_text() == f"{text}\n"
+    assert len(read_lines(tmp_path)) == 3
+
+
+def test_an_edited_line_is_named_and_left_out(tmp_path, caplog):
+    write_lines(tmp_path, [sealed(line(seed=0)), sealed(line(seed=1)), line(seed=2)])
+    path = tmp_path / "runs.jsonl"
+    edited = json.loads(path.read_text().splitlines()[1])
+    edited["evaluations"]["valid"]["perplexity"] -= 1
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join([rows[0], json.dumps(edited), rows[2]]) + "\n")
+    assert [found["seed"] for found in read_lines(tmp_path)] == [0, 2]
+    assert re.search(r"runs\.jsonl:2 is left out: cell \w+, seed 1: it was changed", caplog.text)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_flipped_bit_of_a_sealed_line_is_taken_for_a_result(tmp_path, seed):
+    source = random.Random(seed)
+    first, second = sealed(line(seed=0)), sealed(line(seed=1))
+    write_lines(tmp_path, [first, second])
+    path = tmp_path / "runs.jsonl"
+    content = bytearray(path.read_bytes())
+    content[source.randrange(len(content))] ^= 1 << source.randrange(8)
+    path.write_bytes(bytes(content))
+    assert all(found in (first, second) for found in read_lines(tmp_path))
+
+
+def test_a_seal_is_the_same_after_json(tmp_path):
+    content = sealed({"a": (1, 2), "b": float("nan"), "c": {"d": 0.1}, "digest": "of before"})
+    assert not is_broken(json.loads(json.dumps(content)))
+    assert is_broken({**content, "a": [1, 3]})
+    assert not is_broken({"a": 1})
 
 
 def test_a_damaged_experiment_is_named(tmp_path):

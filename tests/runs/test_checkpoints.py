@@ -32,7 +32,8 @@ class State(NamedTuple):
 
 def state_of(value: float) -> State:
     """A state of a hundred numbers or so, of several types; NaN is one of them."""
-    weights = {"stack": {"s": jnp.full((2, 3, 4), float(value)), "b": jnp.arange(7, dtype=jnp.bfloat16)}}
+    stack = {"s": jnp.full((2, 3, 4), float(value)), "b": jnp.arange(7, dtype=jnp.bfloat16)}
+    weights = {"stack": stack}
     moments = (jnp.full((5,), float(value)), {"count": jnp.int32(value)})
     return State(
         parameters=weights,

@@ -1,0 +1,27 @@
+"""A digest in a JSON object, by which a reader sees whether it was cut or edited."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+SEAL = "digest"
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The object with its digest as the last field; a digest that it has is made anew."""
+    own = {name: value for name, value in content.items() if name != SEAL}
+    return {**own, SEAL: _digest(own)}
+
+
+def is_broken(content: Mapping[str, Any]) -> bool:
+    """Whether the object differs from what was sealed; one without a digest was written before
+    there were any, and is taken as it is."""
+    own = {name: value for name, value in content.items() if name != SEAL}
+    return SEAL in content and content[SEAL] != _digest(own)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    # as JSON gives it back: a tuple is a list there, and a number as a key a text
+    plain = json.loads(json.dumps(content))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
