@@ -35,6 +35,7 @@ from arch.report import charts, statistics
 from arch.report.sections import number_text
 from arch.sweeps import machine
 from arch.sweeps.experiment import Cell
+from arch.tasks.contract import Window
 from arch.training import bench
 from arch.training.program import build
 from experiments.papers import freivalds2019
@@ -173,7 +174,7 @@ def room():
 def evaluation(task, model):
     """A run of the model on one sequence, for bench.median_seconds."""
     parameters = jax.jit(model.init)(jax.random.key(0))
-    ids = jnp.asarray(task.examples("valid", 1).inputs)
+    ids = jnp.asarray(task.examples("valid", Window(tokens=1)).inputs)
     context = Context(causal=False, inference=True, platform=machine.platform())
     run = jax.jit(lambda parameters: model.logits(parameters, ids, context))
     return lambda turn: run(parameters)

@@ -15,6 +15,7 @@ from arch.report.renderers import print_table
 from arch.runs import provenance
 from arch.runs.folders import RunFolder
 from arch.sweeps import sweep as sweeps
+from arch.tasks.contract import Window
 from arch.training import evaluation
 
 
@@ -90,11 +91,12 @@ def evaluate(arguments) -> int:
         program = loaded.program()
         parameters = jax.tree.map(lambda a: np.asarray(a)[None], loaded.parameters)
         settings = loaded.config.evaluate
-        window = arguments.window or settings.window
-        stride = arguments.stride or settings.stride
-        changes = {"evaluate.window": window, "evaluate.stride": stride}
+        window = Window(
+            window=arguments.window or settings.window, stride=arguments.stride or settings.stride
+        )
+        changes = {"evaluate.window": window.window, "evaluate.stride": window.stride}
         evaluation.check(configuration.override(loaded.config, changes), loaded.task)
-        figures = evaluation.everything(program, parameters, window=window, stride=stride)
+        figures = evaluation.everything(program, parameters, window)
         rows += [{**which, "split": split, **row[0]} for split, row in figures.items()]
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = terminal.table(arguments.run, *names)

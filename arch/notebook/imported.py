@@ -78,7 +78,7 @@ def load(path: str | Path, corpus: str = "") -> Imported:
         train={"batch": max(1, TOKENS_A_BATCH // held.max_length)},
     )
     built, model = build(config, machine.platform())
-    built.evaluates_only = True
+    built.only_evaluate()
     return Imported(config, built, model, held.parameters, note)
 
 

@@ -14,6 +14,7 @@ from arch.models.generation import Blanks, Prompt, decode, fill, sample
 from arch.registry import Config, ConfigurationError
 from arch.stacks.parameters import Parameters
 from arch.sweeps import machine
+from arch.tasks.contract import Task
 from arch.training.program import Program
 
 
@@ -25,14 +26,13 @@ class Loaded:
     note = ""  # what is not evaluated, and why
 
     config: Config
-    task: Any
+    task: Task
     model: Any
     parameters: Parameters
 
     @property
     def tokenizer(self) -> Tokenizer:
-        own = getattr(self.task, "tokenizer", None)
-        return own or self.task.dataset.tokenizer
+        return self.task.tokenizer
 
     def program(self) -> Program:
         """The program that evaluates it, compiled for this machine."""
@@ -42,12 +42,8 @@ class Loaded:
         """What the sublayers record of a text: name → position in the order → array.
 
         'attention.weights' is (heads, queries, keys). The text is cut at the task's length.
-        ConfigurationError where nothing in the model records a name.
+        ConfigurationError where nothing in the model records a name, or the task reads no text.
         """
-        if not hasattr(self.task, "tokenizer") and not hasattr(self.task, "dataset"):
-            raise ConfigurationError(
-                f"capture: task.kind={self.task.kind!r} reads no plain text; use capture_inputs"
-            )
         return self.capture_ids(self.tokenizer.encode(text)[: self.task.length], names)
 
     def capture_ids(self, ids: np.ndarray, names: list[str]) -> dict[str, dict[int, np.ndarray]]:
@@ -92,10 +88,6 @@ class Loaded:
         if not temperature >= 0:
             raise ConfigurationError(
                 f"generate: temperature={temperature}: allowed is 0 (greedy) or more"
-            )
-        if not hasattr(self.task, "written_prompt"):
-            raise ConfigurationError(
-                f"generate: task.kind={self.task.kind!r} makes no text; see `evaluate`"
             )
         asked = self.task.written_prompt(prompt, tokens)
         if isinstance(asked, Prompt) and (learned := self.model.embedding.module.limit):

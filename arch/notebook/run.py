@@ -13,10 +13,11 @@ from arch import config as configuration
 from arch.huggingface import weights as huggingface
 from arch.notebook import imported
 from arch.notebook.loaded import Loaded
-from arch.registry import ConfigurationError, tasks
+from arch.registry import ConfigurationError
 from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder
 from arch.sweeps import machine
+from arch.tasks import contract
 from arch.training import state as states
 from arch.training.group import Group, Member
 from arch.training.program import build
@@ -39,15 +40,14 @@ class Run(Loaded):
 
     def on(self, corpus: str) -> "Run":
         """The same model to be evaluated on another corpus, in tokens of its own tokenizer."""
-        kind = self.config.task.kind
-        if not hasattr(self.task, "evaluates_only"):
+        if not self.task.any_text:
             raise ConfigurationError(
-                f"corpus={corpus!r}: task.kind={kind!r} is evaluated on its own data alone; "
-                "language_model and masked_language_model on any"
+                f"corpus={corpus!r}: task.kind={self.task.kind!r} is evaluated on its own data "
+                "alone; language_model and masked_language_model on any"
             )
         config = configuration.override(self.config, {"task.corpus": corpus})
-        task = tasks.get(kind)(**{k: v for k, v in config.task.items() if k != "kind"})
-        task.ready, task.evaluates_only = self.tokenizer, True
+        task = contract.build(config.task)
+        task.only_evaluate(self.tokenizer)
         return dataclasses.replace(self, config=config, task=task)
 
     def replay(self) -> tuple[int, int, float]:

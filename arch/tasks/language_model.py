@@ -17,6 +17,7 @@ from arch.data.dataset import Tokens
 from arch.data.tokenizers.kinds import Tokenizer
 from arch.models.generation import Prompt
 from arch.registry import Config, ConfigurationError, tasks
+from arch.tasks.contract import WHOLE, Window
 from arch.tasks.text import Text
 
 SAMPLING = ("permutation", "uniform")
@@ -102,8 +103,12 @@ class LanguageModel(Text):
         """The training tokens, on the device."""
         return jnp.asarray(self.dataset.splits["train"].ids)
 
+    def stream(self) -> Int[np.ndarray, " tokens"]:
+        """The training tokens, on the host."""
+        return self.dataset.splits["train"].ids
+
     def indices(
-        self, key: Key[Array, ""], step: Int[Array, ""], batch: int, shape: int = 0
+        self, key: Key[Array, ""], step: Int[Array, ""], batch: int
     ) -> Int[Array, " batch"]:
         """Which blocks (or offsets, where uniform) the step trains on."""
         size = len(self.dataset.splits["train"].ids)
@@ -114,14 +119,14 @@ class LanguageModel(Text):
         blocks = (size - 1) // self.length
         return permutation.shuffled(key, step * batch + jnp.arange(batch), blocks)
 
-    def gather(self, tokens: Any, indices: Any, shape: int = 0) -> Any:
+    def gather(self, source: Any, indices: Any) -> Any:
         """(batch, length + 1) tokens at the indices, from a device array or a memory map."""
-        host = isinstance(tokens, np.ndarray)
+        host = isinstance(source, np.ndarray)
         library = np if host else jnp
         starts = indices.astype(np.int64) if host else indices
         if self.sampling == "permutation":
             starts = starts * self.length
-        return tokens[starts[..., None] + library.arange(self.length + 1)[None]]
+        return source[starts[..., None] + library.arange(self.length + 1)[None]]
 
     def assemble(self, gathered: Int[Array, "batch length+1"]) -> Batch:
         gathered = gathered.astype(jnp.int32)
@@ -159,28 +164,32 @@ class LanguageModel(Text):
                 f"evaluate.stride={stride}: allowed is 1 to the window, {longest}; 0 stands for it"
             )
 
-    def examples(self, split: str, tokens: int, window: int, stride: int) -> Windows:
-        """Windows over the first `tokens` tokens of a split (0: all of them).
+    def examples(self, split: str, window: Window = WHOLE) -> Windows:
+        """Where the windows over the split start, and which of their targets count.
 
         Every target counts once: all of the first window's, then the last `stride` of each, so
         that a target has between window - stride and window - 1 tokens of context.
         """
         size = len(self.dataset.splits[split].ids)
-        targets = min(size, tokens or size) - 1
-        window = window or self.length
-        stride = stride or window
-        n = 1 + max(0, math.ceil((targets - window) / stride))
+        targets = min(size, window.tokens or size) - 1
+        length, stride = self._extent(window)
+        n = 1 + max(0, math.ceil((targets - length) / stride))
         starts = np.arange(n) * stride
-        first = np.where(np.arange(n) == 0, 0, window - stride)
-        return Windows(starts, first, np.minimum(window, targets - starts))
+        first = np.where(np.arange(n) == 0, 0, length - stride)
+        return Windows(starts, first, np.minimum(length, targets - starts))
 
-    def evaluation_batch(self, split: str, windows: Windows, window: int) -> tuple:
+    def _extent(self, window: Window) -> tuple[int, int]:
+        """Window and stride in tokens."""
+        length = window.window or self.length
+        return length, window.stride or length
+
+    def evaluation_batch(self, split: str, examples: Windows, window: Window = WHOLE) -> tuple:
         """The tokens and weights of some windows, padded at the end of the split."""
         ids = self.dataset.splits[split].ids
-        window = window or self.length
-        where = np.minimum(windows.starts[:, None] + np.arange(window + 1), len(ids) - 1)
-        offsets = np.arange(window)[None]
-        weights = (offsets >= windows.first[:, None]) & (offsets < windows.end[:, None])
+        length, _ = self._extent(window)
+        where = np.minimum(examples.starts[:, None] + np.arange(length + 1), len(ids) - 1)
+        offsets = np.arange(length)[None]
+        weights = (offsets >= examples.first[:, None]) & (offsets < examples.end[:, None])
         return ids[where], weights
 
     def assemble_evaluation(self, gathered: tuple) -> Batch:
@@ -189,24 +198,24 @@ class LanguageModel(Text):
         return batch._replace(weights=weights.astype(jnp.float32))
 
     def figures(
-        self, split: str, means: Mapping[str, float], tokens: int, window: int, stride: int
-    ) -> dict:
-        """What is reported of a mean loss in nats a token over `tokens` targets."""
+        self, split: str, means: Mapping[str, float], count: int, window: Window = WHOLE
+    ) -> dict[str, Any]:
+        """Perplexity and bits per byte of a mean loss in nats a token over `count` targets."""
         loss = means["loss"]
-        window = window or self.length
+        length, stride = self._extent(window)
         tokenizer, part = self.dataset.tokenizer, self.dataset.splits[split]
         result = {
             "loss": loss,
             "perplexity": math.exp(min(loss, 700.0)),
             "unit": tokenizer.unit,
-            "window": window,
-            "stride": stride or window,
-            "tokens": tokens,
+            "window": length,
+            "stride": stride,
+            "tokens": count,
         }
         # over the whole split every token but the first is a target
-        if tokenizer.lossless and tokens == len(part.ids) - 1:
+        if tokenizer.lossless and count == len(part.ids) - 1:
             first = len(encode(tokenizer.decode(part.ids[:1])))
-            result["bits_per_byte"] = loss * tokens / math.log(2) / (part.bytes - first)
+            result["bits_per_byte"] = loss * count / math.log(2) / (part.bytes - first)
             if tokenizer.unit != "word":
-                result["word_perplexity"] = math.exp(min(loss * tokens / part.words, 700.0))
+                result["word_perplexity"] = math.exp(min(loss * count / part.words, 700.0))
         return result

@@ -10,9 +10,10 @@ from arch.data.dataset import Dataset, Tokens, load
 from arch.data.tokenizers import kinds as tokenizers
 from arch.data.tokenizers.kinds import Tokenizer
 from arch.registry import Config, ConfigurationError
+from arch.tasks.contract import Task
 
 
-class Text(abc.ABC):
+class Text(Task):
     """A corpus in tokens, taken in sequences of `length`.
 
     A kind adds what it needs of a split, of a tokenizer and of evaluation's windows.
@@ -25,9 +26,8 @@ class Text(abc.ABC):
     """
 
     metric = "perplexity"
-    shapes = 1
-    decodes = False
-    evaluates_only = False  # a trained model's, on text that it need not be trained on
+    any_text = True
+    evaluates_only = False  # a trained model's text: too short to train on is fine
 
     def __init__(self, *, corpus: str, tokenizer: str, length: int, vocabulary: int):
         try:
@@ -71,6 +71,9 @@ class Text(abc.ABC):
     def tokenizer(self) -> Tokenizer:
         return self.ready or self.dataset.tokenizer
 
+    def only_evaluate(self, tokenizer: Tokenizer | None = None) -> None:
+        self.ready, self.evaluates_only = tokenizer or self.ready, True
+
     @property
     def entries(self) -> int:
         """Of the tokenizer; special tokens are among them only where they are its own."""
@@ -87,15 +90,6 @@ class Text(abc.ABC):
     @property
     def splits(self) -> tuple[str, ...]:
         return tuple(split for split in self.dataset.splits if split != "train")
-
-    @property
-    def max_length(self) -> int:
-        return self.length
-
-    @property
-    def tokens_per_sequence(self) -> int:
-        """Positions of a sequence, padding included."""
-        return self.length
 
     def weight(self, batch: Any) -> Float[Array, ""]:
         """The predicted tokens: what the objective's sum is divided by."""

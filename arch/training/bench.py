@@ -61,8 +61,9 @@ class Gradient:
         source = task.source()
 
         def run(parameters, key):
-            indices = task.indices(key, jnp.int32(0), config.train.batch)
-            gathered = task.gather(source, indices)
+            batches = task.batches[0]
+            indices = batches.indices(key, jnp.int32(0), config.train.batch)
+            gathered = batches.gather(source, indices)
             return replica.gradients(parameters, gathered, key, config.model.dropout, None)
 
         shapes = jax.eval_shape(self._init, jax.random.key(0))

@@ -13,29 +13,21 @@ from arch import config as configuration
 from arch.models import families as models
 from arch.models.embeddings import axial
 from arch.registry import Config, ConfigurationError
+from arch.tasks.contract import WHOLE, Task, Window
 from arch.training.program import Program
 
 BATCHES_A_DISPATCH = 16
 
 
-def evaluate(
-    program: Program,
-    parameters,
-    split: str,
-    *,
-    tokens: int,
-    window: int = 0,
-    stride: int = 0,
-) -> list[dict]:
+def evaluate(program: Program, parameters, split: str, window: Window = WHOLE) -> list[dict]:
     """A split's figures for each replica, teacher-forced, as the task reports them.
 
     Args:
         parameters: with a leading replica axis.
-        tokens: evaluate on a prefix of so many; 0 is the whole split.
-        window, stride: 0 stands for the task's length and for the window.
+        window: how much of the split, in which steps; the default is all of it.
     """
     task, batch = program.task, program.batch
-    examples = task.examples(split, tokens, window, stride)
+    examples = task.examples(split, window)
     n = len(jax.tree.leaves(examples)[0])
     # at most BATCHES_A_DISPATCH, but no more than there are: padding is work
     together = min(BATCHES_A_DISPATCH, -(-n // batch))
@@ -52,29 +44,25 @@ def evaluate(
     for replica in range(len(sums["loss"][0])):
         means = {name: float(s[replica] / w[replica]) for name, (s, w) in sums.items()}
         count = int(round(sums["loss"][1][replica]))
-        own = task.figures(split, means, count, window, stride)
+        own = task.figures(split, means, count, window)
         figures.append({**own, **{k: v for k, v in means.items() if k not in own}})
     return figures
 
 
-def everything(
-    program: Program, parameters, *, window: int = 0, stride: int = 0
-) -> dict[str, list[dict]]:
+def everything(program: Program, parameters, window: Window = WHOLE) -> dict[str, list[dict]]:
     """Figures of all splits that the configuration names, whole, for each replica: teacher-forced,
     decoded freely where the task decodes, and under 'split@name' by each of `evaluate.models`."""
-    task, found = program.task, {}
+    task, found, window = program.task, {}, window.whole()
     splits = [split for split in program.config.evaluate.splits if split in task.splits]
     for split in splits:
-        rows = evaluate(program, parameters, split, tokens=0, window=window, stride=stride)
-        decoded = decode(program, parameters, split, tokens=0)
+        rows = evaluate(program, parameters, split, window)
+        decoded = decode(program, parameters, split)
         found[split] = [{**row, **more} for row, more in zip(rows, decoded, strict=True)]
     for name, config in others(program.config).items():
         model = models.build(config.model, task.vocabulary, task.max_length)
         other = Program(config, task, model, program.platform)
         for split in splits:
-            found[f"{split}@{name}"] = evaluate(
-                other, parameters, split, tokens=0, window=window, stride=stride
-            )
+            found[f"{split}@{name}"] = evaluate(other, parameters, split, window)
     return found
 
 
@@ -106,15 +94,15 @@ def spelled(models: Mapping[str, Mapping[str, object]]) -> tuple[str, ...]:
     )
 
 
-def decode(program: Program, parameters, split: str, *, tokens: int) -> list[dict]:
+def decode(program: Program, parameters, split: str, window: Window = WHOLE) -> list[dict]:
     """Figures of a split decoded freely, for each replica; {} where the task does not decode."""
     task, batch = program.task, program.batch
     replicas = len(jax.tree.leaves(parameters)[0])
     if not task.decodes:
         return [{}] * replicas
-    examples = task.examples(split, tokens, 0, 0)
+    examples = task.examples(split, window)
     n = len(jax.tree.leaves(examples)[0])
-    gathered = task.evaluation_batch(split, examples, 0)
+    gathered = task.evaluation_batch(split, examples, window)
     pieces = []
     for start in range(0, n, batch):
         part = jax.tree.map(lambda a, at=start: a[at : at + batch], gathered)
@@ -131,7 +119,7 @@ def _batches(a: np.ndarray, together: int, batch: int) -> jax.Array:
     return jnp.asarray(a.reshape(together, batch, *a.shape[1:]))
 
 
-def check(config: Config, task) -> None:
+def check(config: Config, task: Task) -> None:
     """Splits and windows that this task and model can evaluate."""
     settings = config["evaluate"]
     task.check_evaluation(settings)
@@ -158,7 +146,7 @@ def check(config: Config, task) -> None:
                 )
 
 
-def _shapes(config: Config, task) -> dict:
+def _shapes(config: Config, task: Task) -> dict:
     model = models.build(config["model"], task.vocabulary, task.max_length)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     return {str(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}

@@ -16,6 +16,7 @@ from arch.registry import Config
 from arch.runs import provenance
 from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder, SeedFolder, now
+from arch.tasks.contract import Task, Window
 from arch.training import evaluation
 from arch.training.program import Program
 from arch.training.replica import STEPS_A_DISPATCH
@@ -178,7 +179,7 @@ class Group:
         task = self.program.task
         seeds = [m.seed for m in self.members]
         indices = self.program.host_indices(np.array(seeds, np.int32), self.step, count)
-        gathered = task.gather(task.dataset.splits["train"].ids, indices)
+        gathered = task.gather(task.stream(), indices)
         fill = [(0, 0), (0, STEPS_A_DISPATCH - count), *[(0, 0)] * (gathered.ndim - 2)]
         return jnp.asarray(np.pad(gathered, fill))
 
@@ -203,10 +204,7 @@ class Group:
     def _validate(self, state: TrainState) -> TrainState:
         """Loss on the fixed prefix of the validation split; the best parameters are kept."""
         settings = self.config.evaluate
-        figures = evaluation.evaluate(
-            self.program, state.parameters, "valid",
-            tokens=settings.tokens, window=settings.window, stride=settings.stride,
-        )  # fmt: skip
+        figures = evaluation.evaluate(self.program, state.parameters, "valid", Window.of(settings))
         alive = jax.device_get(state.alive)
         self.validation = [f["loss"] for f in figures]
         for member, figure, living in zip(self.members, figures, alive, strict=True):
@@ -237,9 +235,7 @@ class Group:
         settings = self.config.evaluate
         best = settings.weights == "best"
         parameters = state.best_parameters if best else state.parameters
-        figures = evaluation.everything(
-            self.program, parameters, window=settings.window, stride=settings.stride
-        )
+        figures = evaluation.everything(self.program, parameters, Window.of(settings))
         alive, stopped = jax.device_get((state.alive, state.stopped_step))
         for checkpoints in self.checkpoints:
             checkpoints.wait()
@@ -269,6 +265,6 @@ class Group:
         )
 
 
-def corpus(task) -> dict:
+def corpus(task: Task) -> dict:
     """What a line says of the data."""
     return {"name": task.corpus, "sha256": task.sha256, "details": dict(task.details)}

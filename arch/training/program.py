@@ -17,8 +17,10 @@ from jaxtyping import Array, Float, Int
 from arch.checks import one_of
 from arch.config import OUTSIDE_IDENTITY
 from arch.models import families as models
-from arch.registry import Config, ConfigurationError, tasks
+from arch.registry import Config, ConfigurationError
 from arch.stacks.parameters import Parameters
+from arch.tasks import contract
+from arch.tasks.contract import Task
 from arch.training import state as states
 from arch.training.compiled import Compiled
 from arch.training.replica import Replica, Sums
@@ -27,15 +29,14 @@ from arch.training.state import SWEPT, Swept, TrainState
 PLATFORMS = ("cpu", "gpu", "tpu")
 
 
-def build(config: Config, platform: str = "cpu") -> tuple[Any, Any]:
+def build(config: Config, platform: str = "cpu") -> tuple[Task, Any]:
     """(task, model) of a filled configuration; ConfigurationError where either cannot be built,
     or not for this platform.
 
     The abstract shapes are worked out, so that nothing wrong is left for the compiler.
     """
     one_of(PLATFORMS, platform=platform)
-    options = dict(config["task"])
-    task = tasks.get(options.pop("kind"), "task.kind")(**options)
+    task = contract.build(config["task"])
     kind, family = config["task"]["kind"], config["model"]["family"]
     if family not in task.families:
         raise ConfigurationError(
@@ -84,7 +85,7 @@ class Program:
     def __init__(
         self,
         config: Config,
-        task: Any,
+        task: Task,
         model: Any,
         platform: str = "cpu",
         compiled: Compiled | None = None,
@@ -149,8 +150,8 @@ class Program:
         """The indices of the `count` steps from `first` on, for a task that streams."""
 
         def coming(seed, first):
-            steps = first + jnp.arange(count)
-            return jax.vmap(lambda step: self.replica.indices(seed, step))(steps)
+            steps, batches = first + jnp.arange(count), self.task.batches[0]
+            return jax.vmap(lambda step: self.replica.indices(seed, step, batches))(steps)
 
         every = jax.vmap(coming, in_axes=(0, None))
         inputs = jnp.asarray(seeds), jnp.int32(first)
@@ -196,7 +197,7 @@ class Programs:
         self.platform = platform
         self.known: dict[str, Program] = {}
 
-    def get(self, config: Config, task: Any, model: Any) -> Program:
+    def get(self, config: Config, task: Task, model: Any) -> Program:
         """The cell's program, on the compiled functions of its signature."""
         key = signature(config, model, task.sha256)
         if key not in self.known:

@@ -16,11 +16,10 @@ from arch.models import generation
 from arch.optimizers import kinds as optimizers
 from arch.registry import Config
 from arch.stacks.parameters import Parameters
+from arch.tasks.contract import BatchSource, Sums, Task
 from arch.training.state import Swept, TrainState, transform
 
 STEPS_A_DISPATCH = 100  # at most; a dispatch also ends where something is logged or saved
-
-Sums = dict[str, tuple[Array, Array]]  # name → (sum, weight)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Replica:
     """
 
     config: Config
-    task: Any
+    task: Task
     model: Any
     platform: str
 
@@ -44,10 +43,10 @@ class Replica:
         optimizer = transform(self.config)(0.0, 0.0).init(parameters)
         return TrainState.start(parameters, optimizer)
 
-    def indices(self, seed: Int[Array, ""], step: Int[Array, ""], shape: int = 0) -> Array:
-        """Which examples the batch of a step is made of, as the task counts them."""
+    def indices(self, seed: Int[Array, ""], step: Int[Array, ""], batches: BatchSource) -> Array:
+        """Which examples the batch of a step is made of, where it is one of these batches."""
         key = named(jax.random.key(seed), "data")
-        return self.task.indices(key, step, self.config["train"]["batch"], shape)
+        return batches.indices(key, step, self.config["train"]["batch"])
 
     def train(
         self,
@@ -64,18 +63,17 @@ class Replica:
         The metrics of steps not taken are NaN; a replica that is no longer alive takes none.
         """
 
-        def batch(state: TrainState, index: Array, shape: int):
+        def batch(state: TrainState, index: Array, batches: BatchSource):
             if self.task.streamed:
                 return source[index]
-            indices = self.indices(swept.seed, state.step, shape)
-            return self.task.gather(source, indices, shape)
+            return batches.gather(source, self.indices(swept.seed, state.step, batches))
 
-        def step_on(shape: int):
+        def step_on(batches: BatchSource):
             return lambda state, index: self.step(
-                state, swept, batch(state, index, shape), schedule
+                state, swept, batch(state, index, batches), schedule
             )
 
-        branches = [step_on(shape) for shape in range(self.task.shapes)]
+        branches = [step_on(batches) for batches in self.task.batches]
         shapes = jax.eval_shape(branches[0], state, 0)[1]
         metrics = jax.tree.map(lambda _: jnp.full((STEPS_A_DISPATCH,), jnp.nan), shapes)
 
@@ -89,8 +87,8 @@ class Replica:
                 state, found = branches[0](state, index)
             else:
                 # of the count, not of the replica's own step: under vmap it stays a switch
-                shape = self.task.shape(first + index)
-                state, found = jax.lax.switch(shape, branches, state, index)
+                chosen = self.task.batch_at(first + index)
+                state, found = jax.lax.switch(chosen, branches, state, index)
             metrics = jax.tree.map(lambda row, value: row.at[index].set(value), metrics, found)
             return index + 1, state, metrics
 

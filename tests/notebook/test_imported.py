@@ -305,7 +305,7 @@ def test_special_tokens_stand_where_they_should_and_are_never_hidden(name, model
     task = masked_task(models / name, pairs, whole_words=True, spans=2)
     special = segments.special(task.tokenizer)
     assert task.vocabulary == task.tokenizer.size == task.entries
-    batch = task.evaluation_batch("valid", task.examples("valid", 0))
+    batch = task.evaluation_batch("valid", task.examples("valid"))
     original = batch.inputs.copy()
     rows = np.arange(len(original))[:, None]
     real = batch.weights > 0
@@ -465,7 +465,7 @@ def test_masked_models_are_evaluated_on_tokens_and_on_pairs(name, relation, mode
     loaded = arch.load(models / name, corpus=pairs)
     assert loaded.config.task.sentence == relation and loaded.task.length == 20
     task, model = loaded.task, loaded.model
-    batch = task.evaluation_batch("valid", task.examples("valid", 0))
+    batch = task.evaluation_batch("valid", task.examples("valid"))
     assert 0.4 < batch.label.mean() < 0.6
     context = Context(mask=jnp.asarray(batch.mask), segments=jnp.asarray(batch.segments))
 
@@ -508,7 +508,7 @@ def test_a_model_without_a_sentence_head_has_no_pairs_to_tell(models, tmp_path, 
     rewrite(folder / "config.json", architectures=["BertForMaskedLM"])
     loaded = arch.load(folder, corpus=pairs)
     assert loaded.config.task.sentence == "none"
-    assert not loaded.task.evaluation_batch("valid", loaded.task.examples("valid", 0)).label.any()
+    assert not loaded.task.evaluation_batch("valid", loaded.task.examples("valid")).label.any()
 
 
 def test_text_too_short_to_train_on_is_long_enough_to_evaluate_on(models, tmp_path):

@@ -11,6 +11,7 @@ from arch.data.generated.algorithms import Example
 from arch.models.heads import Score
 from arch.registry import ConfigurationError, tasks
 from arch.tasks.algorithmic.sequences import Algorithmic
+from arch.tasks.contract import Window
 from arch.tasks.sequence_to_sequence import END, Pairs
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -49,7 +50,7 @@ def test_batches_are_determined_by_seed_and_step(form):
 
 
 def evaluated(task, split="valid", zero_rows=0):
-    example = task.evaluation_batch(split, task.examples(split, 0))
+    example = task.evaluation_batch(split, task.examples(split))
     fill = [(0, zero_rows)]
     return jax.tree.map(lambda a: np.pad(a, fill + [(0, 0)] * (a.ndim - 1)), example)
 
@@ -225,25 +226,25 @@ def test_evaluation_is_exact_or_uniform_and_the_same_every_time():
     options = {"length": 5, "multiples": (1, 4), "evaluation_examples": 200}
     exact, uniform = Algorithmic(**options), Algorithmic(**options, evaluation_lengths="uniform")
     assert exact.splits == ("valid", "x4")
-    assert set(exact.examples("x4", 0).input_length.tolist()) == {20}
-    assert set(uniform.examples("x4", 0).input_length.tolist()) == set(range(1, 21))
-    assert set(exact.examples("valid", 0).input_length.tolist()) == set(range(1, 6))
+    assert set(exact.examples("x4").input_length.tolist()) == {20}
+    assert set(uniform.examples("x4").input_length.tolist()) == set(range(1, 21))
+    assert set(exact.examples("valid").input_length.tolist()) == set(range(1, 6))
     algorithms.fixed.cache_clear()
-    again = Algorithmic(**options).examples("x4", 0)
-    jax.tree.map(np.testing.assert_array_equal, exact.examples("x4", 0), again)
+    again = Algorithmic(**options).examples("x4")
+    jax.tree.map(np.testing.assert_array_equal, exact.examples("x4"), again)
 
 
 def test_exact_arithmetic_has_the_whole_length_separator_included():
     task = small("addition", "decoder", base=10)
-    assert set(task.examples("x2", 0).input_length.tolist()) == {10}
+    assert set(task.examples("x2").input_length.tolist()) == {10}
 
 
 def test_a_prefix_has_as_many_tokens_as_are_asked_for():
     task = small("reverse", "decoder")
-    whole, part = task.examples("x2", 0), task.examples("x2", 25)
+    whole, part = task.examples("x2"), task.examples("x2", Window(tokens=25))
     assert len(part.inputs) == 3  # of 10 each
     np.testing.assert_array_equal(part.inputs, whole.inputs[:3])
-    assert len(task.examples("x2", 10**6).inputs) == 12
+    assert len(task.examples("x2", Window(tokens=10**6)).inputs) == 12
 
 
 def test_figures_name_the_loss_its_weight_and_the_length():

@@ -14,6 +14,7 @@ from arch.data.generated.same_length import GENERATORS, SEPARATORS, Aligned
 from arch.models.heads import Score
 from arch.registry import ConfigurationError, tasks
 from arch.tasks.algorithmic.bins import SHORTER, AlgorithmicBins
+from arch.tasks.contract import Window
 from arch.training.program import Program, build
 from arch.training.state import Swept
 
@@ -130,12 +131,14 @@ def test_batches_are_determined_by_seed_and_step():
 def test_splits_are_of_exactly_their_length_and_valid_as_the_largest_bin():
     task = small()
     assert task.splits == ("valid", "n8", "n64") and task.max_length == 64
-    assert set(lengths_of(task.examples("n64", 0)).tolist()) == {64}
-    assert task.examples("n64", 130).inputs.shape == (3, 64)
-    valid = task.examples("valid", 0)
+    assert set(lengths_of(task.examples("n64")).tolist()) == {64}
+    assert task.examples("n64", Window(tokens=130)).inputs.shape == (3, 64)
+    valid = task.examples("valid")
     assert valid.inputs.shape == (12, 16) and len(set(lengths_of(valid).tolist())) > 1
-    np.testing.assert_array_equal(task.examples("valid", 40).inputs, valid.inputs[:3])
-    np.testing.assert_array_equal(small().examples("valid", 0).inputs, valid.inputs)
+    np.testing.assert_array_equal(
+        task.examples("valid", Window(tokens=40)).inputs, valid.inputs[:3]
+    )
+    np.testing.assert_array_equal(small().examples("valid").inputs, valid.inputs)
 
 
 class Told:
@@ -189,7 +192,7 @@ def test_a_symbol_predicted_at_padding_counts_as_wrong():
 
 def test_long_sequences_are_evaluated_a_few_at_a_time_with_the_same_figures(monkeypatch):
     task = small()
-    batch = task.assemble_evaluation(task.examples("n64", 0))
+    batch = task.assemble_evaluation(task.examples("n64"))
     whole, told = means(task, batch)
     assert told.lengths == [(12, 64)]
     monkeypatch.setattr("arch.tasks.algorithmic.bins.SLICE", 64 * 5)

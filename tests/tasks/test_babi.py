@@ -16,6 +16,7 @@ from arch.data.corpora.files import CorpusError
 from arch.models.embeddings.sentence import Sentence
 from arch.models.heads import Score
 from arch.registry import ConfigurationError, tasks
+from arch.tasks.contract import Window
 
 PEOPLE, PLACES = ("Mary", "John", "Ann"), ("hall", "garden", "kitchen", "office")
 STORY = """1 Mary got the milk.
@@ -301,11 +302,11 @@ def test_what_the_stack_returns_is_passed_on(folder):
 def test_a_prefix_holds_the_same_share_of_each_task(folder):
     task = build(tasks=(1, 3))
     whole = task.arrays["test"].length.sum()
-    assert len(task.examples("test", 0).answer) == 120
-    assert len(task.examples("test", int(whole)).answer) == 120
-    part = task.examples("test", int(whole) // 4)
+    assert len(task.examples("test").answer) == 120
+    assert len(task.examples("test", Window(tokens=int(whole))).answer) == 120
+    part = task.examples("test", Window(tokens=int(whole) // 4))
     assert np.unique(part.task, return_counts=True)[1].tolist() == [15, 15]
-    assert np.unique(task.examples("test", 1).task).tolist() == [1, 3]
+    assert np.unique(task.examples("test", Window(tokens=1)).task).tolist() == [1, 3]
 
 
 def test_the_figures_are_errors_and_failed_tasks(folder):

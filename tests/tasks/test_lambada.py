@@ -21,6 +21,7 @@ from arch.models.heads import Score
 from arch.models.heads.pointer import Pointer
 from arch.registry import ConfigurationError
 from arch.report.lines import read_lines
+from arch.tasks.contract import Window
 from arch.tasks.lambada.last_word import LastWordBatch, encode, unknown_id
 from arch.tasks.lambada.reading import ReadingBatch, places
 from arch.tasks.lambada.task import Lambada
@@ -100,9 +101,7 @@ def build(corpus, passages):
 def figures_of(made, split, **settings):
     _, _, parameters, program = made
     one = jax.tree.map(lambda a: a[None], parameters)
-    return evaluation.evaluate(
-        program, one, split, **{"tokens": 0, "window": 0, "stride": 0, **settings}
-    )[0]
+    return evaluation.evaluate(program, one, split, Window(**settings))[0]
 
 
 def log_softmax(logits):
@@ -213,7 +212,7 @@ def test_last_words_have_the_loss_of_the_models_logits(build, tokenizer):
 
 def test_a_word_of_the_most_probable_tokens_is_right_and_an_unknown_one_never(build):
     task, *_ = build("language_model")
-    batch = task.evaluation_batch("test", task.examples("test", 0, 0, 0), 0)
+    batch = task.evaluation_batch("test", task.examples("test"))
 
     def sums(best):
         score = Score(jnp.zeros(batch.targets.shape), jnp.zeros(batch.targets.shape), best)
@@ -229,7 +228,7 @@ def test_a_word_of_the_most_probable_tokens_is_right_and_an_unknown_one_never(bu
 
 def test_words_of_many_tokens_need_each_of_them(build):
     task, *_ = build("language_model", tokenizer="bytes", length=12, passages="raw")
-    batch = task.evaluation_batch("test", task.examples("test", 0, 0, 0), 0)
+    batch = task.evaluation_batch("test", task.examples("test"))
     assert batch.weights.sum(1).tolist() == [5, 5, 6, 2, 5]
     wrong = np.array(batch.targets)
     row, first = 0, int(np.argmax(batch.weights[0]))
@@ -242,7 +241,7 @@ def test_words_of_many_tokens_need_each_of_them(build):
 
 def test_the_inputs_are_the_last_of_the_context_and_never_the_words_end(build):
     task, *_ = build("language_model", tokenizer="bytes", length=12, passages="raw")
-    batch = task.evaluation_batch("test", task.examples("test", 0, 0, 0), 0)
+    batch = task.evaluation_batch("test", task.examples("test"))
     for row, text in enumerate(PASSAGES):
         data = text.encode()
         seen = bytes(batch.inputs[row][batch.mask[row]].tolist())
@@ -255,8 +254,8 @@ def test_the_inputs_are_the_last_of_the_context_and_never_the_words_end(build):
 def test_a_longer_window_gives_a_last_word_more_context(build):
     made = build("language_model", texts=(" ".join(["a string of"] * 9),))
     task = made[0]
-    chosen = task.examples("test", 0, 20, 0)
-    assert task.evaluation_batch("test", chosen, 20).mask.sum() == 20
+    chosen = task.examples("test", Window(window=20))
+    assert task.evaluation_batch("test", chosen, Window(window=20)).mask.sum() == 20
     assert figures_of(made, "test", window=20)["window"] == 20
     assert figures_of(made, "test", window=20)["loss"] != figures_of(made, "test")["loss"]
 
@@ -264,7 +263,7 @@ def test_a_longer_window_gives_a_last_word_more_context(build):
 def test_rows_of_zeros_count_nothing(build):
     for form in ("language_model", "reading"):
         task, model, parameters, _ = build(form)
-        batch = task.evaluation_batch("test", task.examples("test", 0, 0, 0), 0)
+        batch = task.evaluation_batch("test", task.examples("test"))
         padded = jax.tree.map(lambda a: np.concatenate([a, np.zeros_like(a)]), batch)
         sums = [
             task.sums(model, parameters, task.assemble_evaluation(b), Context())
@@ -483,7 +482,7 @@ def test_options_of_reading_are_refused_by_name(build, form, options, message):
 def test_reading_is_measured_over_all_passages_and_its_loss_over_those_with_an_answer(build):
     made = build("reading")
     task, model, parameters, _ = made
-    batch = task.evaluation_batch("test", task.examples("test", 0, 0, 0), 0)
+    batch = task.evaluation_batch("test", task.examples("test"))
     # 'an order … an order' loses its first half to the window; zebras and 'be' have no answer
     assert batch.answerable.tolist() == [0, 0, 0, 0, 1]
     short = task.dataset.tokenizer.encode("to\n")[0]
@@ -660,7 +659,7 @@ def test_bpe_tokens_of_context_and_word_are_those_of_the_passage(corpus):
 @real_data
 def test_the_whole_test_set_is_made_into_one_batch(corpus):
     task = Lambada(corpus=corpus, tokenizer="bpe:400", passages="raw", length=64)
-    batch = task.evaluation_batch("test", task.examples("test", 0, 0, 0), 0)
+    batch = task.evaluation_batch("test", task.examples("test"))
     assert isinstance(batch, LastWordBatch)
     assert batch.inputs.shape == (5153, 64) and batch.real.sum() == 5153
     assert batch.known.all() and np.all(batch.weights.sum(1) >= 1)

@@ -14,6 +14,7 @@ from arch.data.dataset import Tokens
 from arch.data.tokenizers import borders
 from arch.data.tokenizers.kinds import Bytes, Words
 from arch.registry import ConfigurationError, tasks
+from arch.tasks.contract import Window
 from arch.training import evaluation
 from arch.training import program as training
 from arch.training.state import Swept
@@ -291,7 +292,7 @@ def configuration(corpus, **options):
 def test_special_tokens_are_the_last_four(folder):
     task = build(folder)
     assert task.vocabulary == task.dataset.tokenizer.size + 4
-    batch = task.evaluation_batch("valid", task.examples("valid", 0))
+    batch = task.evaluation_batch("valid", task.examples("valid"))
     assert (batch.inputs[:, 0] == task.vocabulary - 3).all()  # [CLS]
     assert batch.targets.max() < task.vocabulary - 4
 
@@ -308,16 +309,16 @@ def test_the_same_key_and_step_give_the_same_batch(folder, same_bytes):
     assert not same_bytes(batch(0), batch(1))
     again = build(folder, spans=3, whole_words=True)
     assert same_bytes(
-        task.evaluation_batch("test", task.examples("test", 0)),
-        again.evaluation_batch("test", again.examples("test", 0)),
+        task.evaluation_batch("test", task.examples("test")),
+        again.evaluation_batch("test", again.examples("test")),
     )
 
 
 def test_evaluation_is_of_a_prefix_where_tokens_are_given(folder):
     task = build(folder)
-    assert len(task.examples("valid", 0).index) == 10
-    assert len(task.examples("valid", 24 * 3 + 5).index) == 3
-    assert len(task.examples("valid", 1).index) == 1
+    assert len(task.examples("valid").index) == 10
+    assert len(task.examples("valid", Window(tokens=24 * 3 + 5)).index) == 3
+    assert len(task.examples("valid", Window(tokens=1)).index) == 1
 
 
 @pytest.mark.parametrize("sentence", ["none", "next", "order"])
@@ -333,11 +334,11 @@ def test_two_steps_have_finite_losses_and_figures(folder, sentence, quick_compil
     assert losses <= set(metrics) and ("sentence_loss" in metrics) == (sentence != "none")
     assert all(np.isfinite(np.asarray(metrics[name])[0, :2]).all() for name in losses)
     # an untrained model is about as good as chance; the batch of 4 does not divide 10 pairs
-    (figures,) = evaluation.evaluate(program, state.parameters, "valid", tokens=0)
+    (figures,) = evaluation.evaluate(program, state.parameters, "valid")
     assert figures["loss"] == pytest.approx(np.log(task.vocabulary), abs=0.5)
     assert figures["perplexity"] == pytest.approx(np.exp(figures["loss"]))
     assert figures["unit"] == "hidden word"
-    batch = task.evaluation_batch("valid", task.examples("valid", 0))
+    batch = task.evaluation_batch("valid", task.examples("valid"))
     assert figures["tokens"] == batch.weights.sum()
     for name in ("next_accuracy", "order_accuracy"):
         assert figures[name] * 10 == pytest.approx(round(figures[name] * 10))
@@ -349,7 +350,7 @@ def test_rows_of_zeros_count_nothing_and_only_hidden_places_are_scored(folder, q
     settings = configuration(folder)
     task, model = training.build(settings)
     parameters = model.init(jax.random.key(0))
-    batch = task.evaluation_batch("valid", task.examples("valid", 0))
+    batch = task.evaluation_batch("valid", task.examples("valid"))
     filled = jax.tree.map(lambda a: np.pad(a, [(0, 3), *[(0, 0)] * (a.ndim - 1)]), batch)
     context = Context(inference=True)
     plain, more = (task.sums(model, parameters, b, context) for b in (batch, filled))

@@ -240,8 +240,8 @@ def test_steps_of_all_shapes_in_one_dispatch_are_single_steps_of_their_own_shape
     for it; as `quick_compile` leaves out what might fuse a loop's body otherwise."""
     program, start, state, metrics = mapped
     task = program.task
-    shapes = [int(task.shape(jnp.int32(step))) for step in range(STEPS)]
-    assert task.shapes == 2 and min(shapes.count(0), shapes.count(1)) >= 3
+    shapes = [int(task.batch_at(jnp.int32(step))) for step in range(STEPS)]
+    assert len(task.batches) == 2 and min(shapes.count(0), shapes.count(1)) >= 3
     one_step, source = jax.jit(program.replica.step), task.source()
     fresh = jax.device_get(program.init(np.array(SEEDS, np.int32)))
     for replica, seed in enumerate(SEEDS):
@@ -249,9 +249,9 @@ def test_steps_of_all_shapes_in_one_dispatch_are_single_steps_of_their_own_shape
         swept = row(Swept.of([(configuration, seed)]), 0)
         losses = []
         for step, shape in enumerate(shapes):
-            indices = task.indices(key, jnp.int32(step), program.batch, shape)
-            gathered = task.gather(source, indices, shape)
-            assert gathered[0].shape == (task.sequences(2, shape), (5, 12)[shape])
+            bucket = task.batches[shape]
+            gathered = bucket.gather(source, bucket.indices(key, jnp.int32(step), program.batch))
+            assert gathered[0].shape == (bucket.sequences(2), (5, 12)[shape])
             alone, found = one_step(alone, swept, gathered, program.schedule)
             losses.append(float(found["loss"]))
         assert int(alone.step) == STEPS
@@ -275,12 +275,12 @@ def test_vmapped_replicas_of_several_shapes_are_near_the_mapped_ones(
 
 def test_a_final_evaluation_decodes_every_replica_to_a_bleu_of_its_own(mapped):
     program, _, state, _ = mapped
-    found = evaluation.decode(program, state.parameters, "test", tokens=0)
+    found = evaluation.decode(program, state.parameters, "test")
     assert len(found) == len(SEEDS)
     for figures in found:
         assert 0 <= figures["bleu"] <= 100 and figures["bleu_sentences"] == 5
         assert "nrefs:1" in figures["bleu_signature"]
-    rows = program.task.evaluation_batch("test", np.arange(2), 0)
+    rows = program.task.evaluation_batch("test", np.arange(2))
     gathered = jax.tree.map(jnp.asarray, rows)
     ids = np.asarray(program.decode(state.parameters, gathered))
     assert ids.shape == (2, 2, 12) and not np.array_equal(ids[0], ids[1])

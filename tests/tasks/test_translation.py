@@ -18,6 +18,7 @@ from arch.data import parallel
 from arch.data.batches import buckets as buckets_of
 from arch.models.heads import Score
 from arch.registry import ConfigurationError
+from arch.tasks.contract import Window
 from arch.tasks.sequence_to_sequence import END
 from arch.tasks.translation.task import SHIFT, Rows, Translation
 
@@ -83,7 +84,7 @@ def ids_of(task: Translation, lines, steps: int) -> np.ndarray:
 
 
 def all_rows(task: Translation, split: str = "test", tokens: int = 0) -> Rows:
-    return task.evaluation_batch(split, task.examples(split, tokens, 0, 0), 0)
+    return task.evaluation_batch(split, task.examples(split, Window(tokens)))
 
 
 # Training
@@ -91,14 +92,14 @@ def all_rows(task: Translation, split: str = "test", tokens: int = 0) -> Rows:
 
 def test_source_and_target_of_a_gathered_pair_translate_each_other(task):
     source, seen = task.source(), 0
-    for shape in range(task.shapes):
-        indices = task.indices(jax.random.key(1), jnp.int32(5), 2, shape)
-        german, english = task.gather(source, indices, shape)
+    for bucket in task.batches:
+        indices = bucket.indices(jax.random.key(1), jnp.int32(5), 2)
+        german, english = bucket.gather(source, indices)
         for one, other in zip(np.asarray(german), np.asarray(english), strict=True):
             words = task.text_of(one).split()
             assert words and task.text_of(other) == " ".join(WORDS[word] for word in words)
             seen += 1
-    assert seen == sum(task.sequences(2, shape) for shape in range(task.shapes))
+    assert seen == sum(bucket.sequences(2) for bucket in task.batches)
 
 
 def test_a_pair_is_in_the_smallest_bucket_that_holds_both_sides_with_their_ends(task):
@@ -131,31 +132,34 @@ def test_a_pair_with_an_empty_side_is_left_out_and_counted(folder, tmp_path):
 
 def test_a_bucket_without_pairs_is_no_shape(make):
     task = make(length=400, buckets=(16, 200, 400))
-    assert task.shapes == 2 and task.data.buckets == (16, 200)
+    assert len(task.batches) == 2 and task.data.buckets == (16, 200)
 
 
 def test_no_buckets_are_one_shape(make):
     task = make(buckets=())
-    assert (task.shapes, task.data.buckets) == (1, (16,))
+    assert (len(task.batches), task.data.buckets) == (1, (16,))
     assert task.indices(jax.random.key(0), jnp.int32(0), 3).shape == (3,)
 
 
 def test_batches_of_all_buckets_have_about_the_same_number_of_places(task):
-    places = [task.sequences(8, b) * length for b, length in enumerate(task.data.buckets)]
+    places = [
+        bucket.sequences(8) * length
+        for bucket, length in zip(task.batches, task.data.buckets, strict=True)
+    ]
     assert places == [16 // 6 * 8 * 6, 8 * 12, 8 * 16]
 
 
 @functools.cache
 def compiled(task: Translation):
-    return jax.jit(task.indices, static_argnums=(2, 3))
+    return [jax.jit(bucket.indices, static_argnums=2) for bucket in task.batches]
 
 
 def walk(task: Translation, steps, batch: int, seed: int = 0) -> list[list[int]]:
     """By bucket, the pairs that these steps train on, in order."""
-    key, taken = jax.random.key(seed), [[] for _ in range(task.shapes)]
+    key, taken = jax.random.key(seed), [[] for _ in task.batches]
     for step in steps:
-        shape = int(task.shape(jnp.int32(step)))
-        taken[shape] += np.asarray(compiled(task)(key, jnp.int32(step), batch, shape)).tolist()
+        shape = int(task.batch_at(jnp.int32(step)))
+        taken[shape] += np.asarray(compiled(task)[shape](key, jnp.int32(step), batch)).tolist()
     return taken
 
 
@@ -163,7 +167,7 @@ def test_a_cycle_at_batch_one_is_an_epoch_up_to_the_remainder_of_each_buckets_la
     cycle = len(task.schedule.buckets)
     for shape, taken in enumerate(walk(task, range(cycle), 1)):
         pairs = len(task.data.pairs[shape])
-        assert 0 <= len(taken) - pairs < task.sequences(1, shape)
+        assert 0 <= len(taken) - pairs < task.batches[shape].sequences(1)
         assert sorted(taken[:pairs]) == list(range(pairs))
 
 
@@ -179,10 +183,10 @@ def test_within_a_bucket_no_pair_comes_again_before_all_have_come(task):
 
 def test_the_shape_is_a_function_of_the_step_alone_and_the_pairs_of_the_key_too(make, task):
     again, steps = make(), np.arange(100)
-    shapes = [int(task.shape(jnp.int32(step))) for step in steps]
-    assert shapes == [int(again.shape(jnp.int32(step))) for step in steps]
-    assert shapes == np.asarray(jax.jit(jax.vmap(task.shape))(steps)).tolist()
-    assert set(shapes) == set(range(task.shapes))
+    shapes = [int(task.batch_at(jnp.int32(step))) for step in steps]
+    assert shapes == [int(again.batch_at(jnp.int32(step))) for step in steps]
+    assert shapes == np.asarray(jax.jit(jax.vmap(task.batch_at))(steps)).tolist()
+    assert set(shapes) == set(range(len(task.batches)))
     assert walk(task, range(9), 2) == walk(again, range(9), 2) != walk(task, range(9), 2, seed=1)
 
 
@@ -211,12 +215,12 @@ def test_tokens_per_sequence_times_batch_are_the_target_tokens_of_a_mean_step(ta
     counted = collections.Counter(task.schedule.buckets.tolist())
     for shape, taken in enumerate(walk(task, range(cycle), 20)):
         tokens += (np.asarray(source[shape][1])[taken] != 0).sum()
-        assert len(taken) == counted[shape] * task.sequences(20, shape)
+        assert len(taken) == counted[shape] * task.batches[shape].sequences(20)
     assert task.tokens_per_sequence == pytest.approx(tokens / cycle / 20, rel=0.02)
 
 
 def test_the_decoder_reads_its_targets_one_place_later_after_a_zero(task):
-    batch = task.assemble(task.gather(task.source(), jnp.arange(2), 0))
+    batch = task.assemble(task.gather(task.source(), jnp.arange(2)))
     assert batch.inputs.dtype == batch.targets.dtype == batch.source.dtype == jnp.int32
     assert np.all(batch.inputs[:, 0] == 0)
     assert np.array_equal(batch.inputs[:, 1:], batch.targets[:, :-1])
@@ -234,7 +238,7 @@ def test_ids_have_the_smallest_type_and_are_below_the_vocabulary(make):
 
 def test_labels_are_smoothed_in_training_only(make):
     task = make(label_smoothing=0.25)
-    batch = task.assemble(task.gather(task.source(), jnp.arange(3), 0))
+    batch = task.assemble(task.gather(task.source(), jnp.arange(3)))
     losses, _ = task.sums(Fake(), None, batch, Context(train=True))
     assert mean(losses["loss"]) == pytest.approx(0.75 * 2 + 0.25 * 5)
     losses, _ = task.sums(Fake(), None, batch, Context())
@@ -278,14 +282,14 @@ def test_every_sentence_is_evaluated_and_those_too_long_are_cut_and_counted(make
 
 def test_a_prefix_has_the_first_rows_and_so_many_tokens(task):
     lengths = (all_rows(task, "valid").targets != 0).sum(-1)
-    rows = task.examples("valid", int(lengths[:3].sum()), 0, 0)
+    rows = task.examples("valid", Window(int(lengths[:3].sum())))
     assert rows.tolist() == [0, 1, 2]
-    assert task.examples("valid", 1, 0, 0).tolist() == [0]
-    assert len(task.examples("valid", 10**6, 0, 0)) == LENGTHS["valid"]
+    assert task.examples("valid", Window(1)).tolist() == [0]
+    assert len(task.examples("valid", Window(10**6))) == LENGTHS["valid"]
 
 
 def test_figures_give_loss_perplexity_unit_and_tokens(task):
-    figures = task.figures("valid", {"loss": 2.0, "more": 1.0}, 77, 0, 0)
+    figures = task.figures("valid", {"loss": 2.0, "more": 1.0}, 77)
     assert figures == {
         "loss": 2.0,
         "perplexity": pytest.approx(np.exp(2)),
@@ -399,7 +403,7 @@ def test_all_of_multi30k_fits_and_a_cycle_takes_all_of_it():
     task = Translation()
     assert task.details["pairs"] == 29000 and not any(task.details["left_out"].values())
     assert task.details["cut"]["test"] == {"sources": 0, "targets": 0}
-    assert task.vocabulary == 8002 and task.shapes == 4
+    assert task.vocabulary == 8002 and len(task.batches) == 4
     places = [task.sequences(1, b) * k for b, k in enumerate(task.schedule.counts)]
     for shape, (count, pairs) in enumerate(zip(places, task.data.pairs, strict=True)):
         assert 0 <= count - len(pairs) < task.sequences(1, shape)

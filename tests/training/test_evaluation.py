@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from arch.context import Context
 from arch.registry import ConfigurationError
+from arch.tasks.contract import Window
 from arch.tasks.language_model import LanguageModel, Windows
 from arch.training import evaluation
 from arch.training.program import Program, build
@@ -39,8 +40,9 @@ def counted(size, tokens, length, window, stride):
     task = LanguageModel(length=length)
     ids = np.arange(size)
     task.__dict__["dataset"] = SimpleNamespace(splits={"valid": SimpleNamespace(ids=ids)})
-    windows = task.examples("valid", tokens, window, stride)
-    ids, weights = task.evaluation_batch("valid", windows, window)
+    asked = Window(tokens, window, stride)
+    windows = task.examples("valid", asked)
+    ids, weights = task.evaluation_batch("valid", windows, asked)
     offsets = np.arange(window or length)[None].repeat(len(ids), 0)
     # the tokens are their own positions, so that a target is seen to be where it should
     assert np.all(ids[:, 1:][weights] == (windows.starts[:, None] + offsets + 1)[weights])
@@ -101,10 +103,8 @@ def parameters(program):
 
 @pytest.fixture(scope="module")
 def evaluate(program, parameters):
-    def run(split="valid", *, tokens=0, window=0, stride=0):
-        return evaluation.evaluate(
-            program, parameters, split, tokens=tokens, window=window, stride=stride
-        )
+    def run(split="valid", **window):
+        return evaluation.evaluate(program, parameters, split, Window(**window))
 
     return run
 
@@ -194,7 +194,7 @@ def test_sums_of_dispatches_are_taken_in_float64():
         figures=lambda split, means, count, *_: {"loss": means["loss"], "count": count},
     )
     program = SimpleNamespace(task=task, batch=batch, evaluate=device)
-    (figures,) = evaluation.evaluate(program, None, "valid", tokens=0)
+    (figures,) = evaluation.evaluate(program, None, "valid")
     batches = 4 * 16  # 32 windows a dispatch
     expected = (2**24 + batches - 1) / batches
     assert figures == {"loss": expected, "count": batches, "extra": 0.5}
@@ -225,7 +225,7 @@ def test_bits_per_byte_are_the_losss_bits_over_the_bytes_after_the_first_token(
     accented, tokenizer, targets, seen, unit
 ):
     # 'é an a\nand\n' is 11 characters, 12 bytes and 4 words with 2 line ends
-    figures = accented(tokenizer).figures("valid", {"loss": 1.5}, targets, 0, 0)
+    figures = accented(tokenizer).figures("valid", {"loss": 1.5}, targets)
     bits = 1.5 * targets / math.log(2)
     assert figures["bits_per_byte"] == pytest.approx(bits / seen)
     assert figures["word_perplexity"] == pytest.approx(math.exp(1.5 * targets / 6))
@@ -237,13 +237,13 @@ def test_word_models_report_perplexity_alone(accented):
     task = accented("words")
     tokens = len(task.dataset.splits["valid"].ids)
     assert tokens == 6
-    figures = task.figures("valid", {"loss": 1.5}, tokens - 1, 0, 0)
+    figures = task.figures("valid", {"loss": 1.5}, tokens - 1)
     assert figures["unit"] == "word" and figures["perplexity"] == pytest.approx(math.exp(1.5))
     assert not {"bits_per_byte", "word_perplexity"} & set(figures)
 
 
 def test_a_hopeless_loss_is_a_large_number_and_no_overflow(accented):
-    figures = accented("bytes").figures("valid", {"loss": 1e4}, 11, 0, 0)
+    figures = accented("bytes").figures("valid", {"loss": 1e4}, 11)
     assert math.isfinite(figures["perplexity"]) and math.isfinite(figures["word_perplexity"])
 
 
@@ -282,6 +282,6 @@ def test_a_longer_window_is_fine_for_positions_that_are_computed(tiny_config):
     configuration = tiny_config(evaluate={"window": 64, "stride": 8})
     task = build(configuration)[0]
     evaluation.check(configuration, task)
-    windows = task.examples("valid", 0, 64, 8)
+    windows = task.examples("valid", Window(0, 64, 8))
     assert task.length < 64
     assert (windows.end - windows.first).sum() == len(task.dataset.splits["valid"].ids) - 1

@@ -4,6 +4,7 @@ data of the Neural GPU, in the setting of the Shuffle-Exchange networks."""
 import functools
 import hashlib
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from arch.data.generated.same_length import Aligned
 from arch.models.generation import PAD
 from arch.registry import tasks
 from arch.tasks.algorithmic.generated import Generated
+from arch.tasks.contract import WHOLE, Window
 
 SHORTER = 1 / 21  # of a bin's examples are of a smaller one: the authors add 1 to every 20
 SLICE = 1 << 14  # positions that are evaluated at a time
@@ -55,7 +57,7 @@ class AlgorithmicBins(Generated):
     """
 
     sha256 = hashlib.sha256(same_length.VERSION.encode()).hexdigest()
-    families, decodes, metric = ("encoder",), False, "token_accuracy"
+    families, metric = ("encoder",), "token_accuracy"
 
     def __init__(
         self,
@@ -86,7 +88,7 @@ class AlgorithmicBins(Generated):
         self.bins, self.padding_weight = tuple(bins), padding_weight
         self.bounds = tuple(itertools.pairwise((least - 1, *bins)))
         self.lengths = {"valid": self.bins[-1], **{f"n{n}": n for n in sorted(lengths)}}
-        self.splits, self.max_length = tuple(self.lengths), longest + position_offsets
+        self.splits, self._longest = tuple(self.lengths), longest
 
     @property
     def details(self) -> dict:
@@ -103,13 +105,18 @@ class AlgorithmicBins(Generated):
         return self.bins[-1]
 
     @property
+    def max_length(self) -> int:
+        """Of the longest sequence of any split, offsets included."""
+        return self._longest + self.position_offsets
+
+    @property
     def tokens_per_sequence(self) -> int:
         """Positions of one sequence of every bin: `train.batch` counts those."""
         return sum(self.bins)
 
     # Training
 
-    def gather(self, source: Any, indices: Key[Array, " batch"], shape: int = 0) -> Batch:
+    def gather(self, source: Any, indices: Key[Array, " batch"]) -> Batch:
         return tuple(self._bin(place, indices) for place in range(len(self.bins)))
 
     def _bin(self, place: int, keys: Key[Array, " batch"]) -> Aligned:
@@ -128,9 +135,6 @@ class AlgorithmicBins(Generated):
         lengths = jax.vmap(length)(pairs[:, 0])
         size = self.bins[place]
         return same_length.generate(self.algorithm, pairs[:, 1], lengths, self.base, size)
-
-    def assemble(self, gathered: Batch) -> Batch:
-        return gathered
 
     def weight(self, batch: Batch) -> Float[Array, ""]:
         """Sequences, a row of zeros being none."""
@@ -183,10 +187,10 @@ class AlgorithmicBins(Generated):
 
     # Evaluation
 
-    def examples(self, split: str, tokens: int, window: int = 0, stride: int = 0) -> Aligned:
-        """The split's examples: as many of the first as have that many positions, or all."""
+    def examples(self, split: str, window: Window = WHOLE) -> Aligned:
+        """The split's examples: as many of the first as have `window.tokens` positions."""
         n, length = self.evaluation_examples, self.lengths[split]
-        n = min(n, -(-tokens // length)) if tokens else n
+        n = min(n, -(-window.tokens // length)) if window.tokens else n
         if split == "valid":
             made = self._validation
         else:
@@ -200,13 +204,12 @@ class AlgorithmicBins(Generated):
         made = jax.jit(lambda keys: self._bin(len(self.bins) - 1, keys))(keys)
         return jax.tree.map(np.asarray, made)
 
-    def evaluation_batch(self, split: str, examples: Aligned, window: int = 0) -> Aligned:
-        return examples
-
     def assemble_evaluation(self, gathered: Aligned) -> Batch:
         return (gathered,)
 
-    def figures(self, split: str, means: dict, count, window: int = 0, stride: int = 0) -> dict:
+    def figures(
+        self, split: str, means: Mapping[str, float], count: int, window: Window = WHOLE
+    ) -> dict[str, Any]:
         """loss: nats a position; sequences: how many; wrong_sequences: of these."""
         return {
             "loss": means["loss"],

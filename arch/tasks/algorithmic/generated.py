@@ -4,16 +4,16 @@ window slides over a stream."""
 import jax
 from jaxtyping import Array, Int, Key
 
-from arch.checks import at_least, below_one, no_windows, one_of
+from arch.checks import at_least, below_one
 from arch.data.generated import algorithms
 from arch.registry import ConfigurationError
+from arch.tasks.contract import Task
 
 
-class Generated:
+class Generated(Task):
     """A task of one algorithm, whose training examples are a function of key and step."""
 
-    corpus, streamed, shapes = "algorithmic", False, 1
-    splits: tuple[str, ...]  # a task's own
+    corpus = "algorithmic"
 
     def __init__(
         self,
@@ -44,17 +44,8 @@ class Generated:
             f"{', '.join(self.splits)} of {self.evaluation_examples:,} examples"
         )
 
-    def source(self) -> tuple:
-        return ()
-
     def indices(
-        self, key: Key[Array, ""], step: Int[Array, ""], batch: int, shape: int = 0
+        self, key: Key[Array, ""], step: Int[Array, ""], batch: int
     ) -> Key[Array, " batch"]:
         """A key for each sequence of the step, or for one of every bin."""
         return jax.random.split(jax.random.fold_in(key, step), batch)
-
-    def check_evaluation(self, settings) -> None:
-        """Raises ConfigurationError for a window or stride, and for a split that is not there."""
-        no_windows(settings, "this task's examples are whole")
-        for split in settings["splits"]:
-            one_of(self.splits, of="evaluate", splits=split)

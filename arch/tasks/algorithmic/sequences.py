@@ -1,6 +1,7 @@
 """Algorithms on strings of digits: trained on short ones, tested on those several times as long."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,11 +13,12 @@ from arch.checks import at_least, one_of
 from arch.context import Context
 from arch.data.generated import algorithms
 from arch.data.generated.algorithms import Example
-from arch.models.generation import Prompt, Search
+from arch.models.generation import Prompt
 from arch.registry import tasks
 from arch.tasks.algorithmic import formats
 from arch.tasks.algorithmic.formats import Sequences
 from arch.tasks.algorithmic.generated import Generated
+from arch.tasks.contract import WHOLE, Window
 from arch.tasks.sequence_to_sequence import END, Pairs, free_running, sums
 
 FAMILIES = {
@@ -65,7 +67,6 @@ class Algorithmic(Generated):
 
     sha256 = hashlib.sha256(algorithms.VERSION.encode()).hexdigest()
     decodes, metric = True, "sequence_accuracy_free_running"
-    search = Search()  # greedy
 
     def __init__(
         self,
@@ -123,11 +124,6 @@ class Algorithmic(Generated):
         longest = self._positions(self.input_length * max(self.multiples.values()))
         return longest + 1 + self.position_offsets
 
-    @property
-    def tokens_per_sequence(self) -> int:
-        """Target positions of a training sequence, padding included: what is computed."""
-        return self.length
-
     def _positions(self, size: int) -> int:
         """Of a model's longest sequence where inputs have this size."""
         output = self._widening * size
@@ -135,7 +131,7 @@ class Algorithmic(Generated):
 
     # Training
 
-    def gather(self, source: Any, indices: Key[Array, " batch"], shape: int = 0) -> Example:
+    def gather(self, source: Any, indices: Key[Array, " batch"]) -> Example:
         return algorithms.generate(
             self.algorithm, indices, self.training_bounds, self.base, self.input_length
         )
@@ -169,8 +165,8 @@ class Algorithmic(Generated):
 
     # Evaluation
 
-    def examples(self, split: str, tokens: int, window: int = 0, stride: int = 0) -> Example:
-        """The split's examples: as many of the first as have that many output symbols, or all."""
+    def examples(self, split: str, window: Window = WHOLE) -> Example:
+        """The split's examples: as many of the first as have `window.tokens` output symbols."""
         multiple = self.multiples[split]
         high = multiple * self.input_length
         low = high if self.evaluation_lengths == "exact" else 1
@@ -178,18 +174,14 @@ class Algorithmic(Generated):
         made = algorithms.fixed(
             self.algorithm, multiple, self.evaluation_examples, (low, high), self.base
         )
-        if not tokens:
+        if not window.tokens:
             return made
-        n = 1 + int(np.searchsorted(np.cumsum(made.output_length), tokens))
+        n = 1 + int(np.searchsorted(np.cumsum(made.output_length), window.tokens))
         return Example(*(a[:n] for a in made))
 
-    def evaluation_batch(self, split: str, examples: Example, window: int = 0) -> Example:
-        return examples
-
-    def assemble_evaluation(self, gathered: Example) -> Pairs | Sequences:
-        return self.assemble(gathered)
-
-    def figures(self, split: str, means: dict, count, window: int = 0, stride: int = 0) -> dict:
+    def figures(
+        self, split: str, means: Mapping[str, float], count: int, window: Window = WHOLE
+    ) -> dict[str, Any]:
         """loss: nats a position with weight, of which there are `tokens`; input_length: the
         greatest."""
         length = self.multiples[split] * self.input_length

@@ -2,20 +2,23 @@
 
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int
 
-from arch.checks import at_least, below_one, holds, no_windows, one_of
+from arch.checks import at_least, below_one, holds, one_of
 from arch.context import Context
 from arch.data.batches import buckets as buckets_of
 from arch.data.corpora import babi
 from arch.data.corpora.babi import Examples, Question
 from arch.data.corpora.files import CorpusError
 from arch.registry import ConfigurationError, tasks
+from arch.tasks.buckets import Bucket, Bucketed
+from arch.tasks.contract import WHOLE, Window
 
 FACTS, FACTS_OF_TASK_3 = 70, 130
 SHORTEST_BUCKET = 16  # sentences: below that a step costs the same
@@ -32,7 +35,7 @@ class Batch(NamedTuple):
 
 
 @tasks.register("babi")
-class Babi:
+class Babi(Bucketed):
     """p(answer | facts, question), the question being the last sentence; see
     `arch.data.corpora.babi`.
 
@@ -53,8 +56,6 @@ class Babi:
     families = ("encoder",)
     metric = "error_percent"
     splits = ("valid", "test")
-    streamed = False
-    decodes = False
 
     def __init__(self, *, tasks=(1,), size="1k", facts=0, held_out=0.1, label_smoothing=0.0):
         if not tasks or len(set(tasks)) < len(tasks) or not set(tasks) <= set(babi.TASKS):
@@ -134,10 +135,6 @@ class Babi:
         return self.arrays["train"].sentences.shape[1]
 
     @property
-    def max_length(self) -> int:
-        return self.length
-
-    @property
     def tokens_per_sequence(self) -> float:
         """Sentences of a training question on the average; a token is a sentence here."""
         return float(self.arrays["train"].length.mean())
@@ -156,18 +153,17 @@ class Babi:
             longest = shorter
         return tuple(reversed(found))
 
-    @property
-    def shapes(self) -> int:
-        return len(self.buckets)
-
     @functools.cached_property
     def schedule(self) -> buckets_of.Schedule:
         sizes = tuple(len(rows) for _, rows in self.buckets)
         return buckets_of.schedule(sizes, (1,) * len(sizes))
 
-    def shape(self, step: Int[Array, ""]) -> Int[Array, ""]:
-        """The bucket of a step."""
-        return self.schedule.bucket(step)
+    @functools.cached_property
+    def batches(self) -> tuple[Bucket, ...]:
+        return tuple(
+            Bucket(self.schedule, place, share=1, size=len(rows))
+            for place, (_, rows) in enumerate(self.buckets)
+        )
 
     def source(self) -> tuple[Examples, ...]:
         """By bucket, its questions with no more sentences than it needs."""
@@ -177,16 +173,6 @@ class Babi:
             part = jax.tree.map(lambda a, rows=rows: jnp.asarray(a[rows]), train)
             parts.append(part._replace(sentences=part.sentences[:, :longest]))
         return tuple(parts)
-
-    def indices(
-        self, key: Key[Array, ""], step: Int[Array, ""], batch: int, shape: int = 0
-    ) -> Int[Array, " batch"]:
-        """Which of the bucket's questions the step trains on; none comes again before all have."""
-        return self.schedule.indices(key, step, shape, batch, len(self.buckets[shape][1]))
-
-    def gather(self, source: Any, indices: Int[Array, "*n"], shape: int = 0) -> Any:
-        """The bucket's questions at the indices."""
-        return jax.tree.map(lambda a: a[indices], source[shape])
 
     def assemble(self, gathered: Any) -> Batch:
         places = jnp.arange(gathered.sentences.shape[1])
@@ -235,36 +221,26 @@ class Babi:
 
     # Evaluation
 
-    def check_evaluation(self, settings) -> None:
-        """Raises ConfigurationError for a split that is not there, a window or a stride."""
-        for split in settings["splits"]:
-            one_of(self.splits, of="evaluate", splits=split)
-        no_windows(settings, "questions have none")
-
-    def examples(self, split: str, tokens: int, window: int = 0, stride: int = 0) -> Examples:
-        """The split's questions, or about so many sentences of it: the first questions of each
-        task, as large a share of all, but at least one."""
+    def examples(self, split: str, window: Window = WHOLE) -> Examples:
+        """The split's questions, or about `window.tokens` sentences of it: the first questions of
+        each task, as large a share of all, but at least one."""
         arrays = self.arrays[split]
-        share = tokens / int(arrays.length.sum())
-        if not tokens or share >= 1:
+        share = window.tokens / int(arrays.length.sum())
+        if not window.tokens or share >= 1:
             return arrays
         of_task = [np.flatnonzero(arrays.task == task) for task in self.tasks]
         chosen = np.concatenate([places[: math.ceil(share * len(places))] for places in of_task])
         return jax.tree.map(lambda a: a[chosen], arrays)
 
-    def evaluation_batch(self, split: str, examples: Examples, window: int = 0) -> Examples:
-        return examples
-
-    def assemble_evaluation(self, gathered: Any) -> Batch:
-        return self.assemble(gathered)
-
-    def figures(self, split: str, means: dict, count: float, window: int = 0, stride: int = 0):
+    def figures(
+        self, split: str, means: Mapping[str, float], count: int, window: Window = WHOLE
+    ) -> dict[str, Any]:
         """The percentage of wrong answers; with several tasks also of how many it exceeds 5."""
         figures = {
             "loss": means["loss"],
             "error_percent": 100 * (1 - means["accuracy"]),
             "unit": "answer",
-            "questions": int(round(count)),
+            "questions": count,
         }
         by_task = [means[name] for name in means if name.startswith("accuracy_task_")]
         if by_task:

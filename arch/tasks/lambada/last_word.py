@@ -14,6 +14,7 @@ from arch.data.corpora import lambada
 from arch.data.tokenizers.imported import TokenizerFile
 from arch.data.tokenizers.kinds import Characters, Tokenizer, Words, encode_open
 from arch.registry import ConfigurationError
+from arch.tasks.contract import Window
 from arch.tasks.lambada.reading import Arrays, Chosen
 from arch.tasks.language_model import LanguageModel
 
@@ -81,17 +82,19 @@ class LastWord:
                 "have; bytes and bpe:N take all text, words:N takes what it lacks as <unk>"
             ) from None
 
-    def examples(self, split: str, tokens: int, window: int, stride: int) -> Any:
+    def examples(self, split: str, window: Window) -> Any:
         if split == "valid":
-            return self.text.examples(split, tokens, window, stride)
-        n = max(1, tokens // (window or self.text.length)) if tokens else len(self.passages(split))
+            return self.text.examples(split, window)
+        n = len(self.passages(split))
+        if window.tokens:
+            n = max(1, window.tokens // (window.window or self.text.length))
         return Chosen(np.arange(len(self.passages(split)))[:n])
 
-    def evaluation_batch(self, split: str, examples: Any, window: int) -> Any:
-        """The last `window` inputs of passages, shorter ones filled up at the end."""
+    def evaluation_batch(self, split: str, examples: Any, window: Window) -> Any:
+        """The last inputs of passages that the window holds, shorter ones filled up at the end."""
         if split == "valid":
             return self.text.evaluation_batch(split, examples, window)
-        width, n = window or self.text.length, len(examples.index)
+        width, n = window.window or self.text.length, len(examples.index)
         inputs, targets = np.zeros((n, width), np.int32), np.zeros((n, width), np.int32)
         weights, mask = np.zeros((n, width), np.float32), np.zeros((n, width), bool)
         known = np.zeros(n, np.float32)
@@ -109,18 +112,18 @@ class LastWord:
         passages = isinstance(gathered, LastWordBatch)
         return gathered if passages else self.text.assemble_evaluation(gathered)
 
-    def figures(self, split: str, means: dict, count: float, window: int, stride: int) -> dict:
+    def figures(self, split: str, means: dict, count: int, window: Window) -> dict:
         """Those of `LanguageModel`; of passages loss and perplexity a word."""
         if split == "valid":
-            return self.text.figures(split, means, count, window, stride)
-        window = window or self.text.length
+            return self.text.figures(split, means, count, window)
+        width = window.window or self.text.length
         return {
             "loss": means["loss"],
             "perplexity": math.exp(min(means["loss"], 700.0)),
             "unit": "word",
-            "window": window,
-            "stride": window,
-            "passages": int(round(count)),
+            "window": width,
+            "stride": width,
+            "passages": count,
         }
 
     def check_evaluation(self, settings) -> None:

@@ -23,6 +23,7 @@ from arch.context import Context
 from arch.data.batches import permutation
 from arch.data.tokenizers.kinds import encode_open
 from arch.registry import ConfigurationError
+from arch.tasks.contract import WHOLE, Window
 from arch.tasks.language_model import LanguageModel
 
 Arrays = Array | np.ndarray  # a batch is NumPy's until it is on the device
@@ -194,13 +195,13 @@ class Reading:
         ]
         return tuple((c, int(w[0]) if len(w) == 1 else 0) for c, w in pairs)
 
-    def examples(self, split: str, tokens: int, window: int, stride: int) -> Chosen:
-        """The examples of the first of a split, one for each `length` of `tokens`."""
+    def examples(self, split: str, window: Window) -> Chosen:
+        """The examples of the first of a split, one for each `length` of `window.tokens`."""
         of_split = self.places(split) if split == "valid" else np.arange(len(self.passages(split)))
-        n = max(1, tokens // self.text.length) if tokens else len(of_split)
+        n = max(1, window.tokens // self.text.length) if window.tokens else len(of_split)
         return Chosen(of_split[:n])
 
-    def evaluation_batch(self, split: str, examples: Chosen, window: int) -> ReadingBatch:
+    def evaluation_batch(self, split: str, examples: Chosen, window: Window) -> ReadingBatch:
         """Texts of `length` tokens; those of shorter passages stand at the end of their row."""
         length, n = self.text.length, len(examples.index)
         ones = np.ones(n, np.float32)
@@ -221,14 +222,14 @@ class Reading:
     def assemble_evaluation(self, gathered: ReadingBatch) -> ReadingBatch:
         return gathered
 
-    def figures(self, split: str, means: dict, count: float, window: int, stride: int) -> dict:
+    def figures(self, split: str, means: dict, count: int, window: Window) -> dict:
         length = self.text.length
         return {
             "loss": means["loss"],
             "unit": "word",
             "window": length,
             "stride": length,
-            "answerable": int(round(count)),
+            "answerable": count,
         }
 
     def check_evaluation(self, settings) -> None:
@@ -242,8 +243,8 @@ class Reading:
                 )
         self.places("train")
         for split in settings["splits"]:
-            chosen = self.examples(split, 0, 0, 0)
-            if not self.evaluation_batch(split, chosen, 0).answerable.any():
+            chosen = self.examples(split, WHOLE)
+            if not self.evaluation_batch(split, chosen, WHOLE).answerable.any():
                 raise ConfigurationError(
                     f"task.length={length}: no {split} passage has its last word, in the "
                     f"vocabulary of {self.text.corpus!r}, among the {length} tokens before it"

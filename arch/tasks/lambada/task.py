@@ -16,14 +16,16 @@ from arch.context import Context
 from arch.data.corpora import lambada
 from arch.data.corpora.files import CorpusError
 from arch.data.dataset import Dataset
+from arch.data.tokenizers.kinds import Tokenizer
 from arch.registry import ConfigurationError, tasks
+from arch.tasks.contract import WHOLE, Task, Window
 from arch.tasks.lambada.last_word import LastWord
 from arch.tasks.lambada.reading import Reading
 from arch.tasks.language_model import LanguageModel
 
 
 @tasks.register("lambada")
-class Lambada:
+class Lambada(Task):
     """The last word of a passage of a novel.
 
     Args:
@@ -42,9 +44,6 @@ class Lambada:
         vocabulary, sampling, resident_bytes: of `LanguageModel`; the last two do nothing in
             reading, whose examples lie on the device and are shuffled.
     """
-
-    shapes = 1
-    decodes = False
 
     def __init__(
         self,
@@ -104,12 +103,8 @@ class Lambada:
         return self.text.vocabulary
 
     @property
-    def max_length(self) -> int:
-        return self.length
-
-    @property
-    def tokens_per_sequence(self) -> int:
-        return self.length
+    def tokenizer(self) -> Tokenizer:
+        return self.dataset.tokenizer
 
     @property
     def streamed(self) -> bool:
@@ -153,12 +148,15 @@ class Lambada:
     def source(self) -> Any:
         return self.form.source()
 
+    def stream(self) -> Any:
+        return self.text.stream()
+
     def indices(
-        self, key: Key[Array, ""], step: Int[Array, ""], batch: int, shape: int = 0
+        self, key: Key[Array, ""], step: Int[Array, ""], batch: int
     ) -> Int[Array, " batch"]:
         return self.form.indices(key, step, batch)
 
-    def gather(self, source: Any, indices: Any, shape: int = 0) -> Any:
+    def gather(self, source: Any, indices: Any) -> Any:
         return self.form.gather(source, indices)
 
     def assemble(self, gathered: Any) -> Any:
@@ -172,17 +170,17 @@ class Lambada:
 
     # Evaluation
 
-    def examples(self, split: str, tokens: int, window: int, stride: int) -> Any:
-        return self.form.examples(split, tokens, window, stride)
+    def examples(self, split: str, window: Window = WHOLE) -> Any:
+        return self.form.examples(split, window)
 
-    def evaluation_batch(self, split: str, examples: Any, window: int) -> Any:
+    def evaluation_batch(self, split: str, examples: Any, window: Window = WHOLE) -> Any:
         return self.form.evaluation_batch(split, examples, window)
 
     def assemble_evaluation(self, gathered: Any) -> Any:
         return self.form.assemble_evaluation(gathered)
 
-    def figures(self, split: str, means: dict, count: float, window: int, stride: int) -> dict:
-        return self.form.figures(split, means, count, window, stride)
+    def figures(self, split: str, means: dict, count: int, window: Window = WHOLE) -> dict:
+        return self.form.figures(split, means, count, window)
 
     def check_evaluation(self, settings) -> None:
         """Splits that are there, with passages that this length can take."""

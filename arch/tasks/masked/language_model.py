@@ -18,6 +18,7 @@ from arch.data.tokenizers.kinds import Tokenizer
 from arch.models.generation import Blanks
 from arch.models.heads import Head
 from arch.registry import Config, ConfigurationError, tasks
+from arch.tasks.contract import WHOLE, Window
 from arch.tasks.masked import prompt as masked_prompt
 from arch.tasks.masked.pairs import Batch, Pairs, Source
 from arch.tasks.text import Text
@@ -59,7 +60,6 @@ class MaskedLanguageModel(Text):
     """
 
     families = ("encoder",)
-    streamed = False
 
     def __init__(
         self,
@@ -146,17 +146,14 @@ class MaskedLanguageModel(Text):
         return Pairs(self.tokenizer, **self._drawing)
 
     def indices(
-        self, key: Key[Array, ""], step: Int[Array, ""], batch: int, shape: int = 0
+        self, key: Key[Array, ""], step: Int[Array, ""], batch: int
     ) -> Key[Array, " batch"]:
         """A key for each of the step's pairs."""
         return jax.random.split(jax.random.fold_in(key, step), batch)
 
-    def gather(self, source: Source, indices: Key[Array, " batch"], shape: int = 0) -> Batch:
+    def gather(self, source: Source, indices: Key[Array, " batch"]) -> Batch:
         """The pairs of the keys, masked."""
         return self.pairs.draw(source, indices, self.sentence)
-
-    def assemble(self, gathered: Batch) -> Batch:
-        return gathered
 
     def sums(self, model, parameters, batch: Batch, context: Context):
         """({loss: (sum, weight), …}, statistics): nats a hidden token and, apart, nats a pair."""
@@ -218,12 +215,12 @@ class MaskedLanguageModel(Text):
                     "allowed is 0"
                 )
 
-    def examples(self, split: str, tokens: int, window: int = 0, stride: int = 0) -> Chosen:
-        """The split's fixed pairs; the first ones, one for each `length` of `tokens`."""
-        n = max(1, tokens // self.length) if tokens else self.evaluation_examples
+    def examples(self, split: str, window: Window = WHOLE) -> Chosen:
+        """The split's fixed pairs; the first ones, one for each `length` of `window.tokens`."""
+        n = max(1, window.tokens // self.length) if window.tokens else self.evaluation_examples
         return Chosen(np.arange(min(n, self.evaluation_examples)))
 
-    def evaluation_batch(self, split: str, examples: Chosen, window: int = 0) -> Batch:
+    def evaluation_batch(self, split: str, examples: Chosen, window: Window = WHOLE) -> Batch:
         return jax.tree.map(lambda a: a[examples.index], self._fixed(split))
 
     def _fixed_pairs(self, split: str) -> Batch:
@@ -234,12 +231,9 @@ class MaskedLanguageModel(Text):
         measured = {relation: draw(source, keys, relation) for relation in self.measure}
         return jax.device_get(draw(source, keys, self.sentence)._replace(measured=measured))
 
-    def assemble_evaluation(self, gathered: Any) -> Batch:
-        return gathered
-
     def figures(
-        self, split: str, means: Mapping[str, float], count: int, window: int = 0, stride: int = 0
-    ) -> dict:
+        self, split: str, means: Mapping[str, float], count: int, window: Window = WHOLE
+    ) -> dict[str, Any]:
         """What is reported of a mean loss in nats a token over `count` hidden tokens."""
         return {
             "loss": means["loss"],

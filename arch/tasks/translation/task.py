@@ -2,12 +2,12 @@
 
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from arch.checks import at_least, below_one, holds, no_windows
 from arch.context import Context
@@ -20,6 +20,8 @@ from arch.data.tokenizers.kinds import Tokenizer
 from arch.models.generation import PAD, Prompt, Search
 from arch.registry import ConfigurationError, tasks
 from arch.tasks import sequence_to_sequence
+from arch.tasks.buckets import Bucket, Bucketed
+from arch.tasks.contract import WHOLE, Window
 from arch.tasks.sequence_to_sequence import END, Pairs
 
 SHIFT = 2  # ids of the tokenizer stand above PAD and END
@@ -45,7 +47,7 @@ class Data(NamedTuple):
 
 
 @tasks.register("translation")
-class Translation:
+class Translation(Bucketed):
     """p(target | source), one sentence at a time, in tokens of a BPE that both languages share
     (Vaswani et al. 2017).
 
@@ -70,7 +72,7 @@ class Translation:
 
     families = ("encoder_decoder",)
     metric, unit = "bleu", "subword"
-    streamed, decodes = False, True
+    decodes = True
 
     def __init__(
         self,
@@ -167,37 +169,29 @@ class Translation:
         lengths = _lengths(self.data.splits["train"][self.languages[1]])
         counts = self.schedule.counts
         tokens = sum(
-            count * self.sequences(1, shape) * lengths[rows].mean()
-            for shape, (count, rows) in enumerate(zip(counts, self.data.pairs, strict=True))
+            count * bucket.share * lengths[rows].mean()
+            for count, bucket, rows in zip(counts, self.batches, self.data.pairs, strict=True)
         )
         return float(tokens / sum(counts))
 
-    # Training. A batch's shape is its bucket's.
-
-    @property
-    def shapes(self) -> int:
-        return len(self.data.buckets)
+    # Training
 
     @functools.cached_property
     def schedule(self) -> buckets_of.Schedule:
-        """Which bucket a step takes: the same for every seed and batch."""
-        shares = tuple(self.sequences(1, shape) for shape in range(self.shapes))
-        return buckets_of.schedule(tuple(len(rows) for rows in self.data.pairs), shares)
+        sizes = tuple(len(rows) for rows in self.data.pairs)
+        return buckets_of.schedule(sizes, self._shares)
 
-    def sequences(self, batch: int, shape: int) -> int:
-        """How many pairs a step of this shape has."""
-        return batch * (self.length // self.data.buckets[shape])
+    @property
+    def _shares(self) -> tuple[int, ...]:
+        """By bucket, the pairs of a step for each of `train.batch`."""
+        return tuple(self.length // longest for longest in self.data.buckets)
 
-    def shape(self, step: Int[Array, ""]) -> Int[Array, ""]:
-        """The bucket of a step."""
-        return self.schedule.bucket(step)
-
-    def indices(
-        self, key: Key[Array, ""], step: Int[Array, ""], batch: int, shape: int = 0
-    ) -> Int[Array, " pairs"]:
-        """Which of the bucket's pairs the step trains on; `shape` is what `shape(step)` gave."""
-        n = self.sequences(batch, shape)
-        return self.schedule.indices(key, step, shape, n, len(self.data.pairs[shape]))
+    @functools.cached_property
+    def batches(self) -> tuple[Bucket, ...]:
+        return tuple(
+            Bucket(self.schedule, place, share, len(rows))
+            for place, (share, rows) in enumerate(zip(self._shares, self.data.pairs, strict=True))
+        )
 
     def source(self) -> tuple:
         """By bucket of length L the (pairs, L) ids of sources and of targets, on the device."""
@@ -206,9 +200,6 @@ class Translation:
             tuple(jnp.asarray(self._ids(side, rows, length)) for side in sides)
             for length, rows in zip(self.data.buckets, self.data.pairs, strict=True)
         )
-
-    def gather(self, source: Any, indices: Any, shape: int = 0) -> Any:
-        return jax.tree.map(lambda side: side[indices], source[shape])
 
     def assemble(self, gathered: Any) -> Pairs:
         return sequence_to_sequence.pairs(*gathered)
@@ -233,13 +224,15 @@ class Translation:
                     f"evaluate.splits={split!r}: {self.corpus!r} has {', '.join(self.splits)}"
                 )
 
-    def examples(self, split: str, tokens: int, window: int, stride: int) -> Int[np.ndarray, " n"]:
-        """The first rows of a split, so many that they have `tokens` target tokens (0: all)."""
-        lengths = _lengths(self.data.splits[split][self.languages[1]])
+    def examples(self, split: str, window: Window = WHOLE) -> Int[np.ndarray, " n"]:
+        """The first rows of a split, so many that they have `window.tokens` target tokens."""
+        lengths, tokens = _lengths(self.data.splits[split][self.languages[1]]), window.tokens
         enough = np.searchsorted(np.cumsum(lengths), tokens) + 1 if tokens else len(lengths)
         return np.arange(min(enough, len(lengths)))
 
-    def evaluation_batch(self, split: str, examples: Int[np.ndarray, " n"], window: int) -> Rows:
+    def evaluation_batch(
+        self, split: str, examples: Int[np.ndarray, " n"], window: Window = WHOLE
+    ) -> Rows:
         """The sentences of these rows, padded or cut to `length`."""
         source, target = (self.data.splits[split][language] for language in self.languages)
         sources = self._ids(source, examples, self.length)
@@ -251,7 +244,9 @@ class Translation:
     def assemble_evaluation(self, gathered: Rows) -> Pairs:
         return self.assemble((gathered.source, gathered.targets))
 
-    def figures(self, split: str, means: dict, count: int, window: int, stride: int) -> dict:
+    def figures(
+        self, split: str, means: Mapping[str, float], count: int, window: Window = WHOLE
+    ) -> dict[str, Any]:
         """What is reported of teacher-forced means over `count` target tokens."""
         return {
             "loss": means["loss"],
