@@ -97,7 +97,8 @@ class Registry:
         made = self.get(kind, field)(*arguments, **options)
         for base in self.contract.__mro__ if self.contract else ():
             for name, annotation in inspect.get_annotations(base).items():
-                if not name.startswith("_") and not hasattr(made, name):
+                # by dir, not hasattr: a property may read data that is not there
+                if not name.startswith("_") and name not in dir(made):
                     raise ConfigurationError(
                         f"{file_of(type(made))}: class {type(made).__name__}, {self.noun} "
                         f"{kind!r}: {name} is missing; set `self.{name}` ({_word(annotation)}) in "

@@ -1,7 +1,6 @@
 """The contract of a task: what training, evaluation and notebooks ask of one."""
 
 import abc
-import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -59,6 +58,7 @@ class BatchSource(abc.ABC):
         """The examples at the indices, before `Task.assemble`; source: what `Task.source` gave."""
 
 
+@tasks.require
 class Task(BatchSource):
     """Data, objective and metrics.
 
@@ -207,10 +207,6 @@ class Task(BatchSource):
         raise ConfigurationError(f"task.kind={self.kind!r} is evaluated on its own data alone")
 
 
-ATTRIBUTES = tuple(name for name in inspect.get_annotations(Task) if not hasattr(Task, name))
-"""What a task must set; see `Task`."""
-
-
 def build(settings: Config) -> Task:
     """The task of the section `task` of a filled configuration.
 
@@ -218,13 +214,4 @@ def build(settings: Config) -> Task:
     lacks a member.
     """
     options = dict(settings)
-    task = tasks.get(options.pop("kind"), "task.kind")(**options)
-    members = {*dir(type(task)), *vars(task)}  # a property is not evaluated: it may read the data
-    expected = (*ATTRIBUTES, *(name for name in dir(Task) if not name.startswith("_")))
-    for name in expected:
-        if name not in members:
-            raise ConfigurationError(
-                f"task.kind={settings['kind']!r}: the class {type(task).__name__} has no {name!r}; "
-                "arch.tasks.contract.Task says what it is"
-            )
-    return task
+    return tasks.build(options.pop("kind"), field="task.kind", **options)

@@ -76,12 +76,24 @@ def test_a_task_of_the_least_members_is_built_and_has_the_defaults(register):
         task.check_evaluation({"splits": (), "window": 4, "stride": 0})
 
 
-@pytest.mark.parametrize("name", [name for name in contract.ATTRIBUTES if name != "kind"])
-def test_a_task_without_one_of_the_attributes_is_refused_by_its_name(register, name):
-    members = {k: v for k, v in vars(Counting).items() if k != name and not k.startswith("_")}
-    register(type("Lacking", (Task,), members))
-    with pytest.raises(ConfigurationError, match=f"the class Lacking has no '{name}'"):
+MEMBERS = sorted(name for name in vars(Counting) if not name.startswith("_"))
+
+
+@pytest.mark.parametrize("base", [Task, object])
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_task_without_one_member_is_refused_in_a_line_that_names_it(register, name, base):
+    """Whether it subclasses the contract or only matches it."""
+    members = {member: vars(Counting)[member] for member in MEMBERS if member != name}
+    message = f"class Lacking, task 'counting': {name} is missing; "
+    with pytest.raises(ConfigurationError, match=message):
+        register(type("Lacking", (base,), members))
         contract.build({"kind": "counting"})
+
+
+def test_a_task_that_only_matches_the_contract_has_its_defaults(register):
+    register(type("Matching", (), {member: vars(Counting)[member] for member in MEMBERS}))
+    task = contract.build({"kind": "counting"})
+    assert (task.max_length, task.batches, task.streamed) == (3, (task,), False)
 
 
 def test_the_window_of_a_configuration():

@@ -404,9 +404,11 @@ def test_all_of_multi30k_fits_and_a_cycle_takes_all_of_it():
     assert task.details["pairs"] == 29000 and not any(task.details["left_out"].values())
     assert task.details["cut"]["test"] == {"sources": 0, "targets": 0}
     assert task.vocabulary == 8002 and len(task.batches) == 4
-    places = [task.sequences(1, b) * k for b, k in enumerate(task.schedule.counts)]
+    places = [
+        bucket.share * k for bucket, k in zip(task.batches, task.schedule.counts, strict=True)
+    ]
     for shape, (count, pairs) in enumerate(zip(places, task.data.pairs, strict=True)):
-        assert 0 <= count - len(pairs) < task.sequences(1, shape)
+        assert 0 <= count - len(pairs) < task.batches[shape].share
 
 
 @multi30k
