@@ -8,75 +8,65 @@ import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
+from arch.commands.contract import Command
+from arch.commands.flags import COMMANDS, Configured
 from arch.devices import compilation_cache
 from arch.registry import ConfigurationError, suggestion
 
+EXIT_CODES = """\
+exit codes:
+  0    done
+  1    something failed; the rest is finished and reported
+  2    bad usage or configuration: one line says what to type instead
+  130  interrupted; what is printed goes on from there
+"""
+
 
 class Parser(argparse.ArgumentParser):
-    def error(self, message) -> NoReturn:
+    """An argparse parser whose errors are one line; texts are printed as they are written."""
+
+    def __init__(self, **settings):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+
+    def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(prog="launch.py", description="Architecture variants: train, compare, report.")
+def make_parser() -> tuple[Parser, Mapping[str, Parser]]:
+    """The parser of the whole, and command → its own, with the flags and examples it declares."""
+    example = f"python launch.py sweep {COMMANDS['sweep'].examples[0]}"
+    parser = Parser(
+        prog="launch.py",
+        description="Architecture variants: train, compare, report.",
+        epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
+    )
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
+    for name, command in COMMANDS.items():
+        examples = "\n".join(f"  python launch.py {name} {text}" for text in command.examples)
+        sub = commands.add_parser(
+            name, help=command.summary, description=command.summary, allow_abbrev=False,
+            epilog=f"examples:\n{examples}\n\n{EXIT_CODES}",
+        )  # fmt: skip
+        for spelling, settings in command.flags():
+            sub.add_argument(spelling, **settings)
+    return parser, commands.choices
 
-    def command(name, text, *options, config=False):
-        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        if config:
-            sub.add_argument("--config", required=True, metavar="FILE[:name=value,…]")
-        for flag, settings in options:
-            sub.add_argument(flag, **settings)
 
-    cells = ("--cells", {"default": "*", "metavar": "GLOB"})
-    seeds = ("--seeds", {"default": "", "metavar": "5|100-104"})
-    name = ("--name", {"default": ""})
-    replicas = ("--replicas", {"default": "auto", "metavar": "auto|N"})
-    run = ("--run", {"required": True, "metavar": "DIR"})
-    required_name = ("--name", {"required": True})
-    dry_run = ("--dry-run", {"action": "store_true"})
-    rerun = ("--rerun", {"default": "", "metavar": "GLOB"})
-    executor = ("--executor", {"default": "local", "choices": ("local", "processes")})
-
-    command("list", "kinds, stacks, tasks, variants, experiments, corpora")
-    command("describe", "order, parameters, FLOPs and memory of every cell", cells,
-            ("--json", {"action": "store_true"}), config=True)  # fmt: skip
-    command("run", "train one cell", ("--cell", {"default": "", "metavar": "NAME"}), seeds, name,
-            replicas, rerun, config=True)  # fmt: skip
-    command("sweep", "train cells × seeds", cells, seeds, name, replicas, rerun, dry_run, executor,
-            config=True)  # fmt: skip
-    command("prepare", "fetch, check and tokenise the corpus", config=True)
-    command("status", "how each cell of a run stands", required_name)
-    command("report", "tables and figures from results/", required_name,
-            ("--format", {"default": "md,csv,svg", "metavar": "md,csv,svg,html,latex"}),
-            ("--against", {"default": "", "metavar": "NAME"}))  # fmt: skip
-    command("evaluate", "what a run, or a model in Hugging Face's format, achieves on the splits "
-            "of its own corpus (of such a model, stdlib) or another", run,
-            ("--corpus", {"default": "", "metavar": "NAME"}),
-            ("--stride", {"type": int, "default": 0}),
-            ("--window", {"type": int, "default": 0}))  # fmt: skip
-    command("generate", "text that a run, or a model in Hugging Face's format, makes of a prompt: "
-            "goes on with it, translates it, or fills in its [MASK]s", run,
-            ("--prompt", {"required": True}),
-            ("--tokens", {"type": int, "default": 100}),
-            ("--temperature", {"type": float, "default": 0.8}),
-            ("--top_k", {"type": int, "default": 0}), ("--seed", {"type": int, "default": 0}),
-            ("--draw", {"type": int, "default": 0}))  # fmt: skip
-    command("bench", "tokens/s, utilisation, compile seconds, peak memory", cells, config=True)
-    command("verify", "replay a run between its two kept checkpoints", run)
-
-    check_names(parser, commands.choices, argv)
-    overrides = [a for a in argv if a.startswith("--config.")]
-    arguments = parser.parse_args([a for a in argv if a not in overrides])
-    sub = commands.choices[arguments.command]
-    arguments.overrides = {}
-    for text in overrides:
+def parse(argv: list[str]) -> Command:
+    """The command that was typed; exits with code 2 and one line for what cannot be one."""
+    parser, commands = make_parser()
+    check_names(parser, commands, argv)
+    typed = [a for a in argv if a.startswith("--config.")]
+    arguments = parser.parse_args([a for a in argv if a not in typed])
+    command = COMMANDS[arguments.command]
+    overrides = {}
+    for text in typed:
+        if not issubclass(command, Configured):
+            commands[command.name].error(f"{text}: {command.name} takes no configuration")
         field, _, value = text.removeprefix("--config.").partition("=")
-        if "config" not in arguments:
-            sub.error(f"{text}: {arguments.command} takes no configuration")
-        arguments.overrides[field] = value
-    arguments.command_line = command_line(argv)
-    return arguments
+        overrides[field] = value
+    more = {"overrides": overrides} if issubclass(command, Configured) else {}
+    return command.of(arguments, command_line=command_line(argv), **more)
 
 
 def check_names(parser: Parser, commands: Mapping[str, Parser], argv: list[str]) -> None:
@@ -85,18 +75,18 @@ def check_names(parser: Parser, commands: Mapping[str, Parser], argv: list[str])
     if name in ("-h", "--help"):
         return
     if name not in commands:
-        said = f"{name!r} is no command" if name else "a command is wanted"
+        said = f"{name!r} is no command" if name else "expected a command"
         parser.error(f"{said}; there are {', '.join(commands)}{suggestion(name, commands)}")
-    flags = [f for action in commands[name]._actions for f in action.option_strings]
-    known = ", ".join(flag for flag in flags if flag.startswith("--"))
+    own = [spelling for spelling, _ in COMMANDS[name].flags()]
     for word in words:
         flag, equals, _ = word.partition("=")
         if flag.startswith("--config."):
             if not equals:
-                commands[name].error(f"{flag}: a value is wanted, {flag}=value")
-        elif flag.startswith("--") and flag not in flags:
-            hint = suggestion(flag, flags)
-            commands[name].error(f"{flag}: no such flag; there are {known}{hint}")
+                commands[name].error(f"{flag}: expected a value, {flag}=value")
+        elif flag.startswith("--") and flag not in (*own, "--help"):
+            there = f"there are {', '.join(own)}" if own else f"{name} takes none"
+            hint = suggestion(flag, [*own, "--help"])
+            commands[name].error(f"{flag}: no such flag; {there}{hint}")
 
 
 def command_line(argv: list[str]) -> str:
@@ -112,19 +102,18 @@ def command_line(argv: list[str]) -> str:
 
 
 def main(argv: list[str]) -> int:
-    arguments = parse(argv)
-    compilation_cache.enable()
+    """Run a command line. Returns the exit code."""
+    command = parse(argv)
+    compilation_cache.enable()  # before a command's body imports jax
     try:
-        from arch.commands import COMMANDS  # here, since jax reads the environment on import
-
-        return COMMANDS[arguments.command](arguments)
+        return command.run()
     except (ConfigurationError, ValueError, OSError) as error:
         if os.environ.get("ARCH_TRACEBACK"):
             raise
-        print(f"launch.py {arguments.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"launch.py {command.name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"interrupted; again: {arguments.command_line}", file=sys.stderr)
+        print(f"interrupted; again: {command.command_line}", file=sys.stderr)
         return 130
 
 

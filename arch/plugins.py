@@ -15,10 +15,13 @@ _loaded: dict[str, ModuleType] = {}
 
 
 def load(paths: Iterable[str]) -> None:
-    """Import the files, which register their kinds; the same content is imported once, wherever it
-    lies, so that a run's own copy of a plugin serves as well."""
+    """Import the files, which register their kinds.
+
+    The same content is imported once, wherever it lies, so that a run's own copy of a plugin
+    serves as well. Raises ConfigurationError for a file that is missing or fails.
+    """
     if isinstance(paths, str) or not all(isinstance(path, str) for path in paths):
-        raise ConfigurationError(f"plugins={paths!r}: a list of Python files is wanted")
+        raise ConfigurationError(f"plugins={paths!r}: expected a list of Python files")
     for path in paths:
         file, field = Path(path), f"plugins={path!r}"
         if file.is_file() and digest(file) in _loaded:
@@ -28,14 +31,18 @@ def load(paths: Iterable[str]) -> None:
 
 
 def import_file(file: Path, field: str) -> ModuleType:
-    """Run a user's Python file as a module of its own; errors are `blamed` on it."""
+    """Run a user's Python file as a module of its own.
+
+    Raises ConfigurationError, starting with `field`, for a missing file, one that is not Python,
+    and for whatever the file raises.
+    """
     if not file.is_file():
         near = suggestion(file.name, [p.name for p in file.parent.glob("*.py")])
         raise ConfigurationError(f"{field}: no such file{near}")
     name = f"{file.stem}_{digest(file)[:16]}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise ConfigurationError(f"{field}: a Python file (.py) is wanted")
+        raise ConfigurationError(f"{field}: expected a Python file (.py)")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses look for it
     with blamed(file, field):
@@ -45,7 +52,7 @@ def import_file(file: Path, field: str) -> ModuleType:
 
 @contextlib.contextmanager
 def blamed(file: Path, field: str) -> Iterator[None]:
-    """Whatever a user's file raises as a ConfigurationError that names its line."""
+    """Turn whatever a user's file raises into a ConfigurationError that names its line."""
     try:
         yield
     except ConfigurationError:
@@ -61,4 +68,5 @@ def blamed(file: Path, field: str) -> Iterator[None]:
 
 
 def digest(file: Path) -> str:
+    """The sha256 of a file's content."""
     return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -7,6 +7,7 @@ from rich.table import Table
 
 
 def table(title: str, *columns: str) -> Table:
+    """An empty table whose cells are folded, never cut."""
     made = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
         made.add_column(column, overflow="fold")

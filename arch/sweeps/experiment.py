@@ -1,16 +1,6 @@
-"""An experiment file: `get_config(arg)`, `cells(arg, results)`, `ARGUMENTS`, `TABLE`.
-
-ARGUMENTS  name → default, or a tuple of what is allowed, the default first
-get_config(arg)      the configuration that all cells start from; arg.scale, arg.corpus, …
-cells(arg, results)  the cells; called again until it names nothing new. results.values(cell)
-                     is {seed: metric} of what has finished
-TABLE      the table the cells fill: a dictionary, or a function of (arg, cells, results)
-measure(config, task, model, seed)   in a file that measures something instead of training: its
-                     figures, name → number, which TABLE finds under the split 'measured'
-"""
+"""An experiment: a file with its arguments and overrides, the cells it names and their results."""
 
 import contextlib
-import copy
 import dataclasses
 import fnmatch
 import hashlib
@@ -27,6 +17,7 @@ from arch import plugins
 from arch.registry import Config, ConfigurationError, suggestion
 from arch.report.charts import Chart
 from arch.report.specification import TableSpec
+from arch.sweeps.experiment_file import ExperimentFile
 
 CELL_NAME = re.compile(r"[A-Za-z0-9(][A-Za-z0-9._=+()-]*")
 
@@ -76,19 +67,23 @@ class Experiment:
     Args:
         reference: FILE or FILE:name=value,…; a single letter as a name binds it to a kind.
         overrides: dotted field → text, applied last and to every cell.
+        alone: leave the file's cells aside, so that `get_config` itself is the only cell.
+
+    Raises ConfigurationError for a file that breaks its contract, and for unknown arguments.
     """
 
-    def __init__(self, reference: str, overrides: Mapping[str, str] | None = None):
+    def __init__(
+        self, reference: str, overrides: Mapping[str, str] | None = None, alone: bool = False
+    ):
         file, _, text = reference.partition(":")
         self.reference, self.file = reference, file
         self.overrides = dict(overrides or {})
         if "plugins" in self.overrides:
             paths = configuration.read(self.overrides["plugins"], (), "plugins")
             plugins.load(paths)
-        self.module = plugins.import_file(Path(file), f"--config={file}")
-        if not hasattr(self.module, "get_config"):
-            raise ConfigurationError(f"--config={file}: it has no get_config(arg)")
-        self.arguments, self.letters, self.given = _arguments(self.module, file, text)
+        contents = ExperimentFile.load(file)
+        self.contents = contents.without_cells() if alone else contents
+        self.arguments, self.letters, self.given = _arguments(contents.ARGUMENTS, file, text)
 
     @property
     def default_name(self) -> str:
@@ -105,7 +100,7 @@ class Experiment:
     def base(self) -> Config:
         """What `get_config` gives for the arguments."""
         with self._blamed("get_config"):
-            base = self.module.get_config(self.arguments)
+            base = self.contents.get_config(self.arguments)
         if not isinstance(base, ConfigDict):
             raise ConfigurationError(
                 f"{self.file}: get_config returns no ConfigDict; use config.make"
@@ -133,10 +128,10 @@ class Experiment:
 
     def cells(self, results: Results) -> list[Cell]:
         """The cells that the results so far call for; one named after a file that has none."""
-        if not hasattr(self.module, "cells"):
+        if self.contents.cells is None:
             return self._checked([Cell(Path(self.file).stem)])
         with self._blamed("cells"):
-            cells = self.module.cells(self.arguments, results)
+            cells = self.contents.cells(self.arguments, results)
         for cell in cells:
             if not CELL_NAME.fullmatch(cell.name):
                 raise ConfigurationError(
@@ -147,6 +142,10 @@ class Experiment:
         if len(set(names)) < len(names):
             raise ConfigurationError(f"{self.file}: a cell's name stands twice in {names}")
         return self._checked(cells)
+
+    def first_cells(self) -> list[Cell]:
+        """The cells that are called for before there are any results."""
+        return self.cells(Results([], *self.metric))
 
     def _checked(self, cells: list[Cell]) -> list[Cell]:
         """The cells, where each letter bound by an argument is in the order of one of them."""
@@ -172,25 +171,23 @@ class Experiment:
             text = str(error)
             raise ConfigurationError(text if field in text else f"{field}: {text}") from error
 
-    def alone(self) -> "Experiment":
-        """The same, with `get_config` itself as its only cell."""
-        twin = copy.copy(self)
-        twin.cells = lambda results: self._checked([Cell(Path(self.file).stem)])
-        return twin
-
     @property
     def trains(self) -> bool:
         """Whether a result is of training, and not of the file's own `measure`."""
-        return not hasattr(self.module, "measure")
+        return self.contents.measure is None
 
-    def measure(self, config: Config, task, model, seed: int) -> dict[str, float]:
-        """The figures of a file that measures."""
-        return self.module.measure(config, task, model, seed)
+    def measure(self, config: Config, task: Any, model: Any, seed: int) -> Mapping[str, float]:
+        """The figures of a file that measures, name → number."""
+        if self.contents.measure is None:
+            raise ConfigurationError(f"{self.file}: it has no measure(config, task, model, seed)")
+        return self.contents.measure(config, task, model, seed)
 
     def table(self, cells: list[Cell], results: Results) -> dict:
         """The specification of the table, checked."""
-        table = getattr(self.module, "TABLE", {"title": Path(self.file).stem})
+        table = self.contents.TABLE
         with self._blamed("TABLE"):
+            if table is None:
+                table = {"title": Path(self.file).stem}
             if isinstance(table, Callable):
                 table = table(self.arguments, cells, results)
             for chart in TableSpec.of(table).charts:
@@ -200,9 +197,10 @@ class Experiment:
     @property
     def metric(self) -> tuple[str, str]:
         """(metric, split) that results are compared by."""
-        table = getattr(self.module, "TABLE", {})
-        table = {} if isinstance(table, Callable) else table
-        return table.get("metric", "perplexity"), table.get("split", "valid")
+        table = self.contents.TABLE
+        if table is None or isinstance(table, Callable):
+            table = {}
+        return str(table.get("metric", "perplexity")), str(table.get("split", "valid"))
 
 
 def matching(cells: list[Cell], glob: str, flag: str = "--cells") -> list[Cell]:
@@ -216,9 +214,10 @@ def matching(cells: list[Cell], glob: str, flag: str = "--cells") -> list[Cell]:
     return found
 
 
-def _arguments(module, file: str, text: str) -> tuple[SimpleNamespace, dict, dict]:
+def _arguments(
+    declared: Mapping[str, Any], file: str, text: str
+) -> tuple[SimpleNamespace, dict, dict]:
     """(all arguments, letters → kinds, what was given beyond the defaults)."""
-    declared = getattr(module, "ARGUMENTS", {})
     values = {k: v[0] if isinstance(v, tuple) else v for k, v in declared.items()}
     letters, given = {}, {}
     for item in filter(None, text.split(",")):

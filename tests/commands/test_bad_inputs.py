@@ -36,6 +36,7 @@ def ground(tmp_path_factory) -> Path:
         "notes.md": "# not Python",
         "syntax.py": "def get_config(arg)\n    return 1\n",
         "without.py": "ARGUMENTS = {}\n",
+        "cells.py": "def get_config(arg):\n    return 1\n\n\ncells = 3\n",
         "fails.py": small.replace("return config.make(", "arg.widht\n    return config.make("),
         "locked.py": small.replace("return config.make(", "made = config.make(").replace(
             "def cells", "    made.train.stpes = 3\n    return made\n\n\ndef cells"
@@ -103,14 +104,14 @@ def sweep(what: str, argument: str, *says: str) -> Bad:
 S = "model.sublayers.s"
 BAD = [
     # flags and commands
-    Bad("no command", (), ("a command is wanted", "sweep")),
+    Bad("no command", (), ("expected a command", "sweep")),
     Bad("misspelt command", ("swepe",), ("'swepe' is no command", "did you mean 'sweep'?")),
     sweep("misspelt flag", "--config=small.py --sedes=3", "--sedes", "did you mean '--seeds'?"),
     sweep("flag before the needed one", "--confg=small.py", "--confg", "did you mean '--config'?"),
     sweep("no configuration", "--name=x", "required: --config"),
     sweep("a word too many", "--config=small.py sf", "unrecognized arguments: sf"),
     sweep("a value apart", "--config=small.py --config.train.steps 5",
-          "--config.train.steps: a value is wanted", "--config.train.steps=value"),
+          "--config.train.steps: expected a value", "--config.train.steps=value"),
     Bad("configuration where none is taken", ("status", "--name=small", "--config.a=1"),
         ("--config.a=1", "status takes no configuration")),
     sweep("seeds that are none", "--config=small.py --seeds=three", "--seeds=three", "a count (5)",
@@ -125,12 +126,17 @@ BAD = [
     Bad("a cell that is not there", ("run", "--config=small.py", "--cell=fss"),
         ("--cell=fss", "sf, fs", "did you mean 'fs'?")),
     sweep("rerun of what is not there", "--config=small.py --rerun=k9", "--rerun=k9", "sf, fs"),
+    sweep("an unknown executor", "--config=small.py --executor=proceses", "--executor='proceses'",
+          "local, processes", "did you mean 'processes'?"),
+    sweep("an experiment whose cells are no function", "--config=cells.py",
+          "--config=cells.py: cells=3: expected a function"),
+    Bad("a flag where none is taken", ("list", "--cells=x"), ("--cells", "list takes none")),
     sweep("a name that is a path", "--config=small.py --name=../x", "--name=../x",
           "a plain folder name"),
     # the experiment's file
     sweep("missing file", "--config=smal.py",
           "--config=smal.py: no such file; did you mean 'small.py'?"),
-    sweep("not Python", "--config=notes.md", "--config=notes.md: a Python file (.py) is wanted"),
+    sweep("not Python", "--config=notes.md", "--config=notes.md: expected a Python file (.py)"),
     sweep("syntax error", "--config=syntax.py", "--config=syntax.py", "SyntaxError", "line 1"),
     sweep("no get_config", "--config=without.py", "--config=without.py: it has no get_config(arg)"),
     sweep("get_config fails", "--config=fails.py", "fails.py: get_config, line 10", "'widht'"),

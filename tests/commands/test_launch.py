@@ -3,22 +3,23 @@
 import json
 import math
 import re
+import shlex
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import launch
+from arch.commands.flags import COMMANDS, Configured
 from arch.registry import stacks, sublayers, tasks
 from arch.runs.folders import RunFolder
+from arch.sweeps.executors import EXECUTORS
 from arch.training.compiled import Compiled
 from arch.variants import VARIANTS
 from tests import cli
-
-COMMANDS = (
-    "list", "describe", "run", "sweep", "prepare", "status", "report", "evaluate", "generate",
-    "verify",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,27 @@ def test_every_command_explains_itself(command):
     told = cli.run(command, "--help")
     assert (told.code, told.err) == (0, "")
     assert f"usage: launch.py {command}" in told.out
+    assert f"examples:\n  python launch.py {command}" in told.out
+    assert "130  interrupted" in told.out
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_examples_in_the_help_are_taken_as_they_stand(command):
+    """Every example parses, and the experiment, the run's flags and their types are those."""
+    for example in command.examples:
+        parsed = launch.parse([command.name, *shlex.split(example)])
+        assert type(parsed) is command
+        if isinstance(parsed, Configured):
+            assert (cli.REPOSITORY / parsed.config.partition(":")[0]).is_file()
+
+
+def test_help_needs_no_jax():
+    """Help is there at once, and the environment can be set before jax reads it."""
+    code = "import sys, launch; launch.make_parser(); print('jax' in sys.modules)"
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=cli.REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "False\n"
 
 
 def test_the_whole_explains_itself():
@@ -64,7 +86,7 @@ def test_started_as_a_program_it_gives_the_exit_code(folder):
 def test_list_prints_whatever_a_configuration_may_name():
     told = cli.run("list", cwd=cli.REPOSITORY)
     assert told.code == 0
-    for registry in (sublayers, stacks, tasks):
+    for registry in (sublayers, stacks, tasks, EXECUTORS):
         for kind in registry.names():
             assert kind in told.out
             for option in registry.options(kind):

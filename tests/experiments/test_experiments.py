@@ -1,5 +1,6 @@
 """Every experiment that is shipped: full size in shapes, tiny size in steps."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ import arch
 import launch
 from arch.report.folder import write_report
 from arch.report.lines import read_lines
+from arch.sweeps import running
 from arch.sweeps import sweep as sweeps
 from arch.sweeps.experiment import Experiment, Results
 from arch.training import describe
@@ -235,16 +237,16 @@ def test_an_experiment_that_measures_writes_exact_figures_once(documents):
     assert "31.11 |" in row and "±" not in row and "single run" not in row
 
 
-def test_a_measurement_that_fails_is_a_failed_line(documents, monkeypatch, capsys):
+def test_a_measurement_that_fails_is_a_failed_line(documents, capsys):
     file = f"{ROOT}/experiments/albert_sizes.py:corpus={documents}"
     experiment = Experiment(file)
 
     def broken(config, task, model, seed):
         raise RuntimeError("no such thing")
 
-    monkeypatch.setattr(experiment.module, "measure", broken)
+    experiment.contents = dataclasses.replace(experiment.contents, measure=broken)
     sweep = sweeps.Sweep(experiment, name="x", cells="albert-base-E64-all")
-    assert sweep.run() == 1
+    assert running.run(sweep) == 1
     (line,) = read_lines("results/x")
     assert (line["status"], line["error"]) == ("failed", "RuntimeError: no such thing")
     assert "no such thing" in capsys.readouterr().err

@@ -1,0 +1,66 @@
+"""What a command is: flags with their types, examples, and a body in a file of its own.
+
+A command is a dataclass whose fields made by `flag` are what a user types; `launch.py` makes its
+parser from them. Nothing here imports jax, so that help is there at once and the environment can
+be set before jax reads it; `Command.run` imports the body, `arch.commands.<name>`.
+"""
+
+import argparse
+import dataclasses
+import importlib
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+
+def flag(spelling: str, default: Any = dataclasses.MISSING, *, help: str, metavar: str = "") -> Any:
+    """A field that is typed as `spelling`; one without a default is required.
+
+    The default's type is the flag's: text, a number, or False for one that is only named.
+    """
+    metadata = {"spelling": spelling, "help": help, "metavar": metavar}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """One command of launch.py, as it was typed.
+
+    name, summary, examples: what `launch.py --help` and `launch.py NAME --help` say; an example is
+    what follows `python launch.py NAME`.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    examples: ClassVar[tuple[str, ...]]
+
+    command_line: str = ""  # how to come back here
+
+    def run(self) -> int:
+        """Import the body, and with it jax, and do it. Returns the exit code."""
+        return importlib.import_module(f"arch.commands.{self.name}").run(self)
+
+    @classmethod
+    def flags(cls) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(spelling, the settings of argparse's `add_argument`) of every flag."""
+        for field in dataclasses.fields(cls):
+            if "spelling" not in field.metadata:
+                continue
+            settings: dict[str, Any] = {"dest": field.name, "help": field.metadata["help"]}
+            if field.default is dataclasses.MISSING:
+                settings["required"] = True
+            else:
+                settings["default"] = field.default
+                if field.default not in ("", False):
+                    settings["help"] += f" (default: {field.default})"
+            if field.default is False:
+                settings["action"] = "store_true"
+            else:
+                settings["metavar"] = field.metadata["metavar"] or None
+                settings["type"] = str if "required" in settings else type(field.default)
+            yield field.metadata["spelling"], settings
+
+    @classmethod
+    def of(cls, parsed: argparse.Namespace, **more: Any) -> "Command":
+        """The command with the values that were parsed."""
+        named = (f.name for f in dataclasses.fields(cls) if "spelling" in f.metadata)
+        return cls(**{name: vars(parsed)[name] for name in named}, **more)

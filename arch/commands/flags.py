@@ -1,0 +1,190 @@
+"""The commands of launch.py with their flags; the body of each is the file of its name."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from arch.commands.contract import Command, flag
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Configured(Command):
+    """A command that takes --config, and --config.a.b=value in `overrides`."""
+
+    config: str = flag(
+        "--config", metavar="FILE[:name=value,…]",
+        help="the experiment's file; its arguments, and letters bound to kinds (s=lsh_attention), "
+        "follow a colon. --config.a.b=value sets a field of every cell, last",
+    )  # fmt: skip
+    overrides: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trains(Configured):
+    """A command that trains."""
+
+    seeds: str = flag(
+        "--seeds", "", metavar="5|100-104|1,3",
+        help="how many, a range or a list, instead of the configuration's",
+    )  # fmt: skip
+    directory: str = flag(
+        "--name", "", metavar="NAME",
+        help="of runs/NAME and results/NAME; else the file's name and what was typed beside it",
+    )  # fmt: skip
+    replicas: str = flag(
+        "--replicas", "auto", metavar="auto|N",
+        help="most seeds and cells that train in one program; auto: as many as fit",
+    )  # fmt: skip
+    rerun: str = flag(
+        "--rerun", "", metavar="GLOB", help="start these cells over; what they have is kept beside"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class List(Command):
+    name = "list"
+    summary = "kinds, stacks, tasks, variants, experiments, corpora, executors"
+    examples = ("",)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Describe(Configured):
+    name = "describe"
+    summary = "order, parameters, FLOPs and memory of every cell"
+    examples = (
+        "--config=experiments/sandwich.py",
+        "--config=experiments/sandwich.py:scale=paper --cells='k[0135]' --json",
+    )
+
+    cells: str = flag("--cells", "*", metavar="GLOB", help="cells by name")
+    json: bool = flag("--json", False, help="one JSON object a cell instead of a table")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run(Trains):
+    name = "run"
+    summary = "train one cell"
+    examples = (
+        "--config=experiments/sandwich.py --cell=k3",
+        "--config=experiments/sandwich.py --config.model.order='s3(sf)5f3' --name=mine",
+    )
+
+    cell: str = flag(
+        "--cell", "", metavar="NAME", help="a cell's name; else the configuration of get_config"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep(Trains):
+    name = "sweep"
+    summary = "train cells × seeds"
+    examples = (
+        "--config=experiments/sandwich.py --cells='k[0135]' --seeds=5",
+        "--config=experiments/sandwich.py:scale=small --config.model.stack.share=s --dry-run",
+        "--config=experiments/sandwich.py --executor=processes",
+    )
+
+    cells: str = flag("--cells", "*", metavar="GLOB", help="cells by name")
+    dry_run: bool = flag("--dry-run", False, help="say what would be trained, and train nothing")
+    executor: str = flag(
+        "--executor", "local", metavar="NAME",
+        help="who trains: `launch.py list` names the executors; a plugin may add one",
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepare(Configured):
+    name = "prepare"
+    summary = "fetch, check and tokenise the corpus"
+    examples = ("--config=experiments/ptb.py",)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bench(Configured):
+    name = "bench"
+    summary = "tokens/s, utilisation, compile seconds, peak memory"
+    examples = ("--config=experiments/sandwich.py --cells='k[03]'",)
+
+    cells: str = flag("--cells", "*", metavar="GLOB", help="cells by name")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Status(Command):
+    name = "status"
+    summary = "how each cell of a run stands, and the command that goes on"
+    examples = ("--name=sandwich",)
+
+    directory: str = flag("--name", metavar="NAME", help="of runs/NAME")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report(Command):
+    name = "report"
+    summary = "tables and figures from results/"
+    examples = (
+        "--name=sandwich",
+        "--name=sandwich --against=random_orders --format=md,html",
+    )
+
+    directory: str = flag("--name", metavar="NAME", help="of results/NAME")
+    format: str = flag(
+        "--format", "md,csv,svg", metavar="md,csv,svg,html,latex", help="what is written"
+    )
+    against: str = flag(
+        "--against", "", metavar="NAME", help="of results/NAME to compare with, cell by cell"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluate(Command):
+    name = "evaluate"
+    summary = (
+        "what a run, or a model in Hugging Face's format, achieves on the splits of its own corpus "
+        "(of such a model, stdlib) or another"
+    )
+    examples = (
+        "--run=runs/sandwich/k3-0123abcd --stride=16",
+        "--run=gpt2 --corpus=wikitext-2 --stride=512",
+    )
+
+    directory: str = flag("--run", metavar="DIR", help="runs/NAME/CELL-HASH, or a model's folder")
+    corpus: str = flag("--corpus", "", metavar="NAME", help="another corpus, as in task.corpus")
+    stride: int = flag("--stride", 0, metavar="N", help="tokens between windows; 0: the run's own")
+    window: int = flag("--window", 0, metavar="N", help="tokens a window; 0: the run's own")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Generate(Command):
+    name = "generate"
+    summary = (
+        "text that a run, or a model in Hugging Face's format, makes of a prompt: goes on with it, "
+        "translates it, or fills in its [MASK]s"
+    )
+    examples = (
+        "--run=runs/sandwich/k3-0123abcd --prompt='def main(' --temperature=0.5",
+        "--run=bert-base-uncased --prompt='The capital of France is [MASK].'",
+    )
+
+    directory: str = flag("--run", metavar="DIR", help="runs/NAME/CELL-HASH, or a model's folder")
+    prompt: str = flag("--prompt", metavar="TEXT", help="what is gone on with")
+    tokens: int = flag("--tokens", 100, metavar="N", help="most tokens that are made")
+    temperature: float = flag("--temperature", 0.8, metavar="T", help="0 takes the likeliest token")
+    top_k: int = flag("--top_k", 0, metavar="K", help="sample from the K likeliest; 0: from all")
+    seed: int = flag("--seed", 0, metavar="N", help="which of the run's seeds")
+    draw: int = flag("--draw", 0, metavar="N", help="the key of sampling: another text")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verify(Command):
+    name = "verify"
+    summary = "replay a run between its two kept checkpoints"
+    examples = ("--run=runs/sandwich/k3-0123abcd",)
+
+    directory: str = flag("--run", metavar="DIR", help="runs/NAME/CELL-HASH")
+
+
+COMMANDS: dict[str, type[Command]] = {
+    command.name: command
+    for command in (
+        List, Describe, Run, Sweep, Prepare, Status, Report, Evaluate, Generate, Bench, Verify,
+    )
+}  # fmt: skip

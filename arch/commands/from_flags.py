@@ -1,0 +1,87 @@
+"""Flags as what they ask for: an experiment, a sweep of it, seeds, replicas, a folder's name."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from arch.commands.flags import Configured, Trains
+from arch.registry import ConfigurationError, suggestion
+from arch.sweeps.executors import EXECUTORS
+from arch.sweeps.experiment import Experiment
+from arch.sweeps.sweep import Sweep
+
+MOST_SEEDS = 10_000
+
+
+def experiment(command: Configured, alone: bool = False) -> Experiment:
+    """The experiment of --config and its overrides; `alone` without the file's cells."""
+    made = Experiment(command.config, command.overrides, alone)
+    if made.config().train.deterministic:  # XLA reads it when the first device is asked for
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    return made
+
+
+def sweep(
+    command: Trains, experiment: Experiment, cells: str = "*", executor: str = "local"
+) -> Sweep:
+    """The sweep that a command asks for. Raises ConfigurationError for a flag that cannot be."""
+    EXECUTORS.get(executor, "--executor")
+    return Sweep(
+        experiment=experiment,
+        name=_name(command.directory or experiment.default_name),
+        cells=cells,
+        seeds=_seeds(command.seeds),
+        rerun=command.rerun,
+        replicas=_replicas(command.replicas),
+        executor=executor,
+        command=command.command_line,
+    )
+
+
+def known(name: str, there: Iterable[str], where: str, flag: str = "--name") -> str:
+    """The name, which must be one of those there; else ConfigurationError says which there are."""
+    there = sorted(there)
+    if name not in there:
+        raise ConfigurationError(
+            f"{flag}={name}: not in {where}, which has {', '.join(there) or 'nothing yet'}"
+            f"{suggestion(name, there)}"
+        )
+    return name
+
+
+def _name(text: str) -> str:
+    if text and (Path(text).name != text or text.startswith(".")):
+        raise ConfigurationError(f"--name={text}: expected a plain folder name")
+    return text
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """'5' → 0 … 4; '100-104' and '1,3' as they say; empty for the configuration's own."""
+    if not text:
+        return ()
+    try:
+        if text.isdigit():
+            text = f"0-{int(text) - 1}"
+        seeds: list[int] = []
+        for part in text.split(","):
+            low, dash, high = part.partition("-")
+            last = int(high) if dash else int(low)
+            if last - int(low) < MOST_SEEDS and last < 2**31:
+                seeds += range(int(low), last + 1)
+    except ValueError:
+        seeds = []
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigurationError(
+            f"--seeds={text}: expected a count (5), a range (100-104) or a list (1,3), "
+            "each seed once"
+        )
+    return tuple(seeds)
+
+
+def _replicas(text: str) -> int:
+    if text == "auto":
+        return 0
+    if not text.isdigit() or int(text) < 1:
+        raise ConfigurationError(f"--replicas={text!r}: expected auto, or a number from 1 on")
+    return int(text)

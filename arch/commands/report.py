@@ -1,0 +1,28 @@
+"""`report`: tables and figures, from results/ alone."""
+
+from arch.commands import flags, from_flags
+from arch.registry import ConfigurationError, suggestion
+from arch.report import lines
+from arch.report.folder import FORMATS, write_report
+from arch.report.renderers import print_table
+from arch.sweeps.sweep import RESULTS, RUNS
+
+
+def run(command: flags.Report) -> int:
+    """Write the table and figures in the formats asked for and print the table."""
+    there = [p.parent.name for p in RESULTS.glob(f"*/{lines.RUNS}")]
+    folder = RESULTS / from_flags.known(command.directory, there, f"{RESULTS}/")
+    against = None
+    if command.against:
+        against = RESULTS / from_flags.known(command.against, there, f"{RESULTS}/", "--against")
+    formats = tuple(filter(None, command.format.split(",")))
+    for name in formats:
+        if name not in FORMATS:
+            raise ConfigurationError(
+                f"--format={command.format}: {name!r} is none; allowed are "
+                f"{', '.join(FORMATS)}{suggestion(name, FORMATS)}"
+            )
+    html = RUNS / command.directory / "report.html"
+    print_table(write_report(folder, formats, against=against, html_path=html))
+    print(f"written: {folder} ({', '.join(formats)})")
+    return 0

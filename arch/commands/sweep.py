@@ -1,0 +1,56 @@
+"""`sweep`: cells × seeds."""
+
+import sys
+
+from arch.commands import flags, from_flags, terminal
+from arch.report.folder import write_report
+from arch.report.renderers import print_table
+from arch.sweeps import running
+from arch.sweeps.experiment import matching
+from arch.sweeps.sweep import RESULTS, Sweep
+from arch.training.group import Interrupted
+
+
+def run(command: flags.Sweep) -> int:
+    """Train what is not finished and print the table; with --dry-run, only what is not finished."""
+    experiment = from_flags.experiment(command)
+    sweep = from_flags.sweep(command, experiment, cells=command.cells, executor=command.executor)
+    return train(sweep, command.dry_run)
+
+
+def train(sweep: Sweep, dry_run: bool = False) -> int:
+    """Run a sweep, print its table and say where it was written. Returns the exit code."""
+    known = sweep.results()
+    cells = sweep.experiment.cells(known)
+    sweep.experiment.table(cells, known)  # an error in it would only show when all is trained
+    if sweep.rerun:
+        matching(cells, sweep.rerun, "--rerun")
+    if dry_run:
+        return _plan(sweep)
+    try:
+        code = running.run(sweep)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        kept = "everything is saved" if isinstance(stop, Interrupted) else "checkpoints are whole"
+        print(f"interrupted; {kept}. To go on: {sweep.command}", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"stopped: {error}. To go on: {sweep.command}", file=sys.stderr)
+        return 1
+    folder = RESULTS / sweep.name
+    print_table(write_report(folder))
+    print(f"written: {folder}/table.md, table.csv, runs.jsonl and the figures")
+    return code
+
+
+def _plan(sweep: Sweep) -> int:
+    """Print what would be trained."""
+    table = terminal.table(sweep.name, "cell", "hash", "seeds", "finished", "order")
+    for job in sweep.jobs():
+        left = job.unfinished()
+        done = [seed for seed in job.seeds if seed not in left]
+        table.add_row(
+            job.cell.name, job.identity[:8], " ".join(map(str, job.seeds)),
+            " ".join(map(str, done)) or "none", job.config.model.order,
+        )  # fmt: skip
+    terminal.console().print(table)
+    return 0

@@ -1,0 +1,46 @@
+"""What an executor is, and the table of them. A plugin file may register one:
+
+@EXECUTORS.register("cluster")
+class Cluster(Executor):
+    def run(self, jobs, stop, settled): …
+"""
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+
+from arch.registry import Registry
+from arch.sweeps.sweep import Job, Sweep
+from arch.training.group import Stop
+
+
+class Executor(abc.ABC):
+    """Trains the jobs of one sweep. It is made once a sweep, so it may keep compiled programs.
+
+    Args:
+        sweep: what the command line asks for: replicas, the command to come back, the experiment.
+    """
+
+    def __init__(self, sweep: Sweep):
+        self.sweep = sweep
+
+    @abc.abstractmethod
+    def run(
+        self, jobs: Sequence[Job], stop: Stop, settled: Callable[[], None]
+    ) -> Mapping[str, str]:
+        """Train every unfinished seed of the jobs and return when nothing is left to be tried.
+
+        What becomes of a replica is written into its job's folder: a summary bearing the job's
+        hash where it finished, the state `failed` with its error where it did not. A failing cell
+        does not stop the others.
+
+        Args:
+            jobs: cells whose folders exist; `job.unfinished()` are the seeds to train.
+            stop: `stop.asked` becomes true at Ctrl-C or SIGTERM; save, then raise Interrupted.
+            settled: to be called whenever replicas have ended, so that results/ is up to date.
+
+        Returns cell → error in one line, for the failures it knows of. Raises Interrupted where it
+        was asked to stop, with everything saved.
+        """
+
+
+EXECUTORS = Registry("executor", contract=Executor)

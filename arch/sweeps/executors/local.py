@@ -1,0 +1,78 @@
+"""Training in this process: one group of replicas after the other."""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from arch.sweeps import machine
+from arch.sweeps.executors.contract import EXECUTORS, Executor
+from arch.sweeps.groups import groups
+from arch.sweeps.progress import Progress
+from arch.sweeps.sweep import Job, Sweep
+from arch.training.group import Group, Interrupted, Member, Stop, corpus
+from arch.training.program import Programs
+
+MEASURED = "measured"  # the split of figures that no training made
+
+
+@EXECUTORS.register("local")
+class Local(Executor):
+    """One group after the other, here; groups with equal programs compile them once."""
+
+    def __init__(self, sweep: Sweep):
+        super().__init__(sweep)
+        self._programs = Programs(machine.platform())
+
+    def run(
+        self, jobs: Sequence[Job], stop: Stop, settled: Callable[[], None]
+    ) -> Mapping[str, str]:
+        errors: dict[str, str] = {}
+        for members, job in self._groups(jobs):
+            errors |= self._attempt(members, job, stop)
+            settled()
+        return errors
+
+    def _groups(self, jobs: Sequence[Job]) -> Iterable[tuple[list[Member], Job]]:
+        """Groups of replicas; one by one where nothing is trained."""
+        if self.sweep.experiment.trains:
+            return groups(jobs, self.sweep.replicas)
+        return (([job.member(seed)], job) for job in jobs for seed in job.unfinished())
+
+    def _attempt(self, members: list[Member], job: Job, stop: Stop) -> dict[str, str]:
+        """Cell → error of those that failed; an error of one group does not stop the others."""
+        cells = {m.cell: m.folder for m in members}
+        for folder in cells.values():
+            folder.update_state(
+                state="starting", command=self.sweep.command, step=members[0].step,
+                steps=job.config.train.steps, attempts=folder.state.get("attempts", 0) + 1,
+            )  # fmt: skip
+        try:
+            if self.sweep.experiment.trains:
+                self._train(members, job, stop)
+            else:
+                self._measure(members[0], job, stop)
+        except (Interrupted, KeyboardInterrupt):
+            for folder in cells.values():
+                folder.update_state(state="interrupted", error="asked to stop")
+            raise
+        except Exception as error:
+            text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            for folder in cells.values():
+                folder.fail(text)
+            print(f"cell {', '.join(cells)} failed: {text}", file=sys.stderr)
+            return dict.fromkeys(cells, text)
+        return {}
+
+    def _train(self, members: list[Member], job: Job, stop: Stop) -> None:
+        program = self._programs.get(job.config, job.task, job.model)
+        with Progress() as progress:
+            group = Group(members, program, progress.update)
+            progress.begin(group)
+            group.run(stop)
+
+    def _measure(self, member: Member, job: Job, stop: Stop) -> None:
+        """Ask the experiment for its figures instead of training."""
+        if stop.asked:
+            raise Interrupted
+        figures = self.sweep.experiment.measure(member.config, job.task, job.model, member.seed)
+        member.own.finish(member.line("finished", {MEASURED: figures}, corpus=corpus(job.task)))
+        Progress().measured(member, figures)

@@ -1,0 +1,103 @@
+"""Training in worker processes: one cell each, as many at a time as there are devices.
+
+A worker (`arch.sweeps.worker`) trains its cell's seeds and writes in that cell's folder alone; the
+sweep that started it gathers. On CPU a worker has one core of its own, which for small models is
+faster than sharing them; the core count is part of a result's provenance.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from arch.runs import provenance
+from arch.sweeps import machine
+from arch.sweeps.executors.contract import EXECUTORS, Executor
+from arch.sweeps.sweep import Job
+from arch.training.group import Interrupted, Stop
+
+Order = tuple[dict, Path]  # what a worker is told, and its log file
+
+
+@EXECUTORS.register("processes")
+class Processes(Executor):
+    """Every cell in a process of its own."""
+
+    def run(
+        self, jobs: Sequence[Job], stop: Stop, settled: Callable[[], None]
+    ) -> Mapping[str, str]:
+        waiting = [self._order(job) for job in jobs if job.unfinished()]
+        serve(waiting, lambda: stop.asked)
+        settled()
+        if stop.asked:
+            raise Interrupted
+        return {}
+
+    def _order(self, job: Job) -> Order:
+        told = {
+            "experiment": self.sweep.experiment.reference,
+            "overrides": self.sweep.experiment.overrides,
+            "name": self.sweep.name,
+            "replicas": self.sweep.replicas,
+            "command": self.sweep.command,
+            "cells": job.cell.name,
+            "seeds": job.seeds,
+        }
+        return told, job.folder.path / "worker.log"
+
+
+def slots() -> list[dict[str, str]]:
+    """The environment of each worker that may run at a time."""
+    if machine.platform() == "cpu":
+        cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [""]
+        return [{"ARCH_WORKER_CORE": str(core)} for core in cores]
+    return [{"CUDA_VISIBLE_DEVICES": str(i)} for i in range(machine.devices())]
+
+
+def serve(orders: Sequence[Order], asked_to_stop: Callable[[], bool]) -> None:
+    """Start a worker for each order, as slots come free, and wait for all.
+
+    Asked to stop, it has its workers save and end. What became of a job is in its folder.
+    """
+    waiting, lock, running = list(reversed(orders)), threading.Lock(), set()
+
+    def work(environment: Mapping[str, str]) -> None:
+        while True:
+            with lock:
+                if not waiting:
+                    return
+                told, log = waiting.pop()
+            with open(log, "a") as output:
+                worker = _start(environment, output)
+                running.add(worker)
+                worker.communicate(json.dumps(told))
+                running.discard(worker)
+
+    threads = [threading.Thread(target=work, args=(slot,), daemon=True) for slot in slots()]
+    for thread in threads:
+        thread.start()
+    stopping = False
+    while any(thread.is_alive() for thread in threads):
+        time.sleep(0.2)
+        if asked_to_stop() and not stopping:
+            stopping = True
+            waiting.clear()
+            for worker in list(running):
+                worker.terminate()
+
+
+def _start(environment: Mapping[str, str], output) -> subprocess.Popen:
+    """A worker that waits on its standard input for what it is to do."""
+    path = [str(provenance.CODE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.Popen(
+        [sys.executable, "-m", "arch.sweeps.worker"],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path), **environment},
+    )

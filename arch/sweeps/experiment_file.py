@@ -1,0 +1,58 @@
+"""The contract of an experiment file: the names it may define, and what each is.
+
+get_config(arg)      required: the configuration that all cells start from; arg.scale, arg.corpus, …
+cells(arg, results)  the cells; asked again until it names nothing new. results.values(cell) is
+                     {seed: metric} of what has finished. Without it, `get_config` is the only cell
+ARGUMENTS  name → default, or a tuple of what is allowed, the default first
+TABLE      the table the cells fill: a dictionary, or a function of (arg, cells, results)
+measure(config, task, model, seed)   in a file that measures something instead of training: its
+                     figures, name → number, which TABLE finds under the split 'measured'
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from arch import plugins
+from arch.registry import ConfigurationError
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentFile:
+    """What a file defines, each name with its default."""
+
+    file: str
+    get_config: Callable[..., Any]
+    cells: Callable[..., Any] | None = None
+    measure: Callable[..., Mapping[str, float]] | None = None
+    ARGUMENTS: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    TABLE: Mapping[str, Any] | Callable[..., Any] | None = None
+
+    @classmethod
+    def load(cls, file: str) -> "ExperimentFile":
+        """Run the file and take the names of the contract from it.
+
+        Raises ConfigurationError for a file that is not there or fails, for one without
+        get_config, and for a name that is not what the contract says.
+        """
+        field = f"--config={file}"
+        module = vars(plugins.import_file(Path(file), field))
+        if "get_config" not in module:
+            raise ConfigurationError(f"{field}: it has no get_config(arg)")
+        names = [f.name for f in dataclasses.fields(cls) if f.name != "file"]
+        found = cls(file, **{name: module[name] for name in names if name in module})
+        for name in ("get_config", "cells", "measure"):
+            found._check(name, Callable, "a function", optional=name != "get_config")
+        found._check("ARGUMENTS", Mapping, "a dictionary, name → default")
+        found._check("TABLE", Mapping | Callable, "a dictionary or a function", optional=True)
+        return found
+
+    def _check(self, name: str, kind, text: str, optional: bool = False) -> None:
+        value = vars(self)[name]
+        if not isinstance(value, kind) and not (optional and value is None):
+            raise ConfigurationError(f"--config={self.file}: {name}={value!r}: expected {text}")
+
+    def without_cells(self) -> "ExperimentFile":
+        """The same, whose only cell is `get_config` itself."""
+        return dataclasses.replace(self, cells=None)

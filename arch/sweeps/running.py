@@ -1,0 +1,90 @@
+"""A sweep from wherever it stands to its end: folders, space, training, results."""
+
+import fnmatch
+import shutil
+from collections.abc import Mapping, Sequence
+
+from arch.registry import ConfigurationError
+from arch.sweeps.executors import EXECUTORS
+from arch.sweeps.gathering import gather
+from arch.sweeps.sweep import RUNS, Job, Sweep
+from arch.training import describe
+from arch.training.group import Stop
+
+
+def run(sweep: Sweep) -> int:
+    """Train what is not finished and write results after every group.
+
+    The experiment is asked for its cells again until it names nothing new. Returns the exit code:
+    0, or 1 where a cell has failed. Raises Interrupted where asked to stop.
+    """
+    failed: set[str] = set()
+    started_over: set[tuple[str, int]] = set()
+    seen: set[tuple[str, tuple[int, ...]]] = set()
+    executor = EXECUTORS.build(sweep.executor, sweep, field="--executor")
+    with Stop() as stop:
+        while jobs := [job for job in sweep.jobs() if (job.cell.name, job.seeds) not in seen]:
+            seen |= {(job.cell.name, job.seeds) for job in jobs}
+            _start_over(sweep, jobs, started_over)
+            _prepare(sweep, jobs)
+            gather(sweep, jobs)
+
+            def settled(jobs: Sequence[Job] = jobs) -> None:
+                _mark_finished(jobs)
+                gather(sweep, jobs)
+
+            errors = executor.run(jobs, stop, settled)
+            failed |= _settle(sweep, jobs, errors)
+    return 1 if failed else 0
+
+
+def _start_over(sweep: Sweep, jobs: Sequence[Job], done: set[tuple[str, int]]) -> None:
+    """Put aside what the cells named by `rerun` have, each seed once a sweep."""
+    for job in jobs:
+        if sweep.rerun and fnmatch.fnmatchcase(job.cell.name, sweep.rerun):
+            job.folder.check_free()
+            for seed in job.seeds:
+                if (job.cell.name, seed) not in done:
+                    job.folder.seed(seed).forget()
+                    done.add((job.cell.name, seed))
+
+
+def _prepare(sweep: Sweep, jobs: Sequence[Job]) -> None:
+    """Write the folders and check the disk's space, before anything compiles."""
+    need = 0
+    for job in jobs:
+        job.folder.check_free()
+        left = job.unfinished()
+        if left:
+            job.folder.create(job.config, job.identity, job.cell.name)
+        if left and sweep.experiment.trains:
+            size = describe.state_bytes(job.config, job.model)
+            need += size * len(left) * (job.config.save.keep + 1)
+    if need:
+        free = shutil.disk_usage(RUNS).free
+        if need > free:
+            raise ConfigurationError(
+                f"{RUNS / sweep.name}: checkpoints need up to {need / 2**20:,.1f} MiB and "
+                f"{free / 2**20:,.1f} MiB are free; --config.save.keep or --seeds can be lower"
+            )
+
+
+def _mark_finished(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        state = job.folder.state.get("state")
+        if state not in ("finished", None) and not job.unfinished():
+            job.folder.update_state(state="finished", error="")
+
+
+def _settle(sweep: Sweep, jobs: Sequence[Job], errors: Mapping[str, str]) -> set[str]:
+    """Say in each cell's state.json what became of it; names of those that did not finish."""
+    _mark_finished(jobs)
+    failed = [job for job in jobs if job.unfinished()]
+    for job in failed:  # a later group of a failed cell may have gone well
+        job.folder.fail(
+            errors.get(job.cell.name)
+            or job.folder.state.get("error")
+            or "its process ended without a word; see worker.log"
+        )
+    gather(sweep, jobs)
+    return {job.cell.name for job in failed}

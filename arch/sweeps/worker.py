@@ -1,0 +1,33 @@
+"""A worker process, `python -m arch.sweeps.worker`: trains one cell of a sweep.
+
+What it is to do comes as JSON on its standard input: the arguments of `Sweep`, with the experiment
+as its reference and overrides. It exits like the command: 0, 1 where the cell failed, 130 where it
+was asked to stop.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+
+from arch.sweeps import running
+from arch.sweeps.experiment import Experiment
+from arch.sweeps.sweep import Sweep
+from arch.training.group import Interrupted
+
+
+def work(told: Mapping) -> int:
+    """Train the cell; the exit code."""
+    settings = dict(told)
+    experiment = Experiment(settings.pop("experiment"), settings.pop("overrides"))
+    seeds = tuple(settings.pop("seeds"))
+    try:
+        return running.run(Sweep(experiment, seeds=seeds, gathers=False, **settings))
+    except Interrupted:
+        return 130
+
+
+if __name__ == "__main__":
+    if core := os.environ.get("ARCH_WORKER_CORE"):
+        os.sched_setaffinity(0, {int(core)})
+    sys.exit(work(json.load(sys.stdin)))
