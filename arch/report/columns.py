@@ -4,10 +4,11 @@ The paper's figures stand beside ours and are subtracted only where the experime
 metric is the same; the baseline's, and another folder's, only where both were measured alike.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from arch.order import compress_parts
 from arch.report import statistics
+from arch.report.comparisons import Comparison
 from arch.report.rows import Row, Setting, group_rows
 from arch.report.specification import TableSpec
 from arch.report.statistics import Summary, decimals, mean_and_interval, mean_and_sd, number
@@ -15,31 +16,24 @@ from arch.report.statistics import Summary, decimals, mean_and_interval, mean_an
 MISSING = "—"
 
 
-def make_columns(rows: list[Row], foreign: set[int], spec: TableSpec) -> dict[str, list[str]]:
-    """All columns that an experiment asks for; `foreign`: `id` of each line that gets a dagger."""
-    named = _identity(rows, foreign)
-    return named | _figures(rows, spec) | _paper(rows, spec) | _extra(rows, spec)
+def make_columns(
+    rows: list[Row],
+    foreign: set[int],
+    spec: TableSpec,
+    compared: Sequence[Comparison | None],
+    untrained: frozenset[str] = frozenset(),
+) -> dict[str, list[str]]:
+    """All columns that an experiment asks for.
 
-
-def baseline(row: Row, rows: Iterable[Row], spec: TableSpec) -> Row | None:
-    """The baseline's row on the device and in the setting of `row`; None unless it is one row."""
-    found = [
-        r
-        for r in rows
-        if r.cell == spec.baseline
-        and r.values
-        and (r.device, r.setting) == (row.device, row.setting)
-    ]
-    return found[0] if len(found) == 1 else None
-
-
-def difference(row: Row, rows: Iterable[Row], spec: TableSpec) -> Summary | None:
-    """Paired difference to the baseline; None with fewer than two pairs, or for the baseline."""
-    base = baseline(row, rows, spec)
-    if base is None or row.cell == spec.baseline:
-        return None
-    pairs = statistics.paired_difference(row.values, base.values)
-    return pairs if pairs.n > 1 else None
+    Args:
+        foreign: `id` of each line that gets a dagger.
+        compared: of each row, its comparison with the baseline.
+        untrained: the cells that have learned no more than frequencies.
+    """
+    figures = _figures(rows, spec) | _compared(rows, spec, compared, untrained)
+    if any(row.losses for row in rows):
+        figures["failures"] = [losses(row) or ("0" if row.lines else MISSING) for row in rows]
+    return _identity(rows, foreign) | figures | _paper(rows, spec) | _extra(rows, spec)
 
 
 def _identity(rows: list[Row], foreign: set[int]) -> dict[str, list[str]]:
@@ -66,19 +60,40 @@ def _figures(rows: list[Row], spec: TableSpec) -> dict[str, list[str]]:
             text if row.setting == setting else MISSING
             for row, text in zip(rows, written, strict=True)
         ]
-    found = [difference(row, rows, spec) for row in rows]
-    if any(found):
-        columns[f"difference to {spec.baseline}"] = [
-            mean_and_interval(d, places)
-            if d
-            else "baseline"
-            if row.cell == spec.baseline
-            else MISSING
-            for row, d in zip(rows, found, strict=True)
-        ]
-    if any(row.losses for row in rows):
-        columns["failures"] = [losses(row) or ("0" if row.lines else MISSING) for row in rows]
     return columns
+
+
+def _compared(
+    rows: list[Row],
+    spec: TableSpec,
+    compared: Sequence[Comparison | None],
+    untrained: frozenset[str],
+) -> dict[str, list[str]]:
+    """Differences to the baseline, with their p where there are several, and what could be seen."""
+    found = [one for one in compared if one]
+    if not found and not untrained:
+        return {}
+    places = decimals(statistics.summary(row.values.values()).mean for row in rows)
+
+    def other(row: Row) -> str:
+        if row.cell in untrained:
+            return "untrained"
+        return "baseline" if row.cell == spec.baseline else MISSING
+
+    pairs = list(zip(rows, compared, strict=True))
+    named = f"difference to {spec.baseline}" if spec.baseline else "training"
+    columns = {named: [one.text(places) if one else other(row) for row, one in pairs]}
+    if len(found) > 1:
+        columns["p (Holm)"] = [_p_text(one.p) if one else MISSING for one in compared]
+    if found:
+        columns["detectable"] = [
+            number(one.detectable, places) if one else MISSING for one in compared
+        ]
+    return columns
+
+
+def _p_text(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _with_spread(s: Summary, places: int, spec: TableSpec) -> str:

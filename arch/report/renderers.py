@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arch.report import statistics
-from arch.report.columns import MISSING, constant, difference, losses
+from arch.report.columns import MISSING, constant, losses
 from arch.report.lines import revision
 from arch.report.specification import COLUMNS
 from arch.report.tables import Grid, ResultTable
@@ -127,17 +127,22 @@ def to_csv(table: ResultTable) -> str:
             "difference",
             "difference_low",
             "difference_high",
+            "p_holm",
+            "detectable",
             "lost",
             "revisions",
             "paper",
             "paper_sd",
             "paper_n",
+            "paper_metric",
+            "paper_unit",
             *extra,
         ]
     )
-    for row in table.rows:
+    for row, compared in zip(table.rows, table.compared, strict=True):
         s = statistics.summary(row.values.values())
-        d = difference(row, table.rows, spec) or statistics.summary([])
+        d = compared.difference if compared else statistics.summary([])
+        paper = spec.paper.get(row.cell)
         order = row.lines[0].get("order", "") if row.lines else ""
         revisions = dict.fromkeys(revision(line) for line in row.lines)
         cells = [
@@ -152,9 +157,11 @@ def to_csv(table: ResultTable) -> str:
             d.mean,
             d.low,
             d.high,
+            *((compared.p, compared.detectable) if compared else ("", "")),
             losses(row),
             " ".join(revisions),
-            *spec.paper.get(row.cell, ("", "", "")),
+            *((paper.value, paper.sd, paper.n or "") if paper else ("", "", "")),
+            *((spec.paper_metric or spec.metric, spec.paper_unit) if paper else ("", "")),
             *(constant(row, c) for c in extra),
         ]
         writer.writerow(["" if cell != cell else cell for cell in cells])

@@ -18,11 +18,14 @@ COLUMNS = (
 
 
 class PaperFigure(NamedTuple):
-    """A published figure: its value, and SD and number of runs where the paper gives them."""
+    """A published figure: its value, and SD and number of runs where the paper gives them.
+
+    n is 0 where the paper does not say how many runs a figure is of.
+    """
 
     value: float
     sd: float = math.nan
-    n: int = 1
+    n: int = 0
 
 
 @dataclass(frozen=True)

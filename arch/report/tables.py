@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from arch.report import columns
-from arch.report.columns import MISSING, difference, settings_of
+from arch.report.columns import MISSING, settings_of
+from arch.report.comparisons import Comparison, compare, untrained_cells
 from arch.report.lines import (
     from_other_code,
     provenance,
@@ -43,6 +44,7 @@ class ResultTable:
     name: str
     spec: TableSpec
     rows: tuple[Row, ...]
+    compared: tuple[Comparison | None, ...]
     main: Grid
     sections: tuple[Grid, ...]
     notes: tuple[str, ...]
@@ -60,14 +62,23 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
     rows = group_rows(lines, experiment.get("cells", ()), spec.split, spec.metric)
     name = folder.resolve().name
     foreign = from_other_code(lines)
-    notes = [*_caption(rows, spec), *_paper_notes(spec), *_loss_notes(rows)]
+    untrained = untrained_cells(rows, spec.split, experiment.get("trivial") or {})
+    compared = compare(rows, spec, untrained)
+    notes = [
+        *_caption(rows, spec),
+        *_difference_notes(rows, spec, compared),
+        *_untrained_notes(untrained),
+        *_paper_notes(spec),
+        *_loss_notes(rows),
+    ]
     if foreign:
         codes = dict.fromkeys(f"{line['cell']} ({revision(line)})" for line in foreign)
         notes.append(
             "† finished by other code than most of the table, or by uncommitted code: "
             + ", ".join(codes)
         )
-    found = columns.make_columns(rows, {id(line) for line in foreign}, spec)
+    daggers = {id(line) for line in foreign}
+    found = columns.make_columns(rows, daggers, spec, compared, untrained)
     if against:
         other = group_rows(read_lines(against), (), spec.split, spec.metric)
         found |= columns.beside(rows, other, spec, against.resolve().name)
@@ -81,6 +92,7 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
         name,
         spec,
         tuple(rows),
+        tuple(compared),
         main,
         tuple(map(_section, spec.sections)),
         tuple(notes),
@@ -101,7 +113,7 @@ def _section(section: Mapping[str, Any]) -> Grid:
 
 
 def _caption(rows: list[Row], spec: TableSpec) -> list[str]:
-    settings, shown = settings_of(rows), [d for row in rows if (d := difference(row, rows, spec))]
+    settings = settings_of(rows)
     where = f" ({settings[0]})" if len(settings) == 1 else ""
     better = "lower" if spec.lower_is_better else "higher"
     spread = "" if spec.exact else "mean ± SD with n − 1; "
@@ -110,13 +122,6 @@ def _caption(rows: list[Row], spec: TableSpec) -> list[str]:
         lines = [line for row in rows for line in row.lines]
         tests = settings_of(group_rows(lines, (), "test", spec.metric))
         notes += [f"test: {spec.metric} ({'; '.join(map(str, tests))})."] if tests else []
-    if shown:
-        notes.append(
-            "Differences are paired by seed, with the 95 % Student t interval; * where it "
-            f"excludes 0 ({len(shown)} comparison(s), not corrected for their number)."
-        )
-    elif spec.baseline:
-        notes.append(f"No differences to {spec.baseline}: that takes two seeds in common.")
     if not spec.exact and any(1 < len(row.values) < FEW for row in rows):
         notes.append(
             f"Under {FEW} seeds: intervals are Student t and wide; every seed is in the "
@@ -125,6 +130,35 @@ def _caption(rows: list[Row], spec: TableSpec) -> list[str]:
     if not any(row.lines for row in rows):
         notes.append("No runs yet.")
     return notes
+
+
+def _difference_notes(
+    rows: list[Row], spec: TableSpec, compared: list[Comparison | None]
+) -> list[str]:
+    count = sum(one is not None for one in compared)
+    if not count:
+        said = f"No differences to {spec.baseline}: that takes two seeds in common."
+        return [said] if spec.baseline and any(row.lines for row in rows) else []
+    star = (
+        f"* where it excludes 0 after Holm's correction for {count} comparisons, (*) where it does "
+        "only without."
+        if count > 1
+        else "* where it excludes 0."
+    )
+    return [
+        f"Differences are paired by seed, with the plain 95 % Student t interval; {star}",
+        "Detectable: the smallest true difference that as many seeds with this spread show in 80 % "
+        "of experiments (two-sided, 5 %, uncorrected).",
+    ]
+
+
+def _untrained_notes(untrained: frozenset[str]) -> list[str]:
+    if not untrained:
+        return []
+    return [
+        "Untrained, and not compared: the loss is not below that of the frequencies of single "
+        f"tokens ({', '.join(sorted(untrained))})."
+    ]
 
 
 def _paper_notes(spec: TableSpec) -> list[str]:
