@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from arch.report import columns
+from arch.report.claims import judge_folder, verdict_section
 from arch.report.columns import MISSING, settings_of
 from arch.report.comparisons import Comparison, compare, untrained_cells
 from arch.report.lines import (
@@ -88,13 +89,15 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
     notes += [f"Seeds: {_ranges(seeds)}"] if seeds else []
     notes += [f"{label}: {text}" for label, text in provenance(lines)]
     main = Grid(spec.title or name, tuple(found), tuple(zip(*found.values(), strict=True)))
+    verdicts = judge_folder(folder)
+    sections = [*spec.sections, *([verdict_section(verdicts)] if verdicts else [])]
     return ResultTable(
         name,
         spec,
         tuple(rows),
         tuple(compared),
         main,
-        tuple(map(_section, spec.sections)),
+        tuple(map(_section, sections)),
         tuple(notes),
         _command(experiment),
     )

@@ -35,6 +35,8 @@ class Claim:
         statement: what is claimed, in our words.
         source: paper and table or figure.
         contrast: cell → weight; the weights add up to 0: {'k5': 1, 'k0': -1} is k5 minus k0.
+        values: seed → figure, in place of a contrast, where the statement is of another statistic,
+            for example of a correlation over cells.
         direction: lower | higher | equal: on which side of 0 the contrast is claimed to lie.
         effect: the paper's own contrast, on the same scale; None where it cannot be told.
         margin: the largest difference that does not matter, on the same scale.
@@ -45,8 +47,9 @@ class Claim:
     id: str
     statement: str
     source: str
-    contrast: Mapping[str, float]
     direction: str
+    contrast: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    values: Mapping[int, float] = dataclasses.field(default_factory=dict)
     effect: float | None = None
     margin: float = 0.0
     scale: str = "relative"
@@ -60,7 +63,8 @@ class Claim:
                     f"claim {self.id!r}: {name}={getattr(self, name)!r}: allowed are "
                     f"{', '.join(allowed)}"
                 )
-        if not self.contrast or not math.isclose(sum(self.contrast.values()), 0, abs_tol=1e-9):
+        whole = math.isclose(sum(self.contrast.values()), 0, abs_tol=1e-9)
+        if not (self.contrast or self.values) or not whole:
             raise ConfigurationError(
                 f"claim {self.id!r}: contrast={dict(self.contrast)}: expected weights that add up "
                 "to 0, for example {'k5': 1, 'k0': -1}"
@@ -95,6 +99,8 @@ def judge(
 ) -> list[Verdict]:
     """A verdict for each claim, from the lines of an experiment's results.
 
+    Holm's correction is over the claims that have two seeds and more.
+
     Args:
         lines: of runs.jsonl; those that did not finish count for nothing here.
         metric, split: the table's own, for claims that name none.
@@ -116,6 +122,8 @@ def contrasted(
     claim: Claim, lines: Iterable[Mapping[str, Any]], metric: str, split: str
 ) -> Summary:
     """The claim's contrast, a value for each seed that all of its cells have finished with."""
+    if not claim.contrast:
+        return summary([claim.values[seed] for seed in sorted(claim.values)])
     figures: dict[str, dict[int, float]] = {cell: {} for cell in claim.contrast}
     for line in lines:
         found = measured(line, split, metric) if line["cell"] in figures else None
@@ -164,3 +172,24 @@ def _verdict(claim: Claim, difference: Summary, interval: Interval) -> str:
     if furthest < 0 or interval.inside(-margin, margin):
         return REFUTED
     return CONFIRMED if nearest > 0 else INCONCLUSIVE
+
+
+def claims_of(experiment: Mapping[str, Any]) -> list[Claim]:
+    """The claims in an experiment.json, as `as_json` wrote them."""
+    return [
+        Claim(**{**claim, "values": {int(k): v for k, v in claim.get("values", {}).items()}})
+        for claim in experiment.get("claims") or ()
+    ]
+
+
+def as_json(claims: Iterable[Claim]) -> list[dict[str, Any]]:
+    """Claims as experiment.json holds them: the fields that differ from their defaults."""
+    defaults = {f.name: f.default for f in dataclasses.fields(Claim)}
+    return [
+        {
+            name: dict(value) if isinstance(value, Mapping) else value
+            for name, value in vars(claim).items()
+            if value != defaults[name] and value != {}
+        }
+        for claim in claims
+    ]

@@ -1,0 +1,192 @@
+"""Claims and verdicts as tables: of one results folder, and of all that there are.
+
+`verdict_section` stands in an experiment's table; `write_claims` makes results/claims.md.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from arch.report.columns import MISSING
+from arch.report.files import replace_file
+from arch.report.lines import read_experiment, read_lines
+from arch.report.specification import TableSpec
+from arch.report.statistics import number
+from arch.report.verdicts import (
+    CONFIRMED,
+    INCONCLUSIVE,
+    REFUTED,
+    UNTESTED,
+    Claim,
+    Verdict,
+    claims_of,
+    judge,
+)
+
+ARROWS = {"lower": "< 0", "higher": "> 0", "equal": "≈ 0"}
+HEADERS = ("claim", "source", "ours, corrected interval", "paper", "n", "verdict", "to decide it")
+NO_EXPERIMENT = "no experiment"
+
+
+class Untested(NamedTuple):
+    """A published statement that no experiment here tests, and why."""
+
+    id: str
+    statement: str
+    source: str
+    why: str
+
+
+class Judged(NamedTuple):
+    """A verdict, and the results folder and scale that it is of."""
+
+    folder: str
+    scale: str
+    verdict: Verdict
+
+
+def judge_folder(folder: Path) -> list[Judged]:
+    """The verdicts that the lines of a results folder support today."""
+    experiment, lines = read_experiment(folder), read_lines(folder)
+    claims = claims_of(experiment)
+    if not claims:
+        return []
+    spec = TableSpec.of(experiment.get("table") or {})
+    found = judge(claims, lines, spec.metric, spec.split)
+    return [Judged(folder.name, experiment.get("scale", ""), verdict) for verdict in found]
+
+
+def verdict_section(verdicts: Sequence[Judged]) -> dict[str, Any]:
+    """The section of an experiment's table that lists its claims."""
+    return {
+        "title": "Claims",
+        "columns": list(HEADERS),
+        "rows": [[_claimed(v.claim), v.claim.source, *_texts(v)] for _, _, v in verdicts],
+        "note": "Confirmed: the interval, corrected for the number of claims (Holm), lies on the "
+        "claimed side of 0. Refuted at this scale: it excludes the claimed direction, or lies "
+        "within the margin. Inconclusive: else.",
+    }
+
+
+def verdict_rows(verdicts: Iterable[Judged]) -> list[dict[str, object]]:
+    """A flat object per claim, numbers with every digit: for CSV and JSON."""
+    return [
+        {
+            "id": v.claim.id,
+            "folder": folder,
+            "scale": scale,
+            "statement": v.claim.statement,
+            "source": v.claim.source,
+            "contrast": " ".join(f"{w:+g}·{cell}" for cell, w in v.claim.contrast.items()),
+            "direction": v.claim.direction,
+            "unit": v.claim.scale,
+            "n": v.difference.n,
+            "difference": _plain(v.difference.mean),
+            "low": _plain(v.interval.low),
+            "high": _plain(v.interval.high),
+            "paper": v.claim.effect,
+            "margin": v.claim.margin,
+            "detectable": _plain(v.detectable),
+            "verdict": v.verdict,
+            "seeds_to_decide": v.seeds,
+        }
+        for folder, scale, v in verdicts
+    ]
+
+
+def to_claims_csv(verdicts: Sequence[Judged]) -> str:
+    """claims.csv: one line per claim."""
+    rows, file = verdict_rows(verdicts), io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def judge_all(results: Path) -> list[Judged]:
+    """The verdicts of every folder below `results`, in the order of their names."""
+    folders = sorted(path.parent for path in results.glob("*/experiment.json"))
+    return [judged for folder in folders for judged in judge_folder(folder)]
+
+
+def write_claims(results: Path, untested: Sequence[Untested]) -> str:
+    """Replaces `results`/claims.md, and returns its text."""
+    text = to_claims_markdown(judge_all(results), untested)
+    replace_file(results / "claims.md", text.encode())
+    return text
+
+
+def to_claims_markdown(verdicts: Sequence[Judged], untested: Sequence[Untested]) -> str:
+    """The front page of evidence: a count of each verdict, then every claim with its figures."""
+    counts = count_verdicts(verdicts, untested)
+    lines = [
+        "# What the papers claim, and what our runs say",
+        "",
+        ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n) + ".",
+        "",
+        "A claim is a contrast between cells, paired by seed. Its interval is corrected for the "
+        "claims of its experiment (Holm). Confirmed: the interval lies on the claimed side of 0. "
+        "Refuted: at our scale, it excludes the claimed direction, or lies within the margin below "
+        "which a difference does not matter. Inconclusive: else; beside it stands the number of "
+        "seeds that would decide it.",
+        "",
+        f"| {' | '.join(('claim', 'source', 'scale', *HEADERS[2:]))} |",
+        "| --- | --- | --- | ---: | ---: | ---: | --- | --- |",
+    ]
+    for folder, scale, v in verdicts:
+        named = f"[{_escape(_claimed(v.claim))}]({folder}/table.md)"
+        lines.append(f"| {named} | {v.claim.source} | {scale} | {' | '.join(_texts(v))} |")
+    for claim in untested:
+        lines.append(
+            f"| {_escape(claim.statement)} | {claim.source} | — | — | — | — | {NO_EXPERIMENT} | "
+            f"{_escape(claim.why)} |"
+        )
+    lines += ["", "To make this page again:", "", "```sh", "python launch.py claims", "```", ""]
+    return "\n".join(lines)
+
+
+def count_verdicts(verdicts: Iterable[Judged], untested: Sequence[Untested]) -> dict[str, int]:
+    """Verdict → number of claims."""
+    counts = dict.fromkeys((CONFIRMED, REFUTED, INCONCLUSIVE, UNTESTED), 0)
+    for judged in verdicts:
+        counts[judged.verdict.verdict] += 1
+    return {**counts, NO_EXPERIMENT: len(untested)}
+
+
+def _claimed(claim: Claim) -> str:
+    return f"{claim.statement} ({ARROWS[claim.direction]})"
+
+
+def _texts(v: Verdict) -> list[str]:
+    """Ours, the paper's, n, the verdict, and what would decide it."""
+    claim, interval = v.claim, v.interval
+    ours = MISSING
+    if v.difference.n:
+        ours = _amount(claim, v.difference.mean)
+        if math.isfinite(interval.low):
+            ours += f" [{_amount(claim, interval.low)}, {_amount(claim, interval.high)}]"
+    paper = MISSING if claim.effect is None else _amount(claim, claim.effect)
+    decide = f"{v.seeds} seeds" if v.seeds else ""
+    if v.verdict == INCONCLUSIVE and v.difference.n < 2:
+        decide = "two seeds at least"
+    elif v.verdict == INCONCLUSIVE and not v.seeds:
+        decide = "over 1,000 seeds"
+    verdict = "refuted at this scale" if v.verdict == REFUTED else v.verdict
+    return [ours, paper, str(v.difference.n), verdict, decide or MISSING]
+
+
+def _amount(claim: Claim, value: float) -> str:
+    if claim.scale == "relative":
+        return f"{number(100 * value, 2, sign=True)} %"
+    return number(value, 3, sign=True)
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", r"\|")

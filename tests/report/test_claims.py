@@ -1,0 +1,95 @@
+"""Claims in an experiment's table, and the page of all of them."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from arch.report import claims, folder, verdicts
+from arch.report.claims import Untested, count_verdicts, judge_all, judge_folder, write_claims
+from arch.report.lines import write_experiment, write_lines
+from arch.report.verdicts import Claim, as_json, claims_of
+
+BASE = {0: 10.0, 1: 11.0, 2: 12.0}
+BETTER = Claim(
+    "better", "a beats b", "Smith 2020, Table 1", "lower", {"a": 1, "b": -1}, effect=-0.1
+)
+EQUAL = Claim("equal", "c is b", "Smith 2020", "equal", {"c": 1, "b": -1}, margin=0.01)
+TOLD = Claim("told", "r is negative", "Smith 2020", "lower", values={0: -0.5, 1: -0.6, 2: -0.55})
+
+
+def lines():
+    shifts = {"a": (0.90, 0.91, 0.89), "b": (1.0, 1.0, 1.0), "c": (1.001, 0.999, 1.0005)}
+    return [
+        {
+            "cell": cell,
+            "hash": cell,
+            "seed": seed,
+            "device": "cpu",
+            "status": "finished",
+            "evaluations": {"valid": {"perplexity": BASE[seed] * factor}},
+        }
+        for cell, factors in shifts.items()
+        for seed, factor in enumerate(factors)
+    ]
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Two folders, one of them with claims."""
+    told = as_json([BETTER, EQUAL, TOLD])
+    table = {"title": "T", "baseline": "b"}
+    write_experiment(
+        tmp_path / "x", {"cells": ["a", "b", "c"], "table": table, "claims": told, "scale": "tiny"}
+    )
+    write_lines(tmp_path / "x", lines())
+    write_experiment(tmp_path / "y", {"cells": ["a"], "table": table})
+    return tmp_path
+
+
+def test_claims_survive_json():
+    told = json.loads(json.dumps(as_json([BETTER, EQUAL, TOLD])))
+    assert claims_of({"claims": told}) == [BETTER, EQUAL, TOLD]
+    assert claims_of({}) == []
+
+
+def test_a_folder_is_judged_from_its_lines_alone(results):
+    found = {j.verdict.claim.id: j.verdict.verdict for j in judge_folder(results / "x")}
+    assert found == {"better": "confirmed", "equal": "confirmed", "told": "confirmed"}
+    assert judge_folder(results / "y") == []
+
+
+def test_the_table_and_its_csv_have_the_verdicts(results):
+    table = folder.write_report(results / "x", ("md", "csv", "html"))
+    (section,) = (grid for grid in table.sections if grid.title == "Claims")
+    row = dict(zip(section.columns, section.rows[0], strict=True))
+    assert row["claim"] == "a beats b (< 0)" and row["verdict"] == "confirmed"
+    assert row["ours, corrected interval"].startswith("−10.00 % [−1")
+    assert row["paper"] == "−10.00 %"
+    for file in ("table.md", "report.html"):
+        assert "a beats b" in (results / "x" / file).read_text()
+    (first, *_) = csv.DictReader(io.StringIO((results / "x" / "claims.csv").read_text()))
+    assert first["verdict"] == "confirmed" and float(first["difference"]) == pytest.approx(-0.1)
+    folder.write_report(results / "y", ("md", "csv"))
+    assert not (results / "y" / "claims.csv").exists()
+
+
+def test_the_page_has_every_claim_and_those_that_nothing_tests(results):
+    untested = [Untested("agreement", "agrees | or not", "Jones 2018, Table 2", "no data at hand")]
+    text = write_claims(results, untested)
+    assert text == (results / "claims.md").read_text()
+    assert "3 confirmed, 1 no experiment." in text
+    assert "[a beats b (< 0)](x/table.md)" in text and r"agrees \| or not" in text
+    assert "no data at hand" in text
+    assert count_verdicts(judge_all(results), untested)[claims.NO_EXPERIMENT] == 1
+
+
+def test_what_is_open_says_what_would_decide_it(results):
+    one = [line for line in lines() if line["seed"] == 0]
+    write_lines(results / "x", one)
+    rows = folder.write_report(results / "x", ("md",)).sections[-1].rows
+    assert rows[0][-2:] == ("inconclusive", "two seeds at least")
+    write_lines(results / "x", [])
+    rows = folder.write_report(results / "x", ("md",)).sections[-1].rows
+    assert rows[0][-2:] == (verdicts.UNTESTED, "—")
