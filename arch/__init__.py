@@ -14,7 +14,7 @@
     optimizers/    optax by name, schedules              devices/    what depends on the machine
     report/        results/ to tables, figures and pages; statistics; helpers for experiments
     data/          corpora/, tokenizers/, batches/, generated/ (made on the device)
-    variants.py    papers' names for models              plugins.py  files of the user's
+    variants/      papers' names for models              plugins.py  files of the user's
     layers.py      projection, norm, activations         checks.py   options refused in one line
     order.py       'sf' strings: parse, expand, compress, generate
     registry.py    kinds by name, with their options     context.py  what a sublayer is given
