@@ -53,7 +53,7 @@ class Bitext:
 
 @functools.cache
 def load(name: str, source: str, target: str) -> Bitext:
-    """Find the corpus, fetching it where it is known by name and not at hand.
+    """The corpus of a name; a published one is fetched if it is not on this machine.
 
     Raises:
       CorpusError: an unknown name or language, or text that is missing, empty, damaged, not text,
@@ -95,9 +95,9 @@ def describe(name: str) -> str:
 
 
 def tokenise(text: Bitext, spec: str) -> tuple[Tokenizer, dict[str, dict[str, Tokens]]]:
-    """The shared tokenizer, and by split and language the tokens; a sentence is a document of them.
+    """(the shared tokenizer, split → language → tokens); each sentence is a document.
 
-    From the cache (see dataset.py) where it is there and whole.
+    From the cache (see dataset.py) if there is a whole entry.
 
     Raises:
       ValueError: a malformed tokenizer; see `tokenizers.fixed_size`.

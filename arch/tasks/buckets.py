@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, Int, Key
 
-from arch.data.batches.buckets import Schedule
+from arch.data.batches.buckets import BucketSchedule
 from arch.tasks.contract import BatchSource, Task
 
 
@@ -19,7 +19,7 @@ class Bucket(BatchSource):
     of a step for each of `train.batch`. size: examples in the bucket.
     """
 
-    schedule: Schedule
+    schedule: BucketSchedule
     place: int
     share: int
     size: int
@@ -44,7 +44,7 @@ class Bucketed(Task):
 
     @property
     @abc.abstractmethod
-    def schedule(self) -> Schedule:
+    def schedule(self) -> BucketSchedule:
         """Which bucket a step takes: the same for every seed and batch."""
 
     @property

@@ -169,7 +169,7 @@ def test_sentences_begin_after_lines_and_stops():
 # Pairs. In these texts a token is its own position, so that where a segment is from can be read.
 
 
-def numbered(sizes, lines=()) -> segments.Text:
+def numbered(sizes, lines=()) -> segments.PairSource:
     starts = np.cumsum([0, *sizes])
     tokens = Tokens(np.arange(starts[-1], dtype=np.int32), starts[:-1], 0, 0)
     return segments.text(tokens, np.unique([*starts, *lines]))

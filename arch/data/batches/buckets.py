@@ -18,23 +18,30 @@ from arch.data.dataset import Tokens
 LONGEST_CYCLE = 1 << 14
 
 
-class Schedule(NamedTuple):
-    """Which bucket each step of a cycle takes its batch from."""
+class BucketSchedule(NamedTuple):
+    """Which bucket each step of a cycle takes its batch from.
+
+    Attributes:
+        buckets: the bucket of each step.
+        ranks: how many earlier steps of the cycle have the same bucket.
+        counts: bucket → its steps in a cycle.
+    """
 
     buckets: Int[np.ndarray, " steps"]
-    ranks: Int[np.ndarray, " steps"]  # how many steps of the same bucket stand before it
-    counts: tuple[int, ...]  # by bucket, the steps it has in a cycle
+    ranks: Int[np.ndarray, " steps"]
+    counts: tuple[int, ...]
 
     def bucket(self, step: Int[Array, ""]) -> Int[Array, ""]:
+        """The bucket of a training step, the same for every seed."""
         return jnp.asarray(self.buckets)[step % len(self.buckets)]
 
     def indices(
         self, key: Key[Array, ""], step: Int[Array, ""], bucket: int, batch: int, size: int
     ) -> Int[Array, " batch"]:
-        """Which of the bucket's `size` sentences a step takes; `bucket` is what `bucket(step)` is.
+        """Which of the bucket's `size` sentences a step takes; `bucket` must be that of the step.
 
-        A bucket's steps go on in one endless sequence of permutations of its sentences: none comes
-        again before all have come, and no remainder is dropped.
+        A bucket's steps go on in one endless sequence of permutations of its sentences: none
+        comes again before all have come, and no remainder is dropped.
         """
         cycle, place = step // len(self.ranks), step % len(self.ranks)
         before = cycle * self.counts[bucket] + jnp.asarray(self.ranks)[place]
@@ -42,8 +49,8 @@ class Schedule(NamedTuple):
         return shuffled(key, before * batch + jnp.arange(batch), size)
 
 
-def schedule(sizes: tuple[int, ...], shares: tuple[int, ...]) -> Schedule:
-    """A cycle in which buckets have steps in proportion to the batches they hold, evenly mixed.
+def schedule(sizes: tuple[int, ...], shares: tuple[int, ...]) -> BucketSchedule:
+    """A cycle that gives buckets steps in proportion to the batches they hold, evenly mixed.
 
     A bucket's j-th of k steps falls at a random point of [j, j + 1) / k of the cycle, so that every
     stretch of it has the mix of the whole within a step or two of each bucket. The points are those
@@ -63,7 +70,9 @@ def schedule(sizes: tuple[int, ...], shares: tuple[int, ...]) -> Schedule:
     order = np.argsort(places, kind="stable")
     buckets = np.repeat(np.arange(len(counts)), counts)[order]
     ranks = np.concatenate([np.arange(k) for k in counts])[order]
-    return Schedule(buckets.astype(np.int32), ranks.astype(np.int32), tuple(int(k) for k in counts))
+    return BucketSchedule(
+        buckets.astype(np.int32), ranks.astype(np.int32), tuple(int(k) for k in counts)
+    )
 
 
 def lengths(tokens: Tokens) -> Int[np.ndarray, " n"]:
@@ -74,7 +83,7 @@ def lengths(tokens: Tokens) -> Int[np.ndarray, " n"]:
 def padded(
     tokens: Tokens, rows: Int[np.ndarray, " n"], length: int, end: int, shift: int
 ) -> Int[np.ndarray, "n length"]:
-    """The documents' first `length` tokens, `shift` added; behind shorter ones `end`, then 0."""
+    """The documents' first `length` tokens plus `shift`; after a shorter one `end`, then 0."""
     counts, places = lengths(tokens)[rows][:, None], np.arange(length)[None]
     at = np.minimum(tokens.documents[rows][:, None] + places, len(tokens.ids) - 1)
     ids = tokens.ids[at].astype(np.int32) + shift

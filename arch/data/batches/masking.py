@@ -22,8 +22,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 MASKED, KEPT = 0.8, 0.1  # the rest becomes a random token
 
 
-class Masked(NamedTuple):
-    """A sequence and what is to be predicted of it; `weights` is 0 where a place is left over."""
+class HiddenTokens(NamedTuple):
+    """A sequence and the tokens to predict; `weights` is 0 for places that are left over."""
 
     ids: Int[Array, " length"]
     positions: Int[Array, " predictions"]
@@ -32,7 +32,7 @@ class Masked(NamedTuple):
 
 
 def predictions(rate: float, most: int, tokens: int) -> Int[np.ndarray, " tokens+1"]:
-    """How many of 0 … `tokens` tokens are hidden; at most `most`, where that is not 0."""
+    """How many of 0 … `tokens` tokens are hidden; at most `most`, unless that is 0."""
     count = np.array([max(1, round(rate * n)) if n else 0 for n in range(tokens + 1)], np.int32)
     return np.minimum(count, most) if most else count
 
@@ -46,17 +46,17 @@ def mask(
     replacement: int,
     spans: int = 1,
     joined: Bool[Array, " length"] | None = None,
-) -> Masked:
-    """Hide tokens of a sequence.
+) -> HiddenTokens:
+    """Hides tokens of a sequence and says what they were.
 
     Args:
-        entries: the ids that may be hidden, and stand in for others: those below a number, or
+        entries: the ids that may be hidden and may replace others: those below a number, or
             those of an array.
-        segments: spans do not go from one to the next.
+        segments: the segment of each token; a span stays within one.
         counts: of `predictions`.
         replacement: [MASK].
-        joined: True at a token that goes on with the word before it, which is hidden as a whole;
-            None: each token is a word.
+        joined: True at a token that continues the word before it; words are hidden whole. None:
+            each token is a word.
     """
     where, what, which = jax.random.split(key, 3)
     hidden, _ = choose(where, _among(entries, ids), segments, jnp.asarray(counts), spans, joined)
@@ -69,7 +69,7 @@ def mask(
     else:
         strange = jnp.asarray(entries)[jax.random.randint(which, ids.shape, 0, len(entries))]
     changed = jnp.where(u < MASKED, replacement, jnp.where(u < MASKED + KEPT, ids, strange))
-    return Masked(
+    return HiddenTokens(
         ids=jnp.where(hidden, changed, ids),
         positions=positions,
         targets=jnp.where(real, ids[positions], 0),
@@ -93,7 +93,7 @@ def choose(
     spans: int,
     joined: Bool[Array, " length"] | None,
 ) -> tuple[Bool[Array, " length"], Int[Array, " length"]]:
-    """(which positions are hidden, the number of the span that each belongs to)."""
+    """(whether each position is hidden, the number of its span). Arguments as those of `mask`."""
     length, place = len(real), jnp.arange(len(real))
     lengths_key, order_key = jax.random.split(key)
     begins = real if joined is None else real & ~joined

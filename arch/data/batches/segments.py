@@ -33,7 +33,7 @@ TRIES = 8  # places looked at for a random B that is of whole sentences, as a fo
 
 
 class Special(NamedTuple):
-    """The ids of the special tokens."""
+    """The ids of [PAD], [CLS], [SEP] and [MASK]."""
 
     pad: int
     cls: int
@@ -41,23 +41,36 @@ class Special(NamedTuple):
     mask: int
 
 
-class Text(NamedTuple):
-    """A split, on the device."""
+class PairSource(NamedTuple):
+    """A split on the device, from which pairs are drawn.
+
+    Attributes:
+        ids: its tokens.
+        starts, lengths: of the documents of two tokens or more.
+        ends: the running sum of the lengths.
+        sentences: where sentences begin; see `borders.sentences`.
+    """
 
     ids: Int[Array, " n"]
-    starts: Int[Array, " documents"]  # of those of two tokens or more
+    starts: Int[Array, " documents"]
     lengths: Int[Array, " documents"]
-    ends: Int[Array, " documents"]  # their lengths, summed up
-    sentences: Int[Array, " m"]  # see `borders.sentences`
+    ends: Int[Array, " documents"]
+    sentences: Int[Array, " m"]
 
 
-class Rows(NamedTuple):
-    """Sequences of one length, filled up with [PAD]."""
+class PairRows(NamedTuple):
+    """Pairs as sequences of one length, filled up with [PAD].
+
+    Attributes:
+        segments: 1 in B and its [SEP], else 0.
+        mask: False at [PAD].
+        label: 0 where B follows A; 1 where the two are swapped, or B is random.
+    """
 
     ids: Int[Array, "*batch length"]
-    segments: Int[Array, "*batch length"]  # 1 in B and its [SEP], else 0
-    mask: Bool[Array, "*batch length"]  # True where no [PAD] is
-    label: Int[Array, "*batch"]  # 0 in order; 1 swapped, or B is random
+    segments: Int[Array, "*batch length"]
+    mask: Bool[Array, "*batch length"]
+    label: Int[Array, "*batch"]
 
 
 class Span(NamedTuple):
@@ -68,12 +81,12 @@ class Span(NamedTuple):
 
 
 def above(entries: int) -> Special:
-    """The four ids above so many entries."""
+    """The four ids that follow a tokenizer's entries."""
     return Special(*range(entries, entries + SPECIAL))
 
 
 def special(tokenizer: Tokenizer) -> Special:
-    """The tokenizer's own special tokens; where it knows of none, the ids above its entries.
+    """The tokenizer's own special tokens; if it knows of none, the ids after its entries.
 
     Raises:
       ValueError: it has some, but not all of them.
@@ -82,7 +95,7 @@ def special(tokenizer: Tokenizer) -> Special:
         return above(tokenizer.size)
     if missing := [name for name in NAMES if name not in tokenizer.special]:
         raise ValueError(
-            f"its vocabulary has no {', '.join(missing)}; needed are {', '.join(NAMES)}"
+            f"its vocabulary has no {', '.join(missing)}; expected are {', '.join(NAMES)}"
         )
     return Special(*(tokenizer.special[name] for name in NAMES))
 
@@ -92,27 +105,29 @@ def lengths(tokens: Tokens) -> Int[np.ndarray, " documents"]:
     return np.diff(np.append(tokens.documents, len(tokens.ids)))
 
 
-def text(tokens: Tokens, sentences: Int[np.ndarray, " m"]) -> Text:
-    """A split with its `borders.sentences`."""
+def text(tokens: Tokens, sentences: Int[np.ndarray, " m"]) -> PairSource:
+    """A split and its `borders.sentences`, on the device."""
     sizes = lengths(tokens)
     used = sizes > 1
     arrays = np.asarray(tokens.documents)[used], sizes[used], np.cumsum(sizes[used]), sentences
-    return Text(jnp.asarray(tokens.ids), *(jnp.asarray(a.astype(np.int32)) for a in arrays))
+    return PairSource(jnp.asarray(tokens.ids), *(jnp.asarray(a.astype(np.int32)) for a in arrays))
 
 
 def draw(
     key: Key[Array, ""],
-    text: Text,
+    text: PairSource,
     special: Special,
     length: int,
     relation: str,
     short: Float[Array, ""] | float,
-) -> Rows:
+) -> PairRows:
     """One pair: a pure function of the key.
 
     Args:
-        special: what stands around the segments.
-        relation: none (always in order) | order | next: half of the pairs have label 1.
+        special: the tokens around the segments.
+        length: of the row, [CLS] and both [SEP] included.
+        short: the share of pairs with a target length drawn from 2 on.
+        relation: none: B always follows A. order, next: half of the pairs have label 1.
     """
     target_key, pair_key, label_key, other_key = jax.random.split(key, 4)
     target = _target(target_key, length - AROUND, short)
@@ -139,19 +154,19 @@ def _target(key, most: int, short) -> Int[Array, ""]:
     return jnp.where(jax.random.bernoulli(is_short, short), drawn, most)
 
 
-def _place(text: Text, index) -> tuple[Array, Array]:
+def _place(text: PairSource, index) -> tuple[Array, Array]:
     """(token, document) of the index-th token of the documents that are used."""
     document = jnp.searchsorted(text.ends, index, side="right")
     within = index - text.ends[document] + text.lengths[document]
     return text.starts[document] + within, document
 
 
-def _last(text: Text, token) -> Int[Array, ""]:
+def _last(text: PairSource, token) -> Int[Array, ""]:
     """Which is the last border of sentences that is not after a token."""
     return jnp.searchsorted(text.sentences, token, side="right") - 1
 
 
-def _following(key, text: Text, target) -> tuple[Span, Span, Array, Array]:
+def _following(key, text: PairSource, target) -> tuple[Span, Span, Array, Array]:
     """(A, B, whether they are whole sentences, their document)."""
     where, between, anywhere = jax.random.split(key, 3)
     token, document = _place(text, jax.random.randint(where, (), 0, text.ends[-1]))
@@ -168,7 +183,7 @@ def _following(key, text: Text, target) -> tuple[Span, Span, Array, Array]:
     return Span(left, middle), Span(middle, right), whole, document
 
 
-def _elsewhere(key, text: Text, document, room, size, whole) -> Span:
+def _elsewhere(key, text: PairSource, document, room, size, whole) -> Span:
     """A B of another document: whole sentences that `room` holds if A is, else `size` tokens."""
     others = text.ends[-1] - text.lengths[document]
     index = jax.random.randint(key, (TRIES,), 0, others)
@@ -190,7 +205,7 @@ def _elsewhere(key, text: Text, document, room, size, whole) -> Span:
     )
 
 
-def _row(ids, first: Span, second: Span, special: Special, length: int, label) -> Rows:
+def _row(ids, first: Span, second: Span, special: Special, length: int, label) -> PairRows:
     """[CLS] A [SEP] B [SEP] [PAD] …"""
     place = jnp.arange(length)
     border = 1 + first.end - first.start
@@ -201,7 +216,7 @@ def _row(ids, first: Span, second: Span, special: Special, length: int, label) -
     tokens = ids[jnp.where(there, source, 0)].astype(jnp.int32)
     at_end = (place == border) | (place == end)
     around = jnp.where(place == 0, special.cls, jnp.where(at_end, special.sep, special.pad))
-    return Rows(
+    return PairRows(
         ids=jnp.where(there, tokens, around),
         segments=((place > border) & (place <= end)).astype(jnp.int32),
         mask=place <= end,

@@ -40,14 +40,14 @@ class Question(NamedTuple):
     facts: tuple[Words, ...]
     words: Words
     answer: str
-    support: tuple[int, ...]  # which of `facts` the answer rests on, the first is 0
+    support: tuple[int, ...]  # places in `facts` that the answer rests on, from 0
     task: int
-    story: int  # of its file, the first is 0
+    story: int  # its number in the file, from 0
 
 
 @dataclass(frozen=True)
-class Babi:
-    """The questions of some tasks, task after task, and the sha256 of their files."""
+class Questions:
+    """The questions of the tasks asked for, task after task, and the sha256 of their files."""
 
     train: tuple[Question, ...]
     test: tuple[Question, ...]
@@ -68,7 +68,7 @@ class Examples(NamedTuple):
     real: Float[np.ndarray, " n"]  # 1
 
 
-def load(tasks: Sequence[int], size: str = "1k") -> Babi:
+def load(tasks: Sequence[int], size: str = "1k") -> Questions:
     """The training and test questions of these tasks.
 
     Raises:
@@ -83,7 +83,7 @@ def load(tasks: Sequence[int], size: str = "1k") -> Babi:
             digest.update(f"{task} {split} {len(data)}\n".encode() + data)
             questions += parse(data, task, str(path))
         splits[split] = tuple(questions)
-    return Babi(splits["train"], splits["test"], digest.hexdigest())
+    return Questions(splits["train"], splits["test"], digest.hexdigest())
 
 
 def _folder(size: str) -> Path:
@@ -112,7 +112,11 @@ def _find(folder: Path, task: int, split: str, published: str) -> Path:
 
 
 def parse(data: bytes, task: int, source: str) -> list[Question]:
-    """The questions of a file; CorpusError names `source` and the line that is not as described."""
+    """The questions of a file.
+
+    Raises:
+      CorpusError: a line that is not as described above, named with `source`.
+    """
     try:
         text = data.decode()
     except UnicodeDecodeError as error:

@@ -1,6 +1,6 @@
-"""Fetch a file once, whole or not at all.
+"""Fetching a file once, whole or not at all.
 
-A file under its own name is complete and checked; what is on its way lies beside it as `NAME.part`
+A file under its own name is complete and checked. An unfinished one lies beside it as `NAME.part`
 and is resumed (HTTP Range) by the next attempt, in this process or a later one. Nothing here knows
 about corpora, and only the standard library is used.
 """
@@ -26,7 +26,7 @@ AGENT = "Mozilla/5.0 (compatible; arch-variants)"
 
 
 class DownloadError(OSError):
-    """One line: the address, what went wrong, and what is kept."""
+    """A file that could not be had: one line with the address, the cause, and what is kept."""
 
 
 def cache_directory() -> Path:
@@ -44,7 +44,7 @@ def sha256(path: Path) -> str:
 
 
 def fetch(url: str, path: Path, *, sha256: str, attempts: int = 3, timeout: float = 5.0) -> Path:
-    """Bring `url` to `path`, unless it is there; returns `path`.
+    """Fetches `url` to `path`, unless that is there; returns `path`.
 
     Args:
       sha256: hexadecimal digest of the whole file.
@@ -87,7 +87,7 @@ def fetch(url: str, path: Path, *, sha256: str, attempts: int = 3, timeout: floa
 
 
 def unzip(archive: Path, members: tuple[str, ...], folder: Path) -> None:
-    """Unpack the members with these base names into `folder`, each whole or not at all.
+    """Unpacks the members with these base names into `folder`, each whole or not at all.
 
     Raises:
       DownloadError: the archive is damaged, or a member is not in it.

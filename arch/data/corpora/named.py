@@ -1,4 +1,4 @@
-"""What text: `load(name)` gives a corpus with its splits, wherever it has to be found.
+"""Corpora by name: `load(name)` finds the text, fetching it if it must, and gives its splits.
 
 | name | text | splits |
 |---|---|---|
@@ -30,17 +30,24 @@ from arch.data.corpora.files import SPLITS, CorpusError, encode
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents by split ('train', 'valid' and, where there is one, 'test')."""
+    """A text in documents and splits.
 
-    name: str  # as the configuration wrote it
+    Attributes:
+        name: as the configuration has it.
+        splits: 'train', 'valid' and, where there is one, 'test' → documents.
+        sha256: of the splits' names, their documents' borders and bytes.
+        details: how the text came to be; recorded with results.
+    """
+
+    name: str
     splits: Mapping[str, tuple[str, ...]]
-    sha256: str  # of the splits' names, their documents' borders and bytes
-    details: Mapping[str, object]  # how the text came to be; recorded with results
+    sha256: str
+    details: Mapping[str, object]
 
 
 @functools.cache
 def load(name: str) -> Corpus:
-    """Find the corpus, fetching it where it is known by name and not at hand.
+    """The corpus of a name; a published one is fetched if it is not on this machine.
 
     Raises:
       CorpusError: an unknown name, or text that is missing, empty, damaged or not text.
@@ -62,7 +69,7 @@ def load(name: str) -> Corpus:
 
 
 def names() -> tuple[str, ...]:
-    """The corpora that have a name of their own; `file:PATH` is always possible beside them."""
+    """The corpora that have a name; `file:PATH` is always possible beside them."""
     return ("stdlib", *PUBLISHED)
 
 

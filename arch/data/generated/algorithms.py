@@ -1,4 +1,4 @@
-"""Examples of algorithms on strings of digits, generated inside jit: pure functions of a key.
+"""Examples of algorithms on strings of digits: pure functions of a key, run inside jit.
 
 A generator makes one example, `generate` a batch of them:
 
@@ -52,7 +52,7 @@ def generate(
 def fixed(algorithm: str, stream: int, n: int, bounds: Bounds, base: int) -> Example:
     """n examples as NumPy arrays, the same in every run and on every platform: for evaluation.
 
-    `stream` tells apart what shall not be equal.
+    Calls with another `stream` get other examples.
     """
     key = jax.random.fold_in(jax.random.key(0x5EED, impl="threefry2x32"), stream)
     make = jax.jit(lambda keys: generate(algorithm, keys, bounds, base, bounds[1]))
@@ -84,9 +84,6 @@ def overflows(algorithm: str, base: int, high: int) -> bool:
     return algorithm == "multiplication" and (high // 2) * (base - 1) * base >= 2**31
 
 
-# Strings
-
-
 def copy(key: Key[Array, ""], bounds: Bounds, base: int, size: int) -> Example:
     """The input."""
     digits, length = _string(key, bounds, base, size)
@@ -113,9 +110,6 @@ def sorting(key: Key[Array, ""], bounds: Bounds, base: int, size: int) -> Exampl
     digits, length = _string(key, bounds, base, size)
     ordered = jnp.sort(jnp.where(jnp.arange(size) < length, digits, base))
     return Example(_shifted(digits, length), length, _shifted(ordered, length), length)
-
-
-# Arithmetic
 
 
 def addition(key: Key[Array, ""], bounds: Bounds, base: int, size: int) -> Example:
@@ -153,7 +147,7 @@ def _string(key, bounds, base, size) -> tuple[Int[Array, " size"], Int[Array, ""
 
 
 def at(digits: Int[Array, " n"], index: Int[Array, " m"]) -> Int[Array, " m"]:
-    """digits[index], of an index out of reach anything."""
+    """digits[index]; any digit for an index out of reach."""
     return digits[jnp.clip(index, 0, digits.shape[0] - 1)]
 
 

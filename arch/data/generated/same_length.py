@@ -1,5 +1,5 @@
-"""Examples of algorithms position by position, as the Neural GPU and the Shuffle-Exchange networks
-are given them: input and output are strings of one length, what is left of it is filled with 0.
+"""Examples of algorithms position by position, for the Neural GPU and Shuffle-Exchange networks:
+input and output are strings of one length, filled up with 0.
 
 A generator makes one example, `generate` a batch of them:
 
@@ -75,36 +75,42 @@ def _filled(digits: Int[Array, " size"], length) -> Int[Array, " size"]:
     return jnp.where(jnp.arange(digits.shape[0]) < length, digits + 1, 0)
 
 
-def copy(key, length, base: int, size: int) -> Aligned:
+def copy(key: Key[Array, ""], length: Int[Array, ""], base: int, size: int) -> Aligned:
+    """The input."""
     inputs = _filled(_digits(key, base, size), length)
     return Aligned(inputs, inputs)
 
 
-def reverse(key, length, base: int, size: int) -> Aligned:
+def reverse(key: Key[Array, ""], length: Int[Array, ""], base: int, size: int) -> Aligned:
+    """The input backwards."""
     digits = _digits(key, base, size)
     backwards = algorithms.at(digits, length - 1 - jnp.arange(size))
     return Aligned(_filled(digits, length), _filled(backwards, length))
 
 
-def sorting(key, length, base: int, size: int) -> Aligned:
+def sorting(key: Key[Array, ""], length: Int[Array, ""], base: int, size: int) -> Aligned:
+    """The input's digits, smallest first."""
     digits = jnp.where(jnp.arange(size) < length, _digits(key, base, size), base)
     return Aligned(_filled(digits, length), _filled(jnp.sort(digits), length))
 
 
-def double(key, length, base: int, size: int) -> Aligned:
+def double(key: Key[Array, ""], length: Int[Array, ""], base: int, size: int) -> Aligned:
+    """The input twice."""
     digits, half = _digits(key, base, size), length // 2
     twice = algorithms.at(digits, jnp.arange(size) % jnp.maximum(half, 1))
     return Aligned(_filled(digits, half), _filled(twice, 2 * half))
 
 
-def addition(key, length, base: int, size: int) -> Aligned:
+def addition(key: Key[Array, ""], length: Int[Array, ""], base: int, size: int) -> Aligned:
+    """The sum of two numbers."""
     first, second, inputs = _operands(key, length, base, size, SEPARATORS["addition"])
     total = algorithms.carried(first + second, base)
     last = jnp.max(jnp.where(total > 0, jnp.arange(size), 0))
     return Aligned(inputs, _filled(total, last + 1))
 
 
-def multiplication(key, length, base: int, size: int) -> Aligned:
+def multiplication(key: Key[Array, ""], length: Int[Array, ""], base: int, size: int) -> Aligned:
+    """The product of two numbers."""
     first, second, inputs = _operands(key, length, base, size, SEPARATORS["multiplication"])
     product = algorithms.carried(algorithms.coefficients(first, second), base)
     return Aligned(inputs, _filled(product, (length - 1) // 2 * 2 + 1))

@@ -97,7 +97,7 @@ class Babi(Bucketed):
         return babi.vocabulary(self._files.train)
 
     @functools.cached_property
-    def _files(self) -> babi.Babi:
+    def _files(self) -> babi.Questions:
         try:
             return babi.load(self.tasks, self.size)
         except CorpusError as error:
@@ -154,7 +154,7 @@ class Babi(Bucketed):
         return tuple(reversed(found))
 
     @functools.cached_property
-    def schedule(self) -> buckets_of.Schedule:
+    def schedule(self) -> buckets_of.BucketSchedule:
         sizes = tuple(len(rows) for _, rows in self.buckets)
         return buckets_of.schedule(sizes, (1,) * len(sizes))
 

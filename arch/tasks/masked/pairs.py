@@ -30,7 +30,7 @@ class Batch(NamedTuple):
 class Source(NamedTuple):
     """A split on the device, and which entries go on with a word."""
 
-    text: segments.Text
+    text: segments.PairSource
     joins_left: Bool[Array, " vocabulary"]  # see `borders.Seams`
     joins_right: Bool[Array, " vocabulary"]
 

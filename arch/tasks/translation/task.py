@@ -177,7 +177,7 @@ class Translation(Bucketed):
     # Training
 
     @functools.cached_property
-    def schedule(self) -> buckets_of.Schedule:
+    def schedule(self) -> buckets_of.BucketSchedule:
         sizes = tuple(len(rows) for rows in self.data.pairs)
         return buckets_of.schedule(sizes, self._shares)
 
