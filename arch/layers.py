@@ -3,11 +3,12 @@ activations, sinusoids."""
 
 import functools
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, UInt16
 
 from arch.registry import ConfigurationError
 
@@ -56,24 +57,33 @@ def norm(kind: str, width: int, epsilon: float, rngs: nnx.Rngs) -> nnx.Module:
     raise ConfigurationError(f"norm_kind={kind!r}: allowed are {', '.join(NORMS)}")
 
 
-def dropout(x: Array, rate: Float[Array, ""] | float, key: Key[Array, ""]) -> Array:
-    """x with elements dropped at `rate` (resolution 2⁻¹⁶) and the others scaled by 1 / (1 - rate).
+class Dropping(NamedTuple):
+    """What `dropout` needs to know. rate: at a resolution of 2⁻¹⁶; it may be traced, so that a
+    sweep over it is one program. platform: what the program is compiled for."""
 
-    The rate may be traced, so that a sweep over it is one program.
-    """
+    rate: Float[Array, ""] | float
+    key: Key[Array, ""]
+    platform: str
+
+
+def dropout(
+    x: Float[Array, "*shape"], rate: Float[Array, ""] | float, key: Key[Array, ""], platform: str
+) -> Float[Array, "*shape"]:
+    """x with elements dropped at `rate` and the others scaled by 1 / (1 - rate), see `Dropping`."""
     threshold = jnp.round(jnp.asarray(rate, jnp.float32) * 65536)
-    keep = random_bits(key, x.shape) >= threshold.astype(jnp.uint32)
+    keep = random_bits(key, x.shape, platform) >= threshold.astype(jnp.uint32)
     return jnp.where(
         keep, x * (65536 / (65536 - threshold)).astype(x.dtype), jnp.zeros((), x.dtype)
     )
 
 
-def random_bits(key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
-    """Of 16 bits each. On CPU many are drawn slice by slice: the generator goes over its array five
-    times, so that one beyond the cache takes twice as long a number."""
+def random_bits(key: Key[Array, ""], shape: tuple[int, ...], platform: str) -> UInt16[Array, "..."]:
+    """Random 16-bit numbers. On CPU many are drawn slice by slice: the generator passes five times
+    over its array, which takes twice as long per number once that exceeds the cache. The numbers
+    of the two ways differ."""
     size = math.prod(shape)
     slices = -(-size // SLICE)
-    if slices < 2 or jax.default_backend() != "cpu":
+    if slices < 2 or platform != "cpu":
         return jax.random.bits(key, shape, jnp.uint16)
     keys = jax.random.split(key, slices)
     bits = jax.lax.map(lambda key: jax.random.bits(key, (SLICE,), jnp.uint16), keys)

@@ -89,6 +89,15 @@ class Model:
                 )
         return stack
 
+    def check_platform(self, platform: str) -> None:
+        """Raises ConfigurationError for a letter that cannot run on a platform: cpu, gpu, tpu."""
+        for stack in self.stacks.values():
+            for letter in stack.letters:
+                try:
+                    stack.sublayer(letter).check_platform(platform)
+                except ConfigurationError as error:
+                    raise ConfigurationError(f"model.sublayers.{letter}.{error}") from None
+
     def init(self, key: Key[Array, ""]) -> Parameters:
         """Parameters: {'embedding', 'stack': {letter: stacked over owners}, 'head'}."""
         return {

@@ -99,7 +99,7 @@ class Branch(nnx.Module):
             y = y * self.scale
         if context.train and self.drops(context):
             rate = context.dropout if self.rate < 0 else self.rate
-            y = dropout(y, rate, context.key_for("residual"))
+            y = dropout(y, rate, context.key_for("residual"), context.platform)
         return y
 
     def drops(self, context: Context) -> bool:

@@ -108,7 +108,7 @@ class SeparableConvolution(Sublayer):
         y = self.first(self.first.pad(masked(x, context.mask), context.causal))
         y = ACTIVATIONS[self.activation](self.input(y))
         if context.train and self.activation_dropout:
-            y = dropout(y, self.activation_dropout, context.key_for("activation"))
+            y = dropout(y, self.activation_dropout, context.key_for("activation"), context.platform)
         return self.output(self.second(self.second.pad(masked(y, context.mask), context.causal)))
 
     def init_cache(self, batch: int, length: int, dtype, context: Context) -> Cache:

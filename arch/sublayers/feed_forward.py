@@ -83,7 +83,7 @@ class FeedForward(Sublayer):
         else:
             y = GATED[self.activation](self.gate(x)) * self.input(x)
         if context.train and self.activation_dropout:
-            y = dropout(y, self.activation_dropout, context.key_for("activation"))
+            y = dropout(y, self.activation_dropout, context.key_for("activation"), context.platform)
         return self.output(y)
 
     def _by_slices(self, x: Float[Array, "batch length width"], context: Context) -> Array:

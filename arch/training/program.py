@@ -44,6 +44,7 @@ def build(config: Config, platform: str = "cpu") -> tuple[Task, Any]:
             f"{' or '.join(task.families)}"
         )
     model = models.build(config["model"], task.vocabulary, task.max_length)
+    model.check_platform(platform)
     return task, model
 
 

@@ -48,15 +48,12 @@ def drawn(length, rounds, kinds, groups=3, width=5, seed=0):
 
 
 def attend(q, k, v, buckets, *, chunk, causal, mask=None, remove_duplicates=True):
-    return hashing.attend(
+    return hashing.attend_within_buckets(
         *map(jnp.asarray, (q, k, v, buckets)),
         chunk=chunk,
-        before=1,
-        after=0 if causal else 1,
         causal=causal,
         mask=None if mask is None else jnp.asarray(mask),
-        dropout=None,
-        across=False,
+        dropping=None,
         remove_duplicates=remove_duplicates,
     )
 
@@ -294,8 +291,8 @@ def test_more_rounds_come_nearer_to_full_attention():
     bound = definition.bind(parameters)
     q, v = bound._split(bound.query(x)), bound._split(bound.value(x))
     full, _ = dot_product.attend(
-        q, dot_product.keys_of(q, "unit"), v, causal=True, window=0, mask=None, dropout=None,
-        want_weights=False, path="plain", own=jnp.arange(256),
+        q, dot_product.keys_of(q, "unit"), v, causal=True, window=0, mask=None, dropping=None,
+        want_weights=False, path="plain", platform="cpu", own=jnp.arange(256),
     )  # fmt: skip
     full = bound.output(full.reshape(4, 256, -1))
     for rounds in (1, 2, 6):

@@ -194,8 +194,8 @@ def attended(q, k, v, path, window=0, causal=True, mask=None):
                 **(side if window else {}),
             )  # fmt: skip
         return dot_product.attend(
-            q, k, v, causal=causal, window=window, mask=mask, dropout=None, want_weights=False,
-            path=path,
+            q, k, v, causal=causal, window=window, mask=mask, dropping=None, want_weights=False,
+            path=path, platform="cpu",
         )[0]  # fmt: skip
 
     def both(q, k, v):
@@ -262,10 +262,12 @@ def test_auto_takes_blocks_for_long_causal_self_attention_only():
     short = heads_of(255)[0]
     mask = jnp.ones((2, 256), bool)
 
-    def chosen(*inputs, causal=True, mask=None, weights=False):
-        return dot_product.choose("auto", *inputs, causal, 0, mask, weights)
+    def chosen(*inputs, causal=True, mask=None, weights=False, platform="cpu"):
+        return dot_product.choose("auto", *inputs, causal, mask, weights, platform)
 
-    assert jax.default_backend() != "cpu" or chosen(q, k) == "blocks"
+    assert chosen(q, k) == chosen(q, k, platform="tpu") == chosen(q, k, platform="gpu") == "blocks"
+    half = q.astype(jnp.bfloat16)
+    assert chosen(half, half) == "blocks" and chosen(half, half, platform="gpu") == "cudnn"
     assert chosen(short, short) == "plain"
     assert chosen(q, k, causal=False) == "plain"
     assert chosen(q, k, mask=mask) == "plain"

@@ -118,9 +118,9 @@ class Embedding(nnx.Module):
         x = x.astype(dtype)
         if context.train and self.word_dropout:
             kept = jnp.ones((*x.shape[:2], 1), dtype)
-            x = x * dropout(kept, self.word_dropout, context.key_for("word"))
+            x = x * dropout(kept, self.word_dropout, context.key_for("word"), context.platform)
         if context.train and context.has_dropout:
-            x = dropout(x, context.dropout, context.key_for("embedding"))
+            x = dropout(x, context.dropout, context.key_for("embedding"), context.platform)
         return self.tokens.project(x) if self.early else x
 
     @property

@@ -60,7 +60,8 @@ class AdaptiveSoftmax(VocabularyHead):
         for band in range(1, len(self.edges) - 1):
             x = rows @ tokens.projections[band].kernel[...].astype(rows.dtype).T
             if context is not None and context.train and self.tail_dropout:
-                x = dropout(x, self.tail_dropout, context.key_for(f"tail{band}"))
+                key = context.key_for(f"tail{band}")
+                x = dropout(x, self.tail_dropout, key, context.platform)
             logits = x @ tokens.tables[band][...].astype(x.dtype).T
             yield jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
 

@@ -12,11 +12,11 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int
 
 from arch.checks import one_of
-from arch.layers import dropout as drop
-from arch.layers import widened
+from arch.context import Context
+from arch.layers import Dropping, dropout, widened
 from arch.registry import ConfigurationError
 
 PATHS = ("auto", "plain", "blocks", "cudnn")
@@ -33,16 +33,17 @@ def check(path: str, head_width: int, dropout: float) -> None:
         raise ConfigurationError(
             f"path={path!r} has no attention_dropout (it is {dropout}); use 'plain'"
         )
-    if path == "cudnn":
-        if jax.default_backend() != "gpu":
-            raise ConfigurationError(
-                f"path='cudnn' needs an NVIDIA GPU, this is {jax.default_backend()}"
-            )
-        if head_width % 8 or head_width > 128:
-            raise ConfigurationError(
-                "path='cudnn' takes head widths that are multiples of 8 up to 128, "
-                f"not {head_width}"
-            )
+    if path == "cudnn" and (head_width % 8 or head_width > 128):
+        raise ConfigurationError(
+            f"path='cudnn' takes head widths that are multiples of 8 up to 128, not {head_width}"
+        )
+
+
+def dropping(rate: float, context: Context) -> Dropping | None:
+    """How the weights of attention are dropped under this context; None where they are not."""
+    if not (context.train and rate > 0):
+        return None
+    return Dropping(rate, context.key_for("attention"), context.platform)
 
 
 def attend(
@@ -53,17 +54,19 @@ def attend(
     causal: bool,
     window: int,
     mask: Bool[Array, "batch keys"] | None,
-    dropout: tuple[float, Key[Array, ""]] | None,
+    dropping: Dropping | None,
     want_weights: bool,
     path: str,
+    platform: str,
     own: Int[Array, " queries"] | None = None,
 ) -> tuple[Float[Array, "batch queries heads width"], Array | None]:
     """softmax(q kᵀ / √width) v, and the weights (batch, heads, queries, keys) when wanted.
 
-    `mask` is True at keys that may be seen; a query without any such key gets uniform weights.
+    `mask`: True at keys that may be seen; a query without any such key gets uniform weights.
     `own`: the key of each query that it sees only where it sees no other; path 'plain' alone.
     """
-    chosen = choose(path, q, k, causal, window, mask, dropout is not None or want_weights)
+    needs_weights = dropping is not None or want_weights
+    chosen = choose(path, q, k, causal, mask, needs_weights, platform)
     if chosen == "cudnn":
         sides = (window - 1, 0 if causal else window - 1) if window else None
         keys = None if mask is None else mask[:, None, None, :]
@@ -73,11 +76,23 @@ def attend(
         return y, None
     if chosen == "blocks":
         return blocks(q, k, v, window), None
-    return plain(q, k, v, causal, window, mask, dropout, want_weights, own)
+    return plain(q, k, v, causal, window, mask, dropping, want_weights, own)
 
 
-def choose(path, q, k, causal, window, mask, needs_weights: bool) -> str:
-    """The path that `auto` stands for here; static, so the choice is part of the program."""
+def choose(
+    path: str,
+    q: Float[Array, "batch queries heads width"],
+    k: Float[Array, "batch keys kv_heads width"],
+    causal: bool,
+    mask: Bool[Array, "batch keys"] | None,
+    needs_weights: bool,
+    platform: str,
+) -> str:
+    """The path to take: static, so that it is part of the program. Weights that are dropped or
+    recorded are only there in the plain path, whichever is configured.
+
+    Raises ConfigurationError where path='blocks' cannot serve.
+    """
     if needs_weights:
         return "plain"
     if path != "auto":
@@ -85,20 +100,25 @@ def choose(path, q, k, causal, window, mask, needs_weights: bool) -> str:
             raise ConfigurationError("path='blocks' is for causal self-attention without a mask")
         return path
     width = q.shape[-1]
-    if (
-        jax.default_backend() == "gpu"
-        and q.dtype == jnp.bfloat16
-        and width % 8 == 0
-        and width <= 128
-    ):
+    if platform == "gpu" and q.dtype == jnp.bfloat16 and width % 8 == 0 and width <= 128:
         return "cudnn"
     if causal and mask is None and q.shape[1] == k.shape[1] and q.shape[1] >= 2 * BLOCK:
         return "blocks"
     return "plain"
 
 
-def plain(q, k, v, causal, window, mask, dropout, want_weights, own=None):
-    """The textbook form. Query heads of one key head are folded into its rows."""
+def plain(
+    q: Float[Array, "batch queries heads width"],
+    k: Float[Array, "batch keys kv_heads width"],
+    v: Float[Array, "batch keys kv_heads width"],
+    causal: bool,
+    window: int,
+    mask: Bool[Array, "batch keys"] | None,
+    dropping: Dropping | None,
+    want_weights: bool,
+    own: Int[Array, " queries"] | None = None,
+) -> tuple[Float[Array, "batch queries heads width"], Array | None]:
+    """The textbook form, see `attend`. Query heads of one key head are folded into its rows."""
     batch, queries, heads, width = q.shape
     keys, kv_heads = k.shape[1], k.shape[2]
     group = heads // kv_heads
@@ -114,7 +134,7 @@ def plain(q, k, v, causal, window, mask, dropout, want_weights, own=None):
     if mask is not None:
         scores = jnp.where(mask[:, None, None, :], scores, MASKED)
     weights = jax.nn.softmax(scores, axis=-1)
-    applied = weights if dropout is None else drop(weights, *dropout)
+    applied = weights if dropping is None else dropout(weights, *dropping)
     applied = applied.astype(v.dtype).reshape(batch * kv_heads, group * queries, keys)
     y = applied @ _rows(v, kv_heads)
     y = y.reshape(batch, heads, queries, width).swapaxes(1, 2)
@@ -161,7 +181,12 @@ def _spans(length: int, window: int) -> list[tuple[int, int, int]]:
     return spans
 
 
-def blocks(q, k, v, window: int):
+def blocks(
+    q: Float[Array, "batch length heads width"],
+    k: Float[Array, "batch length kv_heads width"],
+    v: Float[Array, "batch length kv_heads width"],
+    window: int,
+) -> Float[Array, "batch length heads width"]:
     """Causal self-attention by blocks of queries: keys after a block are never touched."""
     batch, length, heads, width = q.shape
     kv_heads = k.shape[2]

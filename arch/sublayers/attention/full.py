@@ -100,7 +100,6 @@ class Attention(Sublayer):
         k, v = self._keys_values(self._memory(context, x.dtype) if self.cross else x, q)
         if context.rotary_base and not self.cross:
             q, k = self._rotated(q, k, context.positions, context.rotary_base)
-        dropping = context.train and self.attention_dropout > 0
         y, weights = dot_product.attend(
             q,
             k,
@@ -108,9 +107,10 @@ class Attention(Sublayer):
             causal=context.causal and not self.cross,
             window=self.window,
             mask=context.memory_mask if self.cross else context.mask,
-            dropout=(self.attention_dropout, context.key_for("attention")) if dropping else None,
+            dropping=dot_product.dropping(self.attention_dropout, context),
             want_weights="attention.weights" in context.record,
             path=self.path,
+            platform=context.platform,
             own=jnp.arange(x.shape[1]) if self.shared_qk else None,
         )
         record = {} if weights is None else {"attention.weights": weights}
@@ -153,9 +153,10 @@ class Attention(Sublayer):
             causal=False,  # the mask says it: a query's time is not its place among the queries
             window=0,
             mask=mask,
-            dropout=None,
+            dropping=None,
             want_weights=False,
             path="plain",
+            platform=context.platform,
             own=own if self.shared_qk else None,
         )
         return self.output(y.reshape(*x.shape[:-1], -1)), cache
@@ -188,6 +189,11 @@ class Attention(Sublayer):
 
     def _split(self, x: Float[Array, "batch length inner"], heads: int) -> Array:
         return x.reshape(*x.shape[:-1], heads, self.head_width)
+
+    def check_platform(self, platform: str) -> None:
+        """Raises ConfigurationError for a path that the platform does not have."""
+        if self.path == "cudnn" and platform != "gpu":
+            raise ConfigurationError(f"path='cudnn' needs an NVIDIA GPU, this is {platform}")
 
     def flops(self, length: int) -> int:
         """Forward FLOPs of one sequence; the score matrix is counted in full, masked or not."""

@@ -1,30 +1,35 @@
-"""Attention among what a hash puts together (Kitaev, Kaiser and Levskaya 2020, §2): the arrays'
-part, without parameters.
+"""Attention among what a hash puts together (Kitaev, Kaiser and Levskaya 2020, §2), without
+parameters.
 
-Queries are their own keys. In each round a random rotation puts every position into a bucket; they
-are sorted by (bucket, position), cut into chunks, and a chunk looks at itself and its neighbours.
-In sorted order a query sees the keys of its own bucket that are at most a chunk away. That does not
-depend on where the chunks' borders fall, hence not on what comes later: it is causal also where a
-bucket overflows its chunk. A pair that several rounds put together counts once.
+Queries are their own keys. In each round a random rotation puts every position into a bucket; the
+positions are sorted by (bucket, position) and cut into chunks; a chunk sees itself and its
+neighbours. There are two kinds:
+
+within   a query sees the keys of its own bucket that are at most a chunk away in sorted order. That
+         does not depend on where the chunks' borders fall, hence not on what comes later: it is
+         causal, also where a bucket overflows its chunk. A pair of several rounds counts once.
+across   a query sees all of the chunks, whatever the bucket. Not causal.
 """
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from arch.layers import dropout as drop
-from arch.layers import widened
+from arch.layers import Dropping, dropout, widened
 from arch.sublayers.attention.dot_product import MASKED, OWN
+from arch.sublayers.attention.sorting import Sorting, sort
 
+Window = Callable[[Array], Array]  # each chunk → that chunk with its neighbours
 MOST_AT_ONCE = 128  # buckets of one rotation; more are the product of two
 
 
 class Sight(NamedTuple):
-    """Of each position in each round: its place in sorted order, and the places that it sees."""
+    """For each position in each round: its place in sorted order, and the places that it sees."""
 
     place: Int[Array, "group rounds length"]
     low: Int[Array, "group rounds length"]
@@ -32,7 +37,8 @@ class Sight(NamedTuple):
 
 
 def buckets_for(length: int, chunk: int) -> tuple[int, ...]:
-    """Numbers of buckets, so that a chunk holds two on average; two factors where they are many."""
+    """Even factors; their product is the number of buckets, two for each chunk of the length,
+    rounded up to a power of two. Two factors where there are many buckets."""
     power = max(1, math.ceil(math.log2(max(2, 2 * length / chunk))))
     if 2**power <= MOST_AT_ONCE:
         return (2**power,)
@@ -42,7 +48,7 @@ def buckets_for(length: int, chunk: int) -> tuple[int, ...]:
 def rotations(
     key: Key[Array, ""], heads: int, width: int, rounds: int, buckets: tuple[int, ...], dtype
 ) -> list[Float[Array, "heads width rounds half"]]:
-    """A random matrix for each factor of the buckets, the same for all sequences of a batch."""
+    """A random matrix for each factor of the number of buckets, the same for all sequences."""
     keys = jax.random.split(key, len(buckets))
     return [
         jax.random.normal(key, (heads, width, rounds, size // 2), dtype)
@@ -65,7 +71,42 @@ def hashed(
     return bucket
 
 
-def attend(
+def attend_within_buckets(
+    q: Float[Array, "group length width"],
+    k: Float[Array, "group length width"],
+    v: Float[Array, "group length width"],
+    buckets: Int[Array, "group rounds length"],
+    *,
+    chunk: int,
+    causal: bool,
+    mask: Bool[Array, "group length"] | None,
+    dropping: Dropping | None,
+    remove_duplicates: bool,
+) -> Float[Array, "group length width"]:
+    """softmax(q kᵀ) v over the pairs of one bucket that are at most `chunk` places apart in it.
+
+    Args:
+        q, k: their products are the logits.
+        causal: whether a query sees only what stands before it.
+        mask: True where a token is.
+        remove_duplicates: a pair that N rounds put together counts N times 1/N (eq. 16).
+    """
+    length, rounds = q.shape[1], buckets.shape[1]
+    q, k, v, buckets, _ = _filled(q, k, v, buckets, mask, -length % chunk)
+    sorting = sort(buckets, chunk)
+    before, after = _neighbours(1, 0 if causal else 1, q.shape[1] // chunk)
+    window = functools.partial(_window, before=before, after=after, joint=False)
+    logits, here, there = _logits(q, k, sorting, window)
+    sight = _sight(_taken(buckets, sorting.order), sorting.inverse, chunk, causal)
+    seen, times = _rounds_that_see(sight, sorting, window, rounds)
+    if remove_duplicates and rounds > 1:
+        logits = logits - _log(times, rounds, logits.dtype)
+    logits = jnp.where(here == there, OWN, jnp.where(seen, logits, MASKED))
+    y, normaliser = _weighted(logits, v, sorting, window, dropping)
+    return _sum_of_rounds(y, jax.nn.softmax(normaliser, axis=1))[:, :length]
+
+
+def attend_across_buckets(
     q: Float[Array, "group length width"],
     k: Float[Array, "group length width"],
     v: Float[Array, "group length width"],
@@ -76,60 +117,37 @@ def attend(
     after: int,
     causal: bool,
     mask: Bool[Array, "group length"] | None,
-    dropout: tuple[float, Key[Array, ""]] | None,
-    across: bool,
-    remove_duplicates: bool,
+    dropping: Dropping | None,
 ) -> Float[Array, "group length width"]:
-    """What each query takes from the keys that the rounds put near it.
+    """softmax(q kᵀ) v over all of the query's own chunk and its neighbours, whatever the bucket, as
+    in Hugging Face's and trax's later code. Not causal even where `causal`: what comes later moves
+    the chunks' borders.
 
     Args:
-        q, k: whose products are the logits.
-        before, after: chunks a chunk looks at besides itself.
+        q, k: their products are the logits.
+        before, after: chunks that a chunk sees besides itself; around the end of a round follows
+            the next round.
+        causal: whether a query sees only keys at positions before its own.
         mask: True where a token is.
-        across: other buckets are seen too, all of the chunks, as Hugging Face's and trax's later
-            code has it: not causal.
-        remove_duplicates: a pair that N rounds put together counts N times 1/N.
     """
-    length, rounds = q.shape[1], buckets.shape[1]
+    length = q.shape[1]
     q, k, v, buckets, real = _filled(q, k, v, buckets, mask, -length % chunk)
-    order = jnp.argsort(buckets, axis=-1, stable=True).astype(jnp.int32)
-    inverse = jnp.argsort(order, axis=-1).astype(jnp.int32)
-    chunks = q.shape[1] // chunk
-    before, after = (before, after) if across else _neighbours(before, after, chunks)
-
-    def chunked(x):
-        return x.reshape(*x.shape[:2], chunks, chunk, *x.shape[3:])
-
-    window = functools.partial(_window, before=before, after=after, joint=across)
-    q, k, v = (chunked(permuted(x, order, inverse)) for x in (q, k, v))
-    logits = widened(q @ window(k).swapaxes(-1, -2))
-    here, there = chunked(order)[..., :, None], window(chunked(order))[..., None, :]
-    if across:
-        seen = window(chunked(_taken(real[:, None], order)))[..., None, :]
-        seen = seen & (there <= here) if causal else seen
-    else:
-        sight = _sight(_taken(buckets, order), inverse, chunk, causal)
-        times = _rounds_that_see(sight, order, chunked, window, rounds)
-        seen = times[0]
-        if remove_duplicates and rounds > 1:
-            logits = logits - _log(times[1], rounds, logits.dtype)
+    sorting = sort(buckets, chunk)
+    window = functools.partial(_window, before=before, after=after, joint=True)
+    logits, here, there = _logits(q, k, sorting, window)
+    seen = window(sorting.chunked(_taken(real[:, None], sorting.order)))[..., None, :]
+    if causal:
+        seen = seen & (there <= here)
     logits = jnp.where(here == there, OWN, jnp.where(seen, logits, MASKED))
-    top = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
-    weights = jnp.exp(logits - top)
-    total = jnp.sum(weights, axis=-1, keepdims=True)
-    if dropout is not None:
-        weights = drop(weights, *dropout)
-    y = weights.astype(v.dtype) @ window(v) / total.astype(v.dtype)
-    y = y.reshape(*y.shape[:2], -1, y.shape[-1])
-    y = unpermuted(y, order, inverse)
-    normaliser = (top + jnp.log(total)).reshape(*order.shape, 1)
-    normaliser = unpermuted(normaliser, order, inverse)
-    return _of_all_rounds(y, normaliser, across)[:, :length]
+    y, normaliser = _weighted(logits, v, sorting, window, dropping)
+    # as Hugging Face rounds it: near OWN, where only itself is seen, the shares sum to 1 ± 2e-3
+    share = jnp.exp(normaliser - jax.nn.logsumexp(normaliser, axis=1, keepdims=True))
+    return _sum_of_rounds(y, share)[:, :length]
 
 
 def _filled(q, k, v, buckets, mask: Bool[Array, "group length"] | None, pad: int):
-    """q, k, v and buckets at a length of whole chunks, and where there is a token. What is none is
-    in a bucket of its own, which comes last."""
+    """q, k, v and buckets padded to whole chunks, and where there is a token. Padding goes to the
+    last bucket, which holds nothing else."""
     length = q.shape[1]
     q, k, v = (jnp.pad(x, ((0, 0), (0, pad), (0, 0))) for x in (q, k, v))
     real = jnp.ones(q.shape[:2], bool) if mask is None else jnp.pad(mask, ((0, 0), (0, pad)))
@@ -139,16 +157,37 @@ def _filled(q, k, v, buckets, mask: Bool[Array, "group length"] | None, pad: int
     return q, k, v, jnp.where(real[:, None], buckets, jnp.iinfo(jnp.int32).max), real
 
 
-def _of_all_rounds(
-    y: Float[Array, "group rounds length width"],
-    normaliser: Float[Array, "group rounds length 1"],
-    across: bool,
+def _logits(q: Array, k: Array, sorting: Sorting, window: Window) -> tuple[Array, Array, Array]:
+    """(logits, positions of the queries, positions of the keys), in chunks of sorted places."""
+    q, k = sorting.sorted(q), sorting.sorted(k)
+    logits = widened(q @ window(k).swapaxes(-1, -2))
+    order = sorting.chunked(sorting.order)
+    return logits, order[..., :, None], window(order)[..., None, :]
+
+
+def _weighted(
+    logits: Float[Array, "group rounds chunks chunk window"],
+    v: Float[Array, "group length width"],
+    sorting: Sorting,
+    window: Window,
+    dropping: Dropping | None,
+) -> tuple[Float[Array, "group rounds length width"], Float[Array, "group rounds length 1"]]:
+    """Each round's softmax(logits) v and logsumexp(logits), in the order of the positions."""
+    top = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    weights = jnp.exp(logits - top)
+    total = jnp.sum(weights, axis=-1, keepdims=True)
+    if dropping is not None:
+        weights = dropout(weights, *dropping)
+    y = weights.astype(v.dtype) @ window(sorting.sorted(v)) / total.astype(v.dtype)
+    y = sorting.unsorted(y.reshape(*y.shape[:2], -1, y.shape[-1]))
+    normaliser = (top + jnp.log(total)).reshape(*sorting.order.shape, 1)
+    return y, sorting.unsorted(normaliser)
+
+
+def _sum_of_rounds(
+    y: Float[Array, "group rounds length width"], share: Float[Array, "group rounds length 1"]
 ) -> Float[Array, "group length width"]:
-    """Each round's y by its share of what a position sees, exp(normaliser)."""
-    if across:  # as theirs rounds it: near OWN, where only itself is seen, to a sum off 1 by 2e-3
-        share = jnp.exp(normaliser - jax.nn.logsumexp(normaliser, axis=1, keepdims=True))
-    else:
-        share = jax.nn.softmax(normaliser, axis=1)
+    """The rounds' outputs, each by its share of what a position sees."""
     return jnp.sum(share.astype(y.dtype) * y, axis=1)
 
 
@@ -161,7 +200,8 @@ def _neighbours(before: int, after: int, chunks: int) -> tuple[int, int]:
 def _window(
     x: Float[Array, "group rounds chunks chunk *rest"], before: int, after: int, joint: bool
 ) -> Float[Array, "group rounds chunks window *rest"]:
-    """Each chunk with its neighbours; around the ends, of a round or where joint of all rounds."""
+    """Each chunk with its neighbours. The last chunk's neighbour is the first: of the same round
+    or, where joint, of the next."""
     flat = x.reshape(x.shape[0], -1, *x.shape[3:]) if joint else x
     axis = 1 if joint else 2
     parts = [jnp.roll(flat, by, axis).reshape(x.shape) for by in range(before, -after - 1, -1)]
@@ -189,11 +229,14 @@ def _sight(
     return Sight(inverse, _taken(low, inverse), _taken(high, inverse))
 
 
-def _rounds_that_see(sight: Sight, order, chunked, window, rounds: int):
+def _rounds_that_see(
+    sight: Sight, sorting: Sorting, window: Window, rounds: int
+) -> tuple[Bool[Array, "group rounds chunks chunk window"], Int[Array, "..."]]:
     """(whether this round lets a query see a key, how many rounds do)."""
     found = []
     for by in range(rounds):  # the first is the round itself
-        place, low, high = (chunked(_taken(jnp.roll(x, -by, 1), order)) for x in sight)
+        rolled = (_taken(jnp.roll(x, -by, 1), sorting.order) for x in sight)
+        place, low, high = (sorting.chunked(x) for x in rolled)
         place = window(place)[..., None, :]
         found.append((low[..., None] <= place) & (place <= high[..., None]))
     return found[0], functools.reduce(jnp.add, (x.astype(jnp.int32) for x in found))
@@ -207,41 +250,3 @@ def _log(times: Int[Array, "*rest"], most: int, dtype) -> Float[Array, "*rest"]:
 
 def _taken(x: Int[Array, "group rounds length"], index: Int[Array, "group rounds length"]):
     return jnp.take_along_axis(x, index, axis=-1)
-
-
-def _rows(x: Float[Array, "group rounds length width"], index) -> Array:
-    return jnp.take_along_axis(x, index[..., None], axis=2)
-
-
-@jax.custom_vjp
-def permuted(x: Float[Array, "group length width"], order, inverse):
-    """x in each round's order. A permutation's gradient is the inverse one, not a scatter."""
-    return _rows(x[:, None], order)
-
-
-def _permuted_forward(x, order, inverse):
-    return permuted(x, order, inverse), (order, inverse)
-
-
-def _permuted_backward(saved, dy):
-    return _rows(dy, saved[1]).sum(1), None, None
-
-
-permuted.defvjp(_permuted_forward, _permuted_backward)
-
-
-@jax.custom_vjp
-def unpermuted(y: Float[Array, "group rounds length width"], order, inverse):
-    """y of each round's order in that of the positions."""
-    return _rows(y, inverse)
-
-
-def _unpermuted_forward(y, order, inverse):
-    return unpermuted(y, order, inverse), (order, inverse)
-
-
-def _unpermuted_backward(saved, dy):
-    return _rows(dy, saved[0]), None, None
-
-
-unpermuted.defvjp(_unpermuted_forward, _unpermuted_backward)

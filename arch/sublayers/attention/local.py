@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from arch.checks import at_least, below_one
 from arch.context import Context
-from arch.layers import Projection, divide, dropout, product_flops, widened
+from arch.layers import Dropping, Projection, divide, dropout, product_flops, widened
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers.attention import dot_product
 from arch.sublayers.attention.full import rotate
@@ -83,7 +83,7 @@ class LocalAttention(Sublayer):
                 "it is to predict"
             )
         q, k, v = self._projected(x, context)
-        dropping = context.train and self.attention_dropout > 0
+        dropping = dot_product.dropping(self.attention_dropout, context)
         y = attend(
             q,
             k,
@@ -93,7 +93,7 @@ class LocalAttention(Sublayer):
             after=self.after,
             causal=context.causal,
             mask=context.mask,
-            drop=(self.attention_dropout, context.key_for("attention")) if dropping else None,
+            dropping=dropping,
         )
         return self.output(y.reshape(*x.shape[:-1], -1))
 
@@ -128,9 +128,10 @@ class LocalAttention(Sublayer):
             causal=False,  # the mask says it
             window=0,
             mask=mask,
-            dropout=None,
+            dropping=None,
             want_weights=False,
             path="plain",
+            platform=context.platform,
         )
         return self.output(y.reshape(*x.shape[:-1], -1)), cache
 
@@ -160,7 +161,7 @@ def attend(
     after: int,
     causal: bool,
     mask: Bool[Array, "batch length"] | None,
-    drop: tuple[float, Array] | None,
+    dropping: Dropping | None,
 ) -> Float[Array, "batch length heads width"]:
     """Local attention of projected heads: one batched product over (batch · heads · chunks), the
     form XLA's CPU products run fastest, of (chunk, width) and (keys, width)."""
@@ -191,8 +192,8 @@ def attend(
         seen = around(mask, chunk, chunks, before, after, axis=1)
         allowed = allowed & seen[:, None, :, None, :]
     weights = jax.nn.softmax(jnp.where(allowed, scores, dot_product.MASKED), axis=-1)
-    if drop is not None:
-        weights = dropout(weights, *drop)
+    if dropping is not None:
+        weights = dropout(weights, *dropping)
     y = weights.astype(v.dtype).reshape(-1, chunk, keys) @ rows(v)
     return y.reshape(batch, heads, chunks * chunk, width)[:, :, :length].swapaxes(1, 2)
 

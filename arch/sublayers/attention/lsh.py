@@ -35,8 +35,8 @@ class LSHAttention(Sublayer):
         rounds: hashes.
         evaluate_rounds: hashes when not training; 0 stands for as many.
         chunk: places a query sees, to either side where not causal.
-        buckets: numbers of buckets, even, whose product there are; () is two a chunk of the longest
-            sequence that the model is built for, whatever the length at hand.
+        buckets: even factors; their product is the number of buckets. () stands for two buckets per
+            chunk of the longest sequence that the model is built for, whatever the length at hand.
         key_norm: unit | rms, see `dot_product.keys_of`.
         attend_across_buckets: chunks see all of their own and the neighbouring chunks, whatever the
             bucket, as in Hugging Face's and trax's later code. **Not causal**: what comes later
@@ -47,8 +47,8 @@ class LSHAttention(Sublayer):
         attention_dropout: rate on the weights after the softmax.
         init_std: of the kernels; 0 is Glorot's uniform.
 
-    A reversible stack is given the buckets as `Extras.replay`: worked out again in bfloat16, some
-    would differ.
+    The buckets are returned as `Extras.replay`, for the backward pass of a reversible stack: hashed
+    again in bfloat16, some would differ.
     """
 
     causal = True
@@ -79,8 +79,8 @@ class LSHAttention(Sublayer):
         at_least(0, head_width=head_width)
         if any(size < 2 or size % 2 for size in buckets):
             raise ConfigurationError(
-                f"buckets={tuple(buckets)}: allowed are even numbers from 2 on, whose product "
-                "there are, or () for two a chunk"
+                f"buckets={tuple(buckets)}: allowed are even numbers from 2 on, whose product is "
+                "the number of buckets, or () for two per chunk"
             )
         one_of(dot_product.KEY_NORMS, key_norm=key_norm)
         if not attend_across_buckets and (before, after) != (1, 0):
@@ -108,32 +108,33 @@ class LSHAttention(Sublayer):
     ) -> tuple[Float[Array, "batch length width"], Extras]:
         q, v = self._split(self.query(x)), self._split(self.value(x))
         self._check(context)
-        dropout = None
-        if context.train and self.attention_dropout:
-            dropout = (self.attention_dropout, context.key_for("attention"))
+        dropping = dot_product.dropping(self.attention_dropout, context)
         k = dot_product.keys_of(q, self.key_norm)
         if self._exact(context, x.shape[1]):
             y, _ = dot_product.attend(
-                q, k, v, causal=context.causal, window=0, mask=context.mask, dropout=dropout,
-                want_weights=False, path="plain", own=jnp.arange(x.shape[1]),
+                q, k, v, causal=context.causal, window=0, mask=context.mask,
+                dropping=dropping, want_weights=False, path="plain", platform=context.platform,
+                own=jnp.arange(x.shape[1]),
             )  # fmt: skip
             return self.output(_joined(y)), Extras()
         replay = context.replay or {"buckets": self._hashed(q, context)}
         buckets = replay["buckets"]
-        neighbours = (self.before, self.after) if self.across else (1, 0 if context.causal else 1)
-        y = hashing.attend(
+        attend = (
+            functools.partial(hashing.attend_across_buckets, before=self.before, after=self.after)
+            if self.across
+            else functools.partial(
+                hashing.attend_within_buckets, remove_duplicates=self.remove_duplicates
+            )
+        )
+        y = attend(
             _grouped(q),
             _grouped(k * self.head_width**-0.5),
             _grouped(v),
             buckets.reshape(-1, *buckets.shape[2:]),
             chunk=self.chunk,
-            before=neighbours[0],
-            after=neighbours[1],
             causal=context.causal,
             mask=None if context.mask is None else jnp.repeat(context.mask, self.heads, axis=0),
-            dropout=dropout,
-            across=self.across,
-            remove_duplicates=self.remove_duplicates,
+            dropping=dropping,
         )
         y = y.reshape(x.shape[0], self.heads, *y.shape[1:]).swapaxes(1, 2)
         return self.output(_joined(y)), Extras(replay=replay)

@@ -108,7 +108,7 @@ class Benes(Sublayer):
             y = unit(pairs, earlier)
             if context.train and self.switch_dropout:
                 key = jax.random.fold_in(context.key_for("switch"), first + layer)
-                y = dropout(y, self.switch_dropout / (layers + 1), key)
+                y = dropout(y, self.switch_dropout / (layers + 1), key, context.platform)
             return y
 
         return jax.checkpoint(switch)
