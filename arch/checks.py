@@ -8,7 +8,18 @@ letter.
 
 from collections.abc import Collection, Mapping
 
-from arch.registry import ConfigurationError, join
+from arch.registry import Config, ConfigurationError, get, join, sublayers
+
+ORDERS = ("order", "encoder_order")
+AT_LEAST_ONE = (
+    "model.width", "train.steps", "train.batch", "train.accumulate", "save.every", "log.every",
+    "evaluate.every",
+)  # fmt: skip
+AT_LEAST_ZERO = ("train.clip", "evaluate.tokens", "evaluate.window", "evaluate.stride")
+ONE_OF = {
+    "train.replicas": ("auto", "map", "vmap"),
+    "evaluate.weights": ("best", "last"),
+}
 
 
 def at_least(least: float, meaning: str = "", /, *, of: str = "", **options: float) -> None:
@@ -44,3 +55,45 @@ def no_windows(settings: Mapping[str, int], reason: str) -> None:
     """Refuses `evaluate.window` and `evaluate.stride` for a task of whole examples."""
     for name in ("window", "stride"):
         holds(not settings[name], f"0; {reason}", of="evaluate", **{name: settings[name]})
+
+
+def check(config: Config) -> None:
+    """Refuses a filled configuration for what the constructors of kinds do not see."""
+    for paths, least in ((AT_LEAST_ONE, 1), (AT_LEAST_ZERO, 0)):
+        for path in paths:
+            at_least(least, **{path: get(config, path)})
+    for path, allowed in ONE_OF.items():
+        one_of(allowed, **{path: get(config, path)})
+    if config.evaluate.tokens == 1:
+        raise ConfigurationError(
+            "evaluate.tokens=1: allowed is 0, the whole split, or 2 and more: one predicts nothing"
+        )
+    if config.train.batch % config.train.accumulate:
+        raise ConfigurationError(
+            f"train.accumulate={config.train.accumulate} does not divide "
+            f"train.batch={config.train.batch}"
+        )
+    if not config.seeds or any(type(s) is not int or s < 0 for s in config.seeds):
+        raise ConfigurationError(
+            f"seeds={config.seeds}: whole numbers from 0 on are wanted, one at least"
+        )
+    if len(set(config.seeds)) < len(config.seeds):
+        raise ConfigurationError(f"seeds={config.seeds}: a seed stands twice")
+    if config.save.keep < 2:
+        raise ConfigurationError(
+            f"save.keep={config.save.keep}: allowed is 2 or more; `verify` replays between two"
+        )
+    for name in ORDERS:
+        order = config.model[name]
+        missing = {x for x in order if x.isalpha()} - set(config.model.sublayers)
+        if missing:
+            letter = min(missing)
+            raise ConfigurationError(
+                f"model.{name}={order!r}: letter {letter!r} has no binding; bind it with "
+                f"FILE:{letter}=kind, a kind of {', '.join(sublayers.names())}"
+            )
+    if config.model.encoder_order and config.model.family != "encoder_decoder":
+        raise ConfigurationError(
+            f"model.encoder_order={config.model.encoder_order!r}: model.family="
+            f"{config.model.family!r} has no encoder beside it; allowed is ''"
+        )

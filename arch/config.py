@@ -5,7 +5,6 @@ kind stands with a value, so that anything can be overridden by its dotted name.
 with a configuration is found here or in the constructors it calls, before anything compiles.
 """
 
-import ast
 import hashlib
 import json
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ import arch.stacks
 import arch.sublayers
 import arch.tasks  # noqa: F401  the built-in kinds register themselves
 from arch import plugins
-from arch.checks import at_least, one_of
+from arch.checks import ORDERS, check
 from arch.models import heads
 from arch.models.embeddings import embedding as embeddings
 from arch.optimizers import kinds as optimizers
@@ -27,12 +26,13 @@ from arch.registry import (
     ConfigurationError,
     Registry,
     fill,
+    get,
     join,
+    read,
     stacks,
     sublayers,
     suggestion,
     tasks,
-    typed,
 )
 from arch.stacks import residual
 
@@ -69,7 +69,7 @@ DEFAULTS = {
         "stride": 0,
         "splits": ("valid", "test"),
         "weights": "best",
-        "models": (),
+        "models": {},
     },
     "save": {"every": 200, "keep": 2},
     "log": {"every": 20},
@@ -79,7 +79,6 @@ BINDINGS = {
     "f": {"kind": "feed_forward"},
     "c": {"kind": "attention", "cross": True},
 }
-ORDERS = ("order", "encoder_order")
 # Sections whose options depend on a kind: registry, default kind, options beside the kind's own.
 KINDS: dict[str, tuple[Registry, str, Mapping]] = {
     "model.stack": (stacks, "sequential", {}),
@@ -88,8 +87,10 @@ KINDS: dict[str, tuple[Registry, str, Mapping]] = {
     "task": (tasks, "language_model", {}),
     "train.optimizer": (optimizers.optimizers, "adamw", optimizers.SURROUNDINGS),
 }
-# What a run does not depend on: names, and how many replicas of it there are.
+# What neither a run nor its compiled program depends on: names, how many replicas there are, and
+# where plugins lie; what is in them counts.
 OUTSIDE_IDENTITY = ("name", "seeds", "plugins")
+MODELS = "evaluate.models"  # name → {field of the model: value}, sections within sections
 
 
 def selector(section: str) -> str:
@@ -132,12 +133,23 @@ def complete(parts: Mapping) -> dict:
 def _complete(section: str, defaults: Mapping, given: Mapping) -> dict:
     if section == "model.sublayers":
         return {k: _complete_kind(f"{section}.{k}", v) for k, v in given.items()}
+    if section == MODELS:
+        return _listed(given)
     if has_kind(section):
         return _complete_kind(section, given)
     result = fill(defaults, given, section, "the configuration")
     for name, inner in defaults.items():
         if isinstance(inner, Mapping):
             result[name] = _complete(join(section, name), inner, given.get(name, {}))
+    return result
+
+
+def _listed(models: Mapping) -> dict:
+    """`evaluate.models` as it is given: fields that are not named are those of `model`."""
+    result = {}
+    for name, value in models.items():
+        value = _listed(value) if isinstance(value, Mapping) else value
+        result[name] = tuple(value) if isinstance(value, list) else value
     return result
 
 
@@ -180,13 +192,38 @@ def bind(config: Config, letter: str, kind: str) -> Config:
 
 
 def _finished(tree: Mapping) -> Config:
-    config = ConfigDict(complete(tree), convert_dict=True)
+    filled = complete(tree)
+    filled["evaluate"]["models"] = _unsorted(filled["evaluate"]["models"])
+    config = ConfigDict(filled, convert_dict=True)
     config.lock()
     check(config)
+    optimizers.check(config.train.optimizer, config.train.steps)
     return config
 
 
+def _unsorted(section: Mapping) -> ConfigDict:
+    """A section that keeps the order it was written in, which is part of its identity."""
+    fields = {k: _unsorted(v) if isinstance(v, Mapping) else v for k, v in section.items()}
+    return ConfigDict(fields, sort_keys=False)
+
+
+def _set_model(tree: dict, path: str, value: Any) -> None:
+    """Sets a field of one of `evaluate.models`, of a new one where none has the name."""
+    name, *sections = path.removeprefix(MODELS).lstrip(".").split(".")
+    node = tree["evaluate"]["models"]
+    for part in (name, *sections[:-1]):
+        node = node.setdefault(part, {}) if isinstance(node, dict) and part else None
+    if not sections or not isinstance(node, dict):
+        raise ConfigurationError(
+            f"{path}={value!r}: expected {MODELS}.NAME.FIELD with a field of the model, for "
+            f"example {MODELS}.rounds8.sublayers.s.rounds=8"
+        )
+    node[sections[-1]] = value
+
+
 def _set(tree: dict, path: str, value: Any) -> None:
+    if path == MODELS or path.startswith(f"{MODELS}."):
+        return _set_model(tree, path, value)
     *sections, name = path.split(".")
     node = tree
     for depth, part in enumerate(sections):
@@ -220,83 +257,6 @@ def _set(tree: dict, path: str, value: Any) -> None:
                 tree["model"]["sublayers"].setdefault(letter, _complete_kind(field, binding))
 
 
-def read(value: object, like: object, field: str) -> Any:
-    """A command line's text as a value of the type of `like`; other values are checked alone."""
-    if isinstance(value, str) and isinstance(like, tuple):
-        value = _literal(value, tuple(_literal(part, part) for part in value.split(",") if part))
-        value = value if isinstance(value, tuple | list) else (value,)
-    elif isinstance(value, str) and not isinstance(like, str):
-        value = _literal({"true": "True", "false": "False"}.get(value.lower(), value), value)
-    return typed(value, like, field)
-
-
-def _literal(text: str, otherwise: object) -> object:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, TypeError, SyntaxError):
-        return otherwise
-
-
-AT_LEAST_ONE = (
-    "model.width", "train.steps", "train.batch", "train.accumulate", "save.every", "log.every",
-    "evaluate.every",
-)  # fmt: skip
-AT_LEAST_ZERO = ("train.clip", "evaluate.tokens", "evaluate.window", "evaluate.stride")
-ONE_OF = {
-    "train.replicas": ("auto", "map", "vmap"),
-    "evaluate.weights": ("best", "last"),
-}
-
-
-def get(config: Config, path: str) -> Any:
-    for part in path.split("."):
-        config = config[part]
-    return config
-
-
-def check(config: Config) -> None:
-    """Ranges that the constructors of kinds do not see."""
-    for paths, least in ((AT_LEAST_ONE, 1), (AT_LEAST_ZERO, 0)):
-        for path in paths:
-            at_least(least, **{path: get(config, path)})
-    for path, allowed in ONE_OF.items():
-        one_of(allowed, **{path: get(config, path)})
-    if config.evaluate.tokens == 1:
-        raise ConfigurationError(
-            "evaluate.tokens=1: allowed is 0, the whole split, or 2 and more: one predicts nothing"
-        )
-    if config.train.batch % config.train.accumulate:
-        raise ConfigurationError(
-            f"train.accumulate={config.train.accumulate} does not divide "
-            f"train.batch={config.train.batch}"
-        )
-    if not config.seeds or any(type(s) is not int or s < 0 for s in config.seeds):
-        raise ConfigurationError(
-            f"seeds={config.seeds}: whole numbers from 0 on are wanted, one at least"
-        )
-    if len(set(config.seeds)) < len(config.seeds):
-        raise ConfigurationError(f"seeds={config.seeds}: a seed stands twice")
-    if config.save.keep < 2:
-        raise ConfigurationError(
-            f"save.keep={config.save.keep}: allowed is 2 or more; `verify` replays between two"
-        )
-    for name in ORDERS:
-        order = config.model[name]
-        missing = {x for x in order if x.isalpha()} - set(config.model.sublayers)
-        if missing:
-            letter = min(missing)
-            raise ConfigurationError(
-                f"model.{name}={order!r}: letter {letter!r} has no binding; bind it with "
-                f"FILE:{letter}=kind, a kind of {', '.join(sublayers.names())}"
-            )
-    if config.model.encoder_order and config.model.family != "encoder_decoder":
-        raise ConfigurationError(
-            f"model.encoder_order={config.model.encoder_order!r}: model.family="
-            f"{config.model.family!r} has no encoder beside it; allowed is ''"
-        )
-    optimizers.check(config.train.optimizer, config.train.steps)
-
-
 def flat(config: Mapping, prefix: str = "") -> dict[str, object]:
     """Dotted name → value."""
     result = {}
@@ -310,6 +270,7 @@ def identity(config: Config, corpus_sha256: str) -> str:
     """sha256 of what a result depends on: the fields that differ from their defaults, so that an
     option added later does not orphan finished runs, the corpus and the plugins."""
     tree = config.to_dict()
+    models = tree["evaluate"].pop("models")
     orders, bound = {name: tree["model"][name] for name in ORDERS}, tree["model"]["sublayers"]
     written = "".join(orders.values())
     tree["model"]["sublayers"] = used = {k: v for k, v in bound.items() if k in written}
@@ -328,6 +289,11 @@ def identity(config: Config, corpus_sha256: str) -> str:
         for path, value in flat(tree).items()
         if path.split(".")[0] not in OUTSIDE_IDENTITY and (path in kinds or value != defaults[path])
     }
+    if models:
+        own[MODELS] = [
+            f"{name}: {' '.join(f'{field}={value}' for field, value in flat(fields).items())}"
+            for name, fields in models.items()
+        ]
     files = [plugins.digest(Path(path)) for path in config.plugins]
     text = json.dumps({"fields": own, "corpus": corpus_sha256, "plugins": files}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -6,6 +6,7 @@ compiles, and the message lists the known ones. A plug point's contract is an ab
 `Registry`.
 """
 
+import ast
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
@@ -235,6 +236,30 @@ def wanted(like: object) -> str:
     if isinstance(like, Mapping):
         return f"a section with the fields {', '.join(like)}"
     return f"{next(text for kind, text in WANTED.items() if isinstance(like, kind))}, like {like!r}"
+
+
+def read(value: object, like: object, field: str) -> Any:
+    """A command line's text as a value of the type of `like`; other values are checked alone."""
+    if isinstance(value, str) and isinstance(like, tuple):
+        value = _literal(value, tuple(_literal(part, part) for part in value.split(",") if part))
+        value = value if isinstance(value, tuple | list) else (value,)
+    elif isinstance(value, str) and not isinstance(like, str):
+        value = _literal({"true": "True", "false": "False"}.get(value.lower(), value), value)
+    return typed(value, like, field)
+
+
+def _literal(text: str, otherwise: object) -> object:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError):
+        return otherwise
+
+
+def get(config: Config, path: str) -> Any:
+    """The value of a dotted name."""
+    for part in path.split("."):
+        config = config[part]
+    return config
 
 
 sublayers = Registry("sublayer")

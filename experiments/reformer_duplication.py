@@ -21,7 +21,6 @@ itself in full attention too, the paper does not say what its evaluation did.
 from arch import config, variants
 from arch.report.sections import Mean
 from arch.sweeps.experiment import Cell
-from arch.training import evaluation
 from experiments.papers import kitaev2020
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper")}
@@ -90,11 +89,15 @@ def attention(arg, name):
 
 
 def cells(arg, results):
-    every = evaluation.spelled({name: attention(arg, name) for name in kitaev2020.EVALUATED})
+    every = {
+        f"evaluate.models.{name}.{field}": value
+        for name in kitaev2020.EVALUATED
+        for field, value in attention(arg, name).items()
+    }
     return [
         Cell(
             name,
-            {f"model.{k}": v for k, v in attention(arg, name).items()} | {"evaluate.models": every},
+            {f"model.{k}": v for k, v in attention(arg, name).items()} | every,
         )
         for name in kitaev2020.DUPLICATION
     ]

@@ -20,7 +20,6 @@ one. Shared keys themselves do harm here, 1.4 [1.2, 1.5]: 1,600 steps are few.
 from arch import config, variants
 from arch.report.sections import Mean, means_by_cell
 from arch.sweeps.experiment import Cell
-from arch.training import evaluation
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
 
@@ -81,10 +80,14 @@ def shown(arg):
 
 def cells(arg, results):
     models = shown(arg)
-    every = evaluation.spelled(models)
+    every = {
+        f"evaluate.models.{name}.{field}": value
+        for name, fields in models.items()
+        for field, value in fields.items()
+    }
     separate = Cell("separate", {f"model.{k}": v for k, v in letter(arg, "attention").items()})
     return [separate] + [
-        Cell(name, {f"model.{k}": v for k, v in fields.items()} | {"evaluate.models": every})
+        Cell(name, {f"model.{k}": v for k, v in fields.items()} | every)
         for name, fields in models.items()
     ]
 

@@ -2,8 +2,6 @@
 
 import itertools
 import math
-import re
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -67,31 +65,19 @@ def everything(program: Program, parameters, window: Window = WHOLE) -> dict[str
 
 
 def others(config: Config) -> dict[str, Config]:
-    """Name → configuration, of each 'name: field=value …' in `evaluate.models`: what the parameters
-    are evaluated by besides the model that they were trained in."""
+    """Name → configuration, of each of `evaluate.models`: what the parameters are evaluated by
+    besides the model that they were trained in.
+
+    Raises ConfigurationError for a field that the model does not have.
+    """
     found = {}
-    for text in config["evaluate"]["models"]:
-        name, colon, fields = str(text).partition(":")  # a number names nothing
-        pairs = [item.partition("=") for item in fields.split()]
-        if not colon or not re.fullmatch(r"[\w.-]+", name) or not all(p[1] for p in pairs):
-            raise ConfigurationError(
-                f"evaluate.models={text!r}: wanted is 'name: field=value …', of fields of the "
-                "model, as in 'rounds8: sublayers.s.evaluate_rounds=8'"
-            )
-        changes = {f"model.{field}": value for field, _, value in pairs}
+    for name, fields in config["evaluate"]["models"].to_dict().items():
+        changes = {f"model.{field}": value for field, value in configuration.flat(fields).items()}
         try:
             found[name] = configuration.override(config, changes)
         except ConfigurationError as error:
-            raise ConfigurationError(f"evaluate.models={text!r}: {error}") from None
+            raise ConfigurationError(f"evaluate.models.{name}: {error}") from None
     return found
-
-
-def spelled(models: Mapping[str, Mapping[str, object]]) -> tuple[str, ...]:
-    """Name → {field of the model: value}, as `evaluate.models` has it: what `others` reads."""
-    return tuple(
-        f"{name}: {' '.join(f'{field}={value}' for field, value in fields.items())}"
-        for name, fields in models.items()
-    )
 
 
 def decode(program: Program, parameters, split: str, window: Window = WHOLE) -> list[dict]:
@@ -141,7 +127,7 @@ def check(config: Config, task: Task) -> None:
         for name, other in others(config).items():
             if _shapes(other, task) != own:
                 raise ConfigurationError(
-                    f"evaluate.models: {name!r} has other parameters than the model that is "
+                    f"evaluate.models.{name}: it has other parameters than the model that is "
                     "trained; allowed are changes that leave names and shapes as they are"
                 )
 

@@ -210,11 +210,12 @@ def test_a_model_of_other_parameters_is_refused(documents, capsys):
     file = f"{ROOT}/experiments/reformer_rounds.py:corpus={documents}"
     command = ["sweep", f"--config={file}", "--name=x", "--cells=separate", "--dry-run"]
     for models, message in (
-        ("full: sublayers.s.bias=true", "'full' has other parameters than the model"),
-        ("full", "wanted is 'name: field=value …'"),
-        ("full: sublayers.s.headz=2", "no such field"),
+        (".full.sublayers.s.bias=true", "evaluate.models.full: it has other parameters than"),
+        ("=full", "expected evaluate.models.NAME.FIELD with a field of the model"),
+        (".full=2", "expected evaluate.models.NAME.FIELD with a field of the model"),
+        (".full.sublayers.s.headz=2", "model.sublayers.s.headz: no such field"),
     ):
-        assert launch.main([*command, f"--config.evaluate.models=({models!r},)"]) == 2
+        assert launch.main([*command, f"--config.evaluate.models{models}"]) == 2
         assert message in capsys.readouterr().err
 
 
