@@ -75,7 +75,7 @@ def check(config: Config) -> None:
         )
     if not config.seeds or any(type(s) is not int or s < 0 for s in config.seeds):
         raise ConfigurationError(
-            f"seeds={config.seeds}: whole numbers from 0 on are wanted, one at least"
+            f"seeds={config.seeds}: expected whole numbers from 0 on, one at least"
         )
     if len(set(config.seeds)) < len(config.seeds):
         raise ConfigurationError(f"seeds={config.seeds}: a seed stands twice")

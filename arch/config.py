@@ -26,6 +26,7 @@ from arch.registry import (
     ConfigurationError,
     Registry,
     fill,
+    flat,
     get,
     join,
     read,
@@ -157,7 +158,9 @@ def _complete_kind(section: str, given: Mapping) -> dict:
     registry, default, beside = kind_of(section)
     chooses = selector(section)
     if not isinstance(given, Mapping):
-        raise ConfigurationError(f"{section}={given!r}: a section is wanted, like {chooses}=…")
+        raise ConfigurationError(
+            f"{section}={given!r}: expected a section, for example {chooses}=…"
+        )
     kind = given.get(chooses, default)
     if not kind:
         raise ConfigurationError(
@@ -194,10 +197,10 @@ def bind(config: Config, letter: str, kind: str) -> Config:
 def _finished(tree: Mapping) -> Config:
     filled = complete(tree)
     filled["evaluate"]["models"] = _unsorted(filled["evaluate"]["models"])
+    optimizers.check(filled["train"]["optimizer"], filled["train"]["steps"])
     config = ConfigDict(filled, convert_dict=True)
     config.lock()
     check(config)
-    optimizers.check(config.train.optimizer, config.train.steps)
     return config
 
 
@@ -257,15 +260,6 @@ def _set(tree: dict, path: str, value: Any) -> None:
                 tree["model"]["sublayers"].setdefault(letter, _complete_kind(field, binding))
 
 
-def flat(config: Mapping, prefix: str = "") -> dict[str, object]:
-    """Dotted name → value."""
-    result = {}
-    for name, value in config.items():
-        path = join(prefix, name)
-        result.update(flat(value, path) if isinstance(value, Mapping) else {path: value})
-    return result
-
-
 def identity(config: Config, corpus_sha256: str) -> str:
     """sha256 of what a result depends on: the fields that differ from their defaults, so that an
     option added later does not orphan finished runs, the corpus and the plugins."""
@@ -300,5 +294,5 @@ def identity(config: Config, corpus_sha256: str) -> str:
 
 
 def canonical(value: object) -> object:
-    """Tuples as lists, all the way down: a configuration as JSON has it."""
+    """A configuration as JSON has it: tuples become lists."""
     return json.loads(json.dumps(value))

@@ -262,6 +262,15 @@ def get(config: Config, path: str) -> Any:
     return config
 
 
+def flat(config: Mapping, prefix: str = "") -> dict[str, object]:
+    """Dotted name → value."""
+    result = {}
+    for name, value in config.items():
+        path = join(prefix, name)
+        result.update(flat(value, path) if isinstance(value, Mapping) else {path: value})
+    return result
+
+
 sublayers = Registry("sublayer")
 stacks = Registry("stack")
 tasks = Registry("task")

@@ -1,5 +1,6 @@
 """Configurations: what makes two of them the same, how they are changed, how they are kept."""
 
+import hashlib
 import json
 import re
 
@@ -101,6 +102,44 @@ def test_a_new_option_does_not_change_the_identity_of_what_was_run(base, monkeyp
 
 def test_a_letter_that_the_order_does_not_use_is_no_part_of_the_identity(base):
     assert identity(bind(base, "m", "feed_forward"), SHA) == identity(base, SHA)
+
+
+def test_models_to_evaluate_by_have_the_identity_of_the_text_they_once_were(base):
+    fields = {"sublayers.s.kind": "lsh_attention", "sublayers.s.rounds": 8, "dropout": 0.0}
+    changes = {f"evaluate.models.lsh8.{field}": value for field, value in fields.items()}
+    with_models = override(base, {**changes, "evaluate.models.full.width": 16})
+    text = [
+        "lsh8: sublayers.s.kind=lsh_attention sublayers.s.rounds=8 dropout=0.0",
+        "full: width=16",
+    ]
+    own = {
+        "evaluate.models": text,
+        "model.embedding.kind": "plain",
+        "model.head.kind": "softmax",
+        "model.order": PARTS["model"]["order"],
+        "model.stack.kind": "sequential",
+        "model.sublayers.f.kind": "feed_forward",
+        "model.sublayers.s.heads": 2,
+        "model.sublayers.s.kind": "attention",
+        "model.width": 16,
+        "task.kind": "language_model",
+        "train.optimizer.name": "adamw",
+        "train.steps": 100,
+    }
+    hashed = json.dumps({"fields": own, "corpus": SHA, "plugins": []}, sort_keys=True)
+    expected = hashlib.sha256(hashed.encode()).hexdigest()
+    assert identity(with_models, SHA) == expected != identity(base, SHA)
+    again = make(**json.loads(json.dumps(canonical(with_models.to_dict()))))
+    assert identity(again, SHA) == expected
+    assert identity(override(again, {"evaluate.models.full.width": 32}), SHA) != expected
+
+
+@pytest.mark.parametrize(
+    "path", ["evaluate.models", "evaluate.models.full", "evaluate.models..width"]
+)
+def test_a_model_to_evaluate_by_needs_a_name_and_a_field(base, path):
+    with pytest.raises(ConfigurationError, match=f"^{path}='x': expected evaluate.models.NAME"):
+        override(base, {path: "x"})
 
 
 PLUGIN = """
@@ -253,7 +292,7 @@ def test_a_configuration_comes_back_from_json_as_it_was(base):
         ({"train": 5}, "train=5: wanted is a section with the fields steps, batch"),
         ({"model": 5}, "model=5: wanted is a section with the fields family, width"),
         ({"model": {"widht": 5}}, "model.widht: .*did you mean 'width'?"),
-        ({"model": {"sublayers": {"s": 5}}}, "model.sublayers.s=5: a section is wanted"),
+        ({"model": {"sublayers": {"s": 5}}}, "model.sublayers.s=5: expected a section"),
         ({"model": {"sublayers": {"s": {"heads": 2}}}}, "model.sublayers.s.kind: missing; known"),
         ({"model": {"order": "q"}}, "letter 'q' has no binding; bind it with FILE:q=kind"),
         ({"train": {"steps": True}}, "train.steps=True: wanted is a whole number"),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arch.config import override
 from arch.context import Context
 from arch.registry import ConfigurationError
 from arch.tasks.contract import Window
@@ -175,6 +176,26 @@ def test_a_prefix_is_the_first_tokens_alone(evaluate, direct):
 
 def test_a_prefix_longer_than_the_split_is_the_split(evaluate):
     assert evaluate(tokens=10**6) == evaluate()
+
+
+def test_other_models_are_evaluated_by_the_window_that_is_asked_for(tiny_config, parameters):
+    """By their own order, too: `same` is the model itself, `other` has other sublayers first."""
+    models = {"same": {"sublayers": {"s": {"heads": 2}}}, "other": {"order": "fs"}}
+    common = {"splits": ("valid",), "models": models}
+    config = tiny_config(model={"order": "sf", "stack": {"apply": "switch"}}, evaluate=common)
+    program = Program(config, *build(config))
+    asked = Window(window=12, stride=5)
+    found = evaluation.everything(program, parameters, asked)
+    assert list(found) == ["valid", "valid@same", "valid@other"]
+    assert found["valid@same"] == found["valid"]
+    figures = found["valid@other"]
+    assert [(f["window"], f["stride"], f["tokens"]) for f in figures] == [(12, 5, 499)] * 2
+    reordered = override(config, {"model.order": "fs"})
+    expected = evaluation.everything(Program(reordered, *build(reordered)), parameters, asked)
+    assert (
+        figures == expected["valid@other"] == expected["valid"]
+        and figures[0]["loss"] != found["valid"][0]["loss"]
+    )
 
 
 def test_sums_of_dispatches_are_taken_in_float64():

@@ -12,6 +12,8 @@ from arch import order as orders
 from arch.context import named
 from arch.data.batches import permutation
 from arch.data.dataset import load
+from arch.registry import ConfigurationError
+from arch.tasks.contract import Window
 from arch.training.program import Program, Programs, build, signature
 from arch.training.state import Swept, TrainState, transform
 
@@ -430,3 +432,63 @@ def test_orders_of_other_counts_or_sharing_have_programs_of_their_own(tiny_confi
     assert len(same) == 1 and len({*same, *others}) == 4
     unrolled = {of(order, apply="unrolled") for order in ("(sf)2", "s2 f2")}
     assert len(unrolled) == 2
+
+
+@pytest.mark.usefixtures("quick_compile")
+def test_orders_that_share_a_program_decode_each_by_its_own():
+    """Decoding follows the model's order whatever `apply` is, and is compiled for each."""
+    task = {"kind": "algorithmic", "format": "decoder", "length": 4, "base": 5}
+
+    def settings_of(order):
+        model = {"width": 16, "order": order, "stack": {"apply": "switch"}}
+        return config.make(model=model, task=task, train={"batch": 4})
+
+    programs = Programs()
+    first, second = (programs.get(c, *build(c)) for c in map(settings_of, ("sf", "fs")))
+    assert first.compiled is second.compiled
+    parameters = jax.tree.map(lambda a: 10 * a[None], drawn(first.model))
+    prompts = first.task.evaluation_batch("valid", first.task.examples("valid", Window(tokens=8)))
+    prompts = jax.tree.map(lambda a: jnp.asarray(a[:4]), prompts)
+    shared = [np.asarray(program.decode(parameters, prompts)) for program in (first, second)]
+    alone = settings_of("fs")
+    expected = Program(alone, *build(alone)).decode(parameters, prompts)
+    np.testing.assert_array_equal(shared[1], expected)
+    assert np.any(shared[0] != shared[1])
+
+
+def test_what_is_written_when_is_part_of_a_group(tiny_config):
+    """A group is saved and logged as one: cells that differ in that are trained apart."""
+    plain, often, named_otherwise = (
+        tiny_config(),
+        tiny_config(save={"every": 7}),
+        tiny_config(name="x", seeds=(5,)),
+    )
+    model = build(plain)[1]
+    assert signature(plain, model, "") != signature(often, model, "")
+    assert signature(plain, model, "") == signature(named_otherwise, model, "")
+
+
+def test_sublayers_are_told_for_which_platform_they_are_compiled(base):
+    task, model = build(base)
+    told = []
+
+    def sums(model, parameters, batch, context):
+        told.append(context.platform)
+        return type(task).sums(task, model, parameters, batch, context)
+
+    task.sums = sums
+    program = Program(base, task, model, "tpu")
+    batch = jnp.zeros((4, 9), jnp.int32)
+    key, state = jax.random.key(0), program.shapes()
+    jax.eval_shape(program.replica.gradients, state.parameters, batch, key, 0.1, None)
+    evaluation = jax.tree.map(lambda a: jnp.zeros((1, *a.shape), a.dtype), (batch, batch[:, 1:]))
+    jax.eval_shape(program.replica.evaluate, state.parameters, evaluation, program.schedule)
+    assert set(told) == {"tpu"} and len(told) == 2
+    assert program.mode == "vmap"
+    with pytest.raises(ConfigurationError, match="platform='map': allowed are cpu, gpu, tpu"):
+        Program(base, task, model, "map")
+
+
+def test_shapes_are_those_of_a_replica_that_starts(program, initial):
+    fresh = jax.tree.map(lambda a: (a.shape[1:], a.dtype), initial(SEEDS))
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), program.shapes()) == fresh
