@@ -24,7 +24,6 @@ from arch import order as orders
 from arch.context import Context
 from arch.models.families import DTYPES
 from arch.report.sections import mean_text
-from arch.stacks import depth
 from arch.sweeps.experiment import Cell
 
 ARGUMENTS = {"scale": ("tiny", "small"), "corpus": ""}
@@ -69,13 +68,13 @@ def measure(config, task, model, seed):
     def through(parameters):
         """The sums at each position, kept, and the recursion's end."""
         first = second = x.astype(jnp.float32)
-        for branch in depth.branches(stack.letters, parameters, stack.schedule):
+        for branch in stack.branches(parameters):
             y, _ = branch.branch(second.astype(x.dtype), context)
             first, second = second, first + y
         return first, second
 
     def back(parameters, first, second):
-        for branch in reversed(depth.branches(stack.letters, parameters, stack.schedule)):
+        for branch in reversed(stack.branches(parameters)):
             y, _ = branch.branch(first.astype(x.dtype), context)
             first, second = second - y, first
         return first

@@ -1,65 +1,71 @@
-"""What every stack is made of: an order's letters, their weights, and a walk through them once."""
+"""What every built-in stack is made of: an order's letters, their weights, and one run of them."""
 
 from collections.abc import Mapping
+from typing import Any
 
+import jax
+from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from arch.context import Context, Extras, named
-from arch.layers import norm
+from arch.checks import holds
+from arch.context import Context, Extras, add_sums, named
+from arch.layers import norm as norm_module
 from arch.registry import ConfigurationError
 from arch.stacks import depth
+from arch.stacks.contract import Stack
+from arch.stacks.extras import by_position, zero_sums
 from arch.stacks.parameters import Definition, Parameters, init_owners, residual_outputs, scale
-from arch.stacks.residual import Branch, check_placement
+from arch.stacks.residual import Branch, Cache, check_placement
 from arch.stacks.schedule import make_schedule
 
+Binding = Mapping[str, Any]
 
-class Block:
+
+class Block(Stack):
     """An order of sublayers, each with its norm and residual: what a stack runs, once or often.
 
     Args:
+        width: of the stream.
+        order: the order of sublayers, such as 's2 (sf)3 f2'.
+        bindings: letter → filled options of its sublayer and of its surroundings.
         norm: placement of the norms: pre | post | peri | none.
         norm_kind: layer | rms.
         epsilon: of the norms.
-        final_norm: a norm after all.
+        final_norm: whether a norm follows the last sublayer.
         share: letters whose occurrences share weights (ALBERT: 'sf'); empty for none.
         groups: owners of each shared letter along the depth.
-        inner_groups: so many owners a group, taking turns (ALBERT's inner_group_num).
-        apply: auto | unrolled | scan | switch; never touches the parameters.
+        inner_groups: owners per group, which take turns (ALBERT's inner_group_num).
+        apply: auto | unrolled | scan | switch; never touches the parameters. auto: unrolled for
+            few sublayers on CPU, else scan.
         remat: none | full | dots: what the backward pass recomputes, a sublayer at a time.
-        scale_output_init: the kernels that end in the residual stream (each kind declares its
-            `residual_outputs`) start at 1/√depth of their size (Radford et al. 2019).
+        scale_output_init: whether the kernels that end in the residual stream (each kind declares
+            its `residual_outputs`) start at 1/√depth of their size (Radford et al. 2019).
     """
-
-    adds_signal = False  # True: the stack adds the position signal itself, the embedding does not
-    steps = 1  # how often the order is run
-    output_width: int  # of what comes out, which the head reads
 
     def __init__(
         self,
         width: int,
         order: str,
-        bindings: Mapping[str, Mapping],
+        bindings: Mapping[str, Binding],
         *,
-        norm="pre",
-        norm_kind="layer",
-        epsilon=1e-5,
-        final_norm=True,
-        share="",
-        groups=1,
-        inner_groups=1,
-        apply="auto",
-        remat="none",
-        scale_output_init=False,
+        norm: str = "pre",
+        norm_kind: str = "layer",
+        epsilon: float = 1e-5,
+        final_norm: bool = True,
+        share: str = "",
+        groups: int = 1,
+        inner_groups: int = 1,
+        apply: str = "auto",
+        remat: str = "none",
+        scale_output_init: bool = False,
     ):
         check_placement(norm, "model.stack.norm")
-        if not epsilon > 0:
-            raise ConfigurationError(f"model.stack.epsilon={epsilon}: allowed is above 0")
+        holds(epsilon > 0, "above 0", of="model.stack", epsilon=epsilon)
+        depth.check_apply(apply, remat)
         self.output_width, self.norm_kind, self.epsilon = width, norm_kind, epsilon
         self.schedule = make_schedule(order, share, groups, inner_groups)
-        self.depth = len(self.schedule.positions)
-        self.apply = depth.choose(apply, self.depth)
-        depth.rematerialise(lambda: None, remat)
-        self.remat = remat
+        self.apply, self.remat = apply, remat
         self.letters = {
             letter: _define(letter, width, bindings[letter], norm, norm_kind, epsilon)
             for letter in self.schedule.letters
@@ -71,7 +77,7 @@ class Block:
         self.final_norm = norm_definition(norm_kind, width, epsilon) if final_norm else None
 
     def init(self, key: Key[Array, ""]) -> Parameters:
-        """letter → parameters stacked over owners, and 'final_norm'."""
+        """letter → parameters stacked over owners, and 'final_norm' where there is one."""
         parameters = {
             letter: init_owners(definition, named(key, letter), self.schedule.owners[letter])
             for letter, definition in self.letters.items()
@@ -82,49 +88,102 @@ class Block:
             parameters["final_norm"] = self.final_norm.init(key)
         return parameters
 
-    def walk(
+    def walker(self, context: Context) -> depth.Walker:
+        """The walk of the positions on `context.platform`.
+
+        Records are kept by position, which switch does not know: where any are asked for, it is
+        unrolled.
+        """
+        apply = depth.resolve(self.apply, self.depth, context.platform)
+        if context.record and apply == "switch":
+            apply = "unrolled"
+        return depth.Walker(self.schedule, apply)
+
+    def letter_rows(self, parameters: Parameters) -> Parameters:
+        """The parameters of the letters alone."""
+        return {letter: parameters[letter] for letter in self.letters}
+
+    def run_order(
         self, parameters: Parameters, x: Float[Array, "batch length width"], context: Context
     ) -> tuple[Float[Array, "batch length width"], Extras]:
-        """The order once."""
-        # records are kept by position, which only the unrolled walk knows
-        apply = "unrolled" if context.record else self.apply
-        return depth.walk(
-            self.letters, parameters, self.schedule, x, context, apply=apply, remat=self.remat
-        )
+        """x through every position of the order once, without the final norm."""
+        walker, rows = self.walker(context), self.letter_rows(parameters)
+        inner = context.replace(schedule=None)
+        bodies = {letter: depth.rematerialise(self._body(letter), self.remat) for letter in rows}
+        # a loop carries a structure that must be known before it runs
+        shapes = () if walker.apply == "unrolled" else _extras_shapes(bodies, rows, x, inner)
+        no_losses, no_statistics = zero_sums(shapes)
 
-    def normalise(self, parameters: Parameters, x: Array) -> Array:
-        """The norm after all, where there is one."""
+        def body(carry: tuple, turn: depth.Turn) -> tuple:
+            x, losses, statistics = carry
+
+            def run(letter: str):
+                y, extras = bodies[letter](turn.read(letter), x, inner.at(turn.position))
+                record = extras.record if context.record else {}
+                return y, no_losses | extras.losses, no_statistics | extras.statistics, record
+
+            x, lost, counted, record = turn.choose(run)
+            return (x, add_sums(losses, lost), add_sums(statistics, counted)), record
+
+        start = (x, no_losses, no_statistics)
+        (x, losses, statistics), records = walker(body, start, rows, order=context.schedule)
+        return x, Extras(losses, statistics, by_position(records))
+
+    def _body(self, letter: str):
+        def body(owned: Parameters, x: Array, context: Context):
+            return self.letters[letter].bind(owned)(x, context)
+
+        return body
+
+    def normalise(
+        self, parameters: Parameters, x: Float[Array, "batch length output"]
+    ) -> Float[Array, "batch length output"]:
+        """The final norm of x, or x where there is none."""
         if self.final_norm is None:
             return x
         return self.final_norm.bind(parameters["final_norm"])(x).astype(x.dtype)
 
-    def sublayer(self, letter: str):
-        """The abstract sublayer a letter is bound to: its attributes and FLOPs, no arrays."""
-        return self.letters[letter].module.sublayer
+    def branches(self, parameters: Parameters) -> list[Branch]:
+        """The branch of each position, bound to its owner's parameters."""
 
-    def init_caches(
-        self, parameters: Parameters, batch: int, length: int, dtype, context: Context
-    ) -> list:
+        def body(carry: None, turn: depth.Turn):
+            return carry, turn.choose(lambda letter: self.letters[letter].bind(turn.read(letter)))
+
+        walker = depth.Walker(self.schedule, "unrolled")
+        return list(walker(body, None, self.letter_rows(parameters))[1].values())
+
+    def init_order_cache(
+        self, parameters: Parameters, batch: int, length: int, dtype: DTypeLike, context: Context
+    ) -> list[Cache]:
         """A cache for each position of the order."""
-        return [
-            branch.init_cache(batch, length, dtype, context)
-            for branch in depth.branches(self.letters, parameters, self.schedule)
-        ]
+        branches = self.branches(parameters)
+        return [branch.init_cache(batch, length, dtype, context) for branch in branches]
 
-    def walk_step(
-        self, parameters: Parameters, x: Float[Array, "batch 1 width"], caches, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], list]:
+    def step_order(
+        self,
+        parameters: Parameters,
+        x: Float[Array, "batch 1 width"],
+        caches: list[Cache],
+        context: Context,
+    ) -> tuple[Float[Array, "batch 1 width"], list[Cache]]:
         """The order once, for one decoding step."""
-        moved = []
-        branches = depth.branches(self.letters, parameters, self.schedule)
-        for branch, cache in zip(branches, caches, strict=True):
-            x, cache = branch.step(x, cache, context)
-            moved.append(cache)
-        return x, moved
+
+        def body(x: Array, turn: depth.Turn):
+            def run(letter: str):
+                branch = self.letters[letter].bind(turn.read(letter))
+                return branch.step(x, caches[int(turn.position)], context)
+
+            return turn.choose(run)
+
+        walker = depth.Walker(self.schedule, "unrolled")
+        x, moved = walker(body, x, self.letter_rows(parameters))
+        return x, list(moved.values())
 
 
-def _define(letter, width, binding, placement, norm_kind, epsilon) -> Definition:
-    def create(rngs):
+def _define(
+    letter: str, width: int, binding: Binding, placement: str, norm_kind: str, epsilon: float
+) -> Definition:
+    def create(rngs: nnx.Rngs) -> Branch:
         return Branch(
             width, binding, placement=placement, norm_kind=norm_kind, epsilon=epsilon, rngs=rngs
         )
@@ -136,4 +195,14 @@ def _define(letter, width, binding, placement, norm_kind, epsilon) -> Definition
 
 
 def norm_definition(kind: str, width: int, epsilon: float) -> Definition:
-    return Definition(lambda rngs: norm(kind, width, epsilon, rngs))
+    """The definition of a norm: layer | rms."""
+    return Definition(lambda rngs: norm_module(kind, width, epsilon, rngs))
+
+
+def _extras_shapes(bodies: Mapping, rows: Parameters, x: Array, context: Context) -> list[Extras]:
+    """Shapes of what each letter returns beside its output."""
+
+    def of(letter: str):
+        return lambda rows, x: bodies[letter](depth.read_row(rows, 0), x, context.at(0))[1]
+
+    return [jax.eval_shape(of(letter), rows[letter], x) for letter in bodies]

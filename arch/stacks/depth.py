@@ -1,168 +1,250 @@
-"""Walking the positions of a schedule: unrolled, scan or switch over one and the same tree.
+"""The walk of a schedule: every position once, from the first to the last or back.
 
-unrolled  a copy of the code a position; compiles in time linear in the depth, runs fastest on CPU.
+unrolled  one copy of the code per position: compiles in time linear in the depth, runs fastest on
+          CPU.
 scan      a `lax.scan` over each repeated group of the order.
 switch    one `lax.scan` over all positions with a `lax.switch` on the letter: compiles in the same
-          time at any depth, and the order is data: all orders of equal counts share the program.
+          time at any depth, and the order is data, so that all orders of equal counts share the
+          program.
+
+None of them touches the tree of parameters. The forward pass, both passes of the reversible stack,
+records and decoding all use this walk.
 """
 
-from collections.abc import Callable, Mapping
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Int
 
 from arch import order as orders
 from arch.checks import one_of
-from arch.context import Context, Extras, add_sums
-from arch.stacks.parameters import Definition, Parameters
+from arch.stacks.parameters import Parameters
 from arch.stacks.schedule import Schedule
 
 APPLY = ("auto", "unrolled", "scan", "switch")
 REMAT = ("none", "full", "dots")
 SHALLOW = 32  # sublayers up to which `auto` unrolls on CPU
 
+T = TypeVar("T")
+Number = int | Int[Array, ""]
 
-def choose(apply: str, depth: int) -> str:
-    """What `apply` stands for on this backend; raises ConfigurationError for an unknown name."""
+
+def check_apply(apply: str, remat: str) -> None:
+    """Raises ConfigurationError for an unknown `apply` or `remat`."""
     one_of(APPLY, of="model.stack", apply=apply)
+    one_of(REMAT, of="model.stack", remat=remat)
+
+
+def resolve(apply: str, depth: int, platform: str) -> str:
+    """unrolled | scan | switch: what `apply` stands for on the platform (cpu | gpu | tpu)."""
     if apply != "auto":
         return apply
-    return "unrolled" if jax.default_backend() == "cpu" and depth <= SHALLOW else "scan"
+    return "unrolled" if platform == "cpu" and depth <= SHALLOW else "scan"
 
 
-def rematerialise(body: Callable, remat: str) -> Callable:
-    """`body` with its intermediates recomputed in the backward pass: all, or all but products."""
-    one_of(REMAT, of="model.stack", remat=remat)
+def rematerialise(body: Callable[..., T], remat: str) -> Callable[..., T]:
+    """`body`, its intermediates recomputed in the backward pass.
+
+    remat: none | full (recompute all) | dots (keep matrix products, recompute the rest).
+    """
     if remat == "none":
         return body
     policy = None if remat == "full" else jax.checkpoint_policies.dots_with_no_batch_dims_saveable
     return jax.checkpoint(body, policy=policy)
 
 
-def walk(
-    letters: Mapping[str, Definition],
-    parameters: Mapping[str, Parameters],
-    schedule: Schedule,
-    x: Array,
-    context: Context,
-    *,
-    apply: str,
-    remat: str,
-) -> tuple[Array, Extras]:
-    """x through every position. Losses and statistics are summed over positions; a record becomes
-    position → array where unrolled, and is not kept otherwise."""
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """One position of a walk. Its numbers are traced under scan and switch.
 
-    def at(letter: str) -> Callable:
-        def body(owned: Parameters, x: Array, context: Context):
-            return letters[letter].bind(owned)(x, context)
+    Attributes:
+        candidates: the letters that may stand here: one, or under switch all of the schedule.
+        number: which of the candidates stands here.
+        owner: index of the weights that it uses.
+        position: place in the depth, from 0.
+        occurrence: how many earlier positions have the same letter.
+        read: letter → the owner's parameters, out of the rows that the walk was given.
+    """
 
-        return rematerialise(body, remat)
+    candidates: tuple[str, ...]
+    number: Number
+    owner: Number
+    position: Number
+    occurrence: Number
+    read: Callable[[str], Parameters]
 
-    bodies = {letter: at(letter) for letter in letters}
-    run = {"unrolled": _unrolled, "scan": _scanned, "switch": _switched}[apply]
-    return run(bodies, parameters, schedule, x, context)
+    def choose(self, run: Callable[[str], T]) -> T:
+        """run(letter) of the letter that stands here.
+
+        What `run` returns must have the same structure and shapes for all candidates.
+        """
+        if len(self.candidates) == 1:
+            return run(self.candidates[0])
+        return jax.lax.switch(
+            self.number, [functools.partial(run, letter) for letter in self.candidates]
+        )
+
+    def has(self, letter: str) -> bool | Bool[Array, ""]:
+        """Whether this candidate stands here."""
+        return self.number == self.candidates.index(letter)
 
 
-def branches(
-    letters: Mapping[str, Definition], parameters: Mapping[str, Parameters], schedule: Schedule
-) -> list:
-    """The bound branch of each position."""
-    owned = {x: _unstack(parameters[x], schedule.owners[x]) for x in letters}
-    return [letters[letter].bind(owned[letter][owner]) for letter, owner in schedule.positions]
+Body = Callable[[Any, Turn], tuple[Any, Any]]
 
 
-def _unrolled(bodies, parameters, schedule, x, context):
-    # jnp.unstack splits once, so that the gradient is one concatenation a letter
-    owned = {x: _unstack(parameters[x], schedule.owners[x]) for x in bodies}
-    losses, statistics, record = {}, {}, {}
-    for position, (letter, owner) in enumerate(schedule.positions):
-        x, extras = bodies[letter](owned[letter][owner], x, context.at(position))
-        losses = add_sums(losses, extras.losses)
-        statistics = add_sums(statistics, extras.statistics)
-        for name, value in extras.record.items():
-            record.setdefault(name, {})[position] = value
-    return x, Extras(losses, statistics, record)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Walker:
+    """Walks the positions of a schedule.
+
+    Args:
+        schedule: the positions and their owners.
+        apply: unrolled | scan | switch.
+    """
+
+    schedule: Schedule
+    apply: str
+
+    def __call__(
+        self,
+        body: Body,
+        carry: Any,
+        rows: Mapping[str, Parameters],
+        *,
+        order: Int[Array, "2 depth"] | None = None,
+        reverse: bool = False,
+    ) -> tuple[Any, dict[int, Any]]:
+        """The carry after `carry, output = body(carry, turn)` at every position, and the outputs.
+
+        Args:
+            rows: letter → parameters stacked over its owners, for `turn.read`. They are split in
+                the way that each apply differentiates fastest, at the price of a copy. Empty where
+                the body reads its rows in place.
+            order: under switch, another order of the same counts, as `Schedule.as_data` gives it.
+            reverse: from the last position to the first.
+
+        Returns:
+            The carry, and position → output. Under switch there are no outputs.
+        """
+        if self.apply == "switch":
+            return self._switched(body, carry, rows, order, reverse), {}
+        run = {"unrolled": self._unrolled, "scan": self._scanned}[self.apply]
+        carry, outputs = run(body, carry, rows, reverse)
+        return carry, dict(sorted(outputs.items()))
+
+    def _unrolled(self, body: Body, carry: Any, rows: Mapping[str, Parameters], reverse: bool):
+        # jnp.unstack splits once, so that the gradient is one concatenation per letter
+        owned = {
+            letter: _unstack(tree, self.schedule.owners[letter]) for letter, tree in rows.items()
+        }
+        places, outputs = list(_places(self.schedule.positions)), {}
+        for letter, owner, position, occurrence in reversed(places) if reverse else places:
+            turn = Turn(
+                (letter,), 0, owner, position, occurrence, lambda x, owner=owner: owned[x][owner]
+            )
+            carry, outputs[position] = body(carry, turn)
+        return carry, outputs
+
+    def _scanned(self, body: Body, carry: Any, rows: Mapping[str, Parameters], reverse: bool):
+        outputs = {}
+        spans = list(_spans(list(_places(self.schedule.positions))))
+        for unit, span in reversed(spans) if reverse else spans:
+            numbers = jnp.array([place[1:] for place in span]).reshape(-1, len(unit), 3)
+            gathered = {}
+            for letter in dict.fromkeys(unit) if rows else ():
+                owners = jnp.array([place[1] for place in span if place[0] == letter])
+                index = owners.reshape(len(numbers), -1)
+                gathered[letter] = jax.tree.map(lambda leaf, i=index: leaf[i], rows[letter])
+
+            def step(carry, inputs, unit=unit):
+                numbers, gathered = inputs
+                found: list[Any] = [None] * len(unit)
+                for offset in reversed(range(len(unit))) if reverse else range(len(unit)):
+                    turn = _scanned_turn(unit, offset, numbers, gathered)
+                    carry, found[offset] = body(carry, turn)
+                return carry, found
+
+            carry, found = jax.lax.scan(step, carry, (numbers, gathered), reverse=reverse)
+            for number, (_, _, position, _) in enumerate(span):
+                repeat, offset = divmod(number, len(unit))
+                outputs[position] = jax.tree.map(lambda leaf, i=repeat: leaf[i], found[offset])
+        return carry, outputs
+
+    def _switched(
+        self,
+        body: Body,
+        carry: Any,
+        rows: Mapping[str, Parameters],
+        order: Int[Array, "2 depth"] | None,
+        reverse: bool,
+    ) -> Any:
+        letters, owners = jnp.asarray(self.schedule.as_data() if order is None else order)
+        seen = _occurrences(letters, len(self.schedule.letters))
+
+        def step(carry, numbers):
+            letter, owner, position, occurrence = numbers
+
+            def read(name: str) -> Parameters:
+                return read_row(rows[name], owner)
+
+            turn = Turn(self.schedule.letters, letter, owner, position, occurrence, read)
+            return body(carry, turn)[0], None
+
+        numbers = (letters, owners, jnp.arange(len(letters)), seen)
+        return jax.lax.scan(step, carry, numbers, reverse=reverse)[0]
+
+
+def read_row(rows: Parameters, at: Number) -> Parameters:
+    """Row `at` of every leaf's leading axis."""
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, at, keepdims=False), rows)
+
+
+Place = tuple[str, int, int, int]  # letter, owner, position, occurrence
+
+
+def _places(positions: Sequence[tuple[str, int]]) -> Iterator[Place]:
+    """Each position of a schedule with the number of earlier ones of the same letter."""
+    seen: dict[str, int] = {}
+    for position, (letter, owner) in enumerate(positions):
+        yield letter, owner, position, seen.get(letter, 0)
+        seen[letter] = seen.get(letter, 0) + 1
+
+
+def _spans(places: list[Place]) -> Iterator[tuple[str, list[Place]]]:
+    """Each repeated unit of the order, with its places."""
+    first = 0
+    for unit, repeats in orders.segments("".join(place[0] for place in places)):
+        length = repeats * len(unit)
+        yield unit, places[first : first + length]
+        first += length
+
+
+def _scanned_turn(
+    unit: str, offset: int, numbers: Int[Array, "unit 3"], gathered: Mapping[str, Parameters]
+) -> Turn:
+    """The turn at `offset` of a unit, given one repeat's numbers and gathered rows."""
+    index = unit[:offset].count(unit[offset])
+    owner, position, occurrence = numbers[offset]
+
+    def read(letter: str) -> Parameters:
+        return jax.tree.map(lambda leaf: leaf[index], gathered[letter])
+
+    return Turn((unit[offset],), 0, owner, position, occurrence, read)
+
+
+def _occurrences(letters: Int[Array, " depth"], count: int) -> Int[Array, " depth"]:
+    """How often the letter of each position came before it."""
+    chosen = letters[:, None] == jnp.arange(count)[None]
+    before = jnp.cumsum(chosen, axis=0) - chosen
+    return jnp.sum(before * chosen, axis=1)
 
 
 def _unstack(parameters: Parameters, owners: int) -> list[Parameters]:
+    """The tree of each owner."""
     leaves, tree = jax.tree.flatten(parameters)
     if not leaves:  # a letter may have no parameters at all
         return [parameters] * owners
     return [tree.unflatten(owner) for owner in zip(*map(jnp.unstack, leaves), strict=True)]
-
-
-def _scanned(bodies, parameters, schedule, x, context):
-    total, position = Extras(), 0
-    for unit, repeats in orders.segments("".join(letter for letter, _ in schedule.positions)):
-        span = schedule.positions[position : position + repeats * len(unit)]
-        owners = {
-            letter: jnp.array([o for name, o in span if name == letter]).reshape(repeats, -1)
-            for letter in dict.fromkeys(unit)
-        }
-        rows = {
-            letter: jax.tree.map(lambda leaf, index=index: leaf[index], parameters[letter])
-            for letter, index in owners.items()
-        }
-
-        def body(x, inputs, unit=unit):
-            owned, first = inputs
-            seen, extras = dict.fromkeys(unit, 0), Extras()
-            for offset, letter in enumerate(unit):
-                index = seen[letter]
-                own = jax.tree.map(lambda leaf, index=index: leaf[index], owned[letter])
-                x, more = bodies[letter](own, x, context.at(first + offset))
-                extras = _sum(extras, more)
-                seen[letter] += 1
-            return x, extras
-
-        starts = position + len(unit) * jnp.arange(repeats)
-        x, extras = jax.lax.scan(body, x, (rows, starts))
-        total = _sum(total, jax.tree.map(lambda leaf: leaf.sum(0), extras))
-        position += repeats * len(unit)
-    return x, total
-
-
-def _switched(bodies, parameters, schedule, x, context):
-    names = tuple(sorted(bodies))
-    numbers = schedule.as_data() if context.schedule is None else context.schedule
-    inner = context.replace(schedule=None)
-
-    def branch(letter):
-        def run(owner, position, x):
-            owned = jax.tree.map(
-                lambda leaf: jax.lax.dynamic_index_in_dim(leaf, owner, keepdims=False),
-                parameters[letter],
-            )
-            x, extras = bodies[letter](owned, x, inner.at(position))
-            return x, _sum(Extras(), extras)
-
-        return run
-
-    branches = [branch(letter) for letter in names]
-    index = jax.ShapeDtypeStruct((), jnp.int32)
-    shapes = [jax.eval_shape(run, index, index, x)[1] for run in branches]
-    union = Extras(
-        {name: pair for shape in shapes for name, pair in shape.losses.items()},
-        {name: pair for shape in shapes for name, pair in shape.statistics.items()},
-    )
-    zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), union)
-
-    def filled(run):
-        def same_structure(*inputs):
-            x, extras = run(*inputs)
-            return x, Extras(zeros.losses | extras.losses, zeros.statistics | extras.statistics)
-
-        return same_structure
-
-    def body(x, inputs):
-        letter, owner, position = inputs
-        return jax.lax.switch(letter, [filled(run) for run in branches], owner, position, x)
-
-    steps = (numbers[0], numbers[1], jnp.arange(numbers.shape[1]))
-    x, extras = jax.lax.scan(body, x, steps)
-    return x, jax.tree.map(lambda leaf: leaf.sum(0), extras)
-
-
-def _sum(left: Extras, right: Extras) -> Extras:
-    return Extras(add_sums(left.losses, right.losses), add_sums(left.statistics, right.statistics))

@@ -15,10 +15,17 @@ Parameters = dict[str, Any]
 
 
 class Definition:
-    """An NNX module split once: the graph, and plain arrays in and out.
+    """An NNX module split once: its graph is kept here, its arrays go in and out.
 
-    `create` builds the module from `rngs`. Only `nnx.Param`s may be kept: a module with other
-    state would lose it in a pure function.
+    Args:
+        create: builds the module from `rngs`.
+
+    Attributes:
+        module: the abstract module, whose arrays are shapes.
+        shapes: tree of the shapes of its parameters.
+
+    Raises ConfigurationError where the module keeps anything but `nnx.Param`s: a pure function
+    would lose other state.
     """
 
     def __init__(self, create: Callable[..., nnx.Module]):
@@ -34,15 +41,20 @@ class Definition:
         self.shapes = nnx.to_pure_dict(state)
 
     def init(self, key: Key[Array, ""]) -> Parameters:
+        """The module's initial arrays."""
         return nnx.to_pure_dict(nnx.split(self._create(rngs=nnx.Rngs(key)))[1])
 
     def bind(self, parameters: Parameters) -> Any:
+        """The module with these arrays as its parameters."""
         return nnx.merge(self._graph, parameters)
 
 
 def init_owners(definition: Definition, key: Key[Array, ""], owners: int) -> Parameters:
-    """Parameters of a letter, stacked over its owners; an owner's depend on the key and its index
-    alone, so that reordered models start from the same weights."""
+    """Initial parameters of a letter, stacked along a leading axis of so many owners.
+
+    An owner's weights depend on the key and its index alone, so that reordered models start from
+    the same weights.
+    """
     keys = jax.vmap(lambda owner: jax.random.fold_in(key, owner))(jnp.arange(owners))
     return jax.vmap(definition.init)(keys)
 

@@ -1,4 +1,4 @@
-"""What surrounds a sublayer: norm, scale, dropout and the residual sum, written once.
+"""The surroundings of a sublayer: norm, scale, dropout and the residual sum, written once.
 
 pre    x + F(norm(x))                 Xiong et al. 2020
 post   norm(x + F(x))                 Vaswani et al. 2017
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from arch.checks import one_of
@@ -17,18 +18,23 @@ from arch.context import Context, Extras
 from arch.layers import dropout, norm
 from arch.registry import ConfigurationError, sublayers
 
+Cache = Any  # what decoding keeps of a letter: a tree of arrays whose first axis is the batch
 PLACEMENTS = ("pre", "post", "peri", "none")
-# What a letter's binding says of its surroundings, beside the options of its kind.
+# options of a letter's binding beside those of its kind, and their defaults
 SURROUNDINGS = {"scale": 1.0, "dropout": -1.0, "norm": ""}
 
 
 def check_placement(placement: str, field: str) -> str:
+    """The placement. Raises ConfigurationError, naming the field, for an unknown one."""
     one_of(PLACEMENTS, **{field: placement})
     return placement
 
 
 def check_alone(binding: Mapping) -> None:
-    """Refuse, of a kind with its own residual, what would act on the whole stream."""
+    """Refuse the surroundings that would act on the whole stream, for a kind with its own residual.
+
+    Raises ConfigurationError.
+    """
     for name, wrong, allowed in (
         ("scale", binding["scale"] != SURROUNDINGS["scale"], "1"),
         ("dropout", binding["dropout"] > 0, "0, or below it"),
@@ -42,16 +48,21 @@ def check_alone(binding: Mapping) -> None:
 
 
 class Branch(nnx.Module):
-    """A letter: a sublayer with its norms. `branch` is what is added, `combine` adds it.
+    """A letter: a sublayer with its norms. `branch` computes what is added, `combine` adds it.
 
-    A kind with its own residual carries the whole stream through: it has no branch that could be
-    dropped or scaled, and is refused both; no norm stands around it unless its binding says 'post',
-    after it.
+    A kind with its own residual carries the whole stream: it has no branch, so `scale` and
+    `dropout` are refused. It has no norm either, unless its binding says 'post': then one follows.
 
     Args:
-        binding: the letter's configuration: kind and its options, and of its surroundings
-            `scale` (of the branch; macaron's half is 0.5), `dropout` (negative: the model's
-            rate) and `norm` (empty: the stack's placement; none for a kind with its own residual).
+        width: of the stream.
+        binding: the letter's configuration: `kind` and its options; and of its surroundings `scale`
+            (of the branch; macaron's half is 0.5), `dropout` (negative: the model's rate) and
+            `norm` (empty: the stack's placement; none for a kind with its own residual).
+        placement: the stack's: pre | post | peri | none.
+        norm_kind: layer | rms.
+        epsilon: of the norms.
+
+    Raises ConfigurationError for options that cannot be.
     """
 
     def __init__(
@@ -84,7 +95,7 @@ class Branch(nnx.Module):
     def branch(
         self, x: Float[Array, "batch length width"], context: Context
     ) -> tuple[Float[Array, "batch length width"], Extras]:
-        """norm → F → norm → scale → dropout, in x's dtype."""
+        """(norm → F → norm → scale → dropout of x, in x's dtype; the sublayer's extras)."""
         y = self.sublayer(self._before(x), context)
         y, extras = y if isinstance(y, tuple) else (y, Extras())
         return self._after(y, context), extras
@@ -103,34 +114,44 @@ class Branch(nnx.Module):
         return y
 
     def drops(self, context: Context) -> bool:
+        """Whether the branch has dropout in training."""
         if self.own_residual:
             return False
         return context.has_dropout if self.rate < 0 else self.rate > 0
 
-    def combine(self, x: Array, y: Float[Array, "batch length width"]) -> Array:
+    def combine(
+        self, x: Float[Array, "batch length width"], y: Float[Array, "batch length width"]
+    ) -> Float[Array, "batch length width"]:
         """x + y, normalised after the sum where the placement is post."""
         total = y if self.own_residual else x + y
         if self.placement == "post":
             total = self.norm_after(total).astype(x.dtype)
         return total
 
-    def __call__(self, x: Array, context: Context) -> tuple[Array, Extras]:
+    def __call__(
+        self, x: Float[Array, "batch length width"], context: Context
+    ) -> tuple[Float[Array, "batch length width"], Extras]:
+        """(x after this letter, the sublayer's extras)."""
         y, extras = self.branch(x, context)
         return self.combine(x, y), extras
 
-    def init_cache(self, batch: int, length: int, dtype, context: Context):
-        """What the sublayer keeps of `length` decoding steps; () where a position is enough."""
+    def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> Cache:
+        """The sublayer's cache for `length` decoding steps; () where it is positionwise."""
         if self.sublayer.positionwise:
             return ()
         return self.sublayer.init_cache(batch, length, dtype, context)
 
-    def step(self, x: Float[Array, "batch 1 width"], cache, context: Context):
-        """(x after this letter, cache) of one decoding step, at `context.time`."""
+    def step(
+        self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
+    ) -> tuple[Float[Array, "batch 1 width"], Cache]:
+        """(x after this letter, the cache) of one decoding step, at `context.time`."""
         y, cache = self.branch_step(x, cache, context)
         return self.combine(x, y), cache
 
-    def branch_step(self, x: Float[Array, "batch 1 width"], cache, context: Context):
-        """What one decoding step adds, and the cache."""
+    def branch_step(
+        self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
+    ) -> tuple[Float[Array, "batch 1 width"], Cache]:
+        """(the letter's branch, the cache) of one decoding step, at `context.time`."""
         if self.sublayer.positionwise:
             return self.branch(x, context)[0], cache
         y, cache = self.sublayer.step(self._before(x), cache, context)

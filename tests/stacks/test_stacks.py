@@ -1,5 +1,6 @@
 """Stacks: one tree of parameters however it is walked, and what surrounds a sublayer in NumPy."""
 
+import functools
 import itertools
 import math
 
@@ -11,13 +12,15 @@ from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arch.context import Context
+from arch.context import Context, Extras
 from arch.layers import SLICE, dropout, norm, random_bits
 from arch.registry import ConfigurationError, sublayers
+from arch.stacks.depth import resolve
 from arch.stacks.parameters import count
 from arch.stacks.residual import SURROUNDINGS
 from arch.stacks.schedule import make_schedule
 from arch.stacks.sequential import Sequential
+from arch.sublayers.feed_forward import FeedForward
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -79,14 +82,12 @@ def run(stack, parameters):
 @pytest.mark.parametrize(
     "order, options",
     [
-        ("(sf)4", {}),
-        ("s2 (sf)3 f2", {}),
-        ("shs", {"norm": "post", "final_norm": False}),
-        ("(hsh)2", {"norm": "peri", "norm_kind": "rms"}),
-        ("(sf)4", {"share": "sf"}),
-        ("(sf)3", {"share": "s", "norm": "none"}),
-        ("(sf)4", {"share": "sf", "groups": 2, "norm_kind": "rms"}),
-        ("s (fg)2 s2", {"share": "s", "groups": 2, "final_norm": False}),
+        ("s (sf)2 f", {}),
+        ("hfh", {"norm": "post", "final_norm": False}),
+        ("(hgh)2", {"norm": "peri", "norm_kind": "rms"}),
+        ("(hf)3", {"share": "h", "norm": "none"}),
+        ("(hf)4", {"share": "hf", "groups": 2, "norm_kind": "rms"}),
+        ("h (fg)2 h2", {"share": "h", "groups": 2, "final_norm": False}),
     ],
 )
 def test_scan_and_switch_equal_unrolled_in_outputs_and_gradients(order, options, assert_close):
@@ -98,9 +99,9 @@ def test_scan_and_switch_equal_unrolled_in_outputs_and_gradients(order, options,
 
 
 def test_switch_given_a_schedule_as_data_is_the_stack_of_that_order(assert_close):
-    host = build("(sf)3", apply="switch")
+    host = build("(hf)3", apply="switch")
     parameters, hosted, outputs = drawn(host), runner(host), []
-    for order in ("s3 f3", "fsfsfs", "s (sf)2 f"):
+    for order in ("h3 f3", "fhfhfh", "h (hf)2 f"):
         own = build(order, apply="unrolled")
         data = Context(schedule=jnp.asarray(own.schedule.as_data()))
         expected = run(own, parameters)
@@ -115,10 +116,62 @@ def test_switch_given_a_schedule_as_data_is_the_stack_of_that_order(assert_close
     [("unrolled", "full"), ("unrolled", "dots"), ("scan", "full"), ("switch", "dots")],
 )
 def test_rematerialising_changes_no_gradient(apply, remat, assert_close):
-    plain = build("(sf)2", apply="unrolled")
-    parameters = drawn(plain)
-    again = run(build("(sf)2", apply=apply, remat=remat), parameters)
-    assert_close(again, run(plain, parameters))
+    again = run(build("(sf)2", apply=apply, remat=remat), drawn(build("(sf)2")))
+    assert_close(again, unrolled_sandwich())
+
+
+@functools.cache
+def unrolled_sandwich():
+    """Output and gradients of an unrolled (sf)2."""
+    stack = build("(sf)2", apply="unrolled")
+    return run(stack, drawn(stack))
+
+
+@pytest.mark.parametrize("apply", ["unrolled", "scan", "switch"])
+def test_losses_statistics_and_records_of_every_position_come_out(apply, monkeypatch):
+    monkeypatch.setattr(sublayers, "_kinds", dict(sublayers._kinds))
+
+    @sublayers.register("says_its_mean")
+    class Mean(FeedForward):
+        def __call__(self, x, context):
+            one, mean = jnp.ones(()), x.mean()
+            record = {"mean": mean} if "mean" in context.record else {}
+            return jnp.ones_like(x), Extras({"loss": (mean, one)}, {"time": (one, one)}, record)
+
+    letters = {"m": {"kind": "says_its_mean", "norm": "none"}, "z": {"scale": 0.0, **LETTERS["f"]}}
+    stack = build("m(zm)2", letters, apply=apply, norm="none", final_norm=False)
+    parameters, x = drawn(stack), jnp.zeros((BATCH, LENGTH, WIDTH))
+    for names, recorded in ((frozenset(), {}), (frozenset({"mean"}), {"mean": {0: 0, 2: 1, 4: 2}})):
+        y, extras = stack(parameters, x, Context(record=names))
+        assert np.all(np.asarray(y) == 3)
+        assert jax.tree.map(float, extras.losses) == {"loss": (0 + 1 + 2, 3)}
+        assert jax.tree.map(float, extras.statistics) == {"time": (3, 3)}
+        assert jax.tree.map(float, extras.record) == recorded
+
+
+@pytest.mark.parametrize(
+    "apply, depth, platform, expected",
+    [
+        ("auto", 32, "cpu", "unrolled"),
+        ("auto", 33, "cpu", "scan"),
+        ("auto", 2, "gpu", "scan"),
+        ("auto", 2, "tpu", "scan"),
+        ("switch", 2, "cpu", "switch"),
+    ],
+)
+def test_auto_is_what_suits_the_platform_that_the_context_names(apply, depth, platform, expected):
+    assert resolve(apply, depth, platform) == expected
+
+
+def test_a_stack_is_walked_as_suits_the_platform_of_its_context():
+    stack = build("f2", apply="auto")
+    x, parameters = inputs(), drawn(stack)
+
+    def loops(platform):
+        run = functools.partial(stack, context=Context(platform=platform))
+        return "scan[" in str(jax.make_jaxpr(run)(parameters, x))
+
+    assert loops("tpu") and not loops("cpu")
 
 
 def products(jaxpr) -> int:

@@ -185,9 +185,9 @@ def positions(length=LENGTH):
 class Watched(Universal):
     """Keeps what the recurrence carries at its end."""
 
-    def _pondered(self, extras, end, context):
-        extras = super()._pondered(extras, end, context)
-        return Extras(extras.losses, extras.statistics, {**extras.record, "end": end})
+    def recur(self, parameters, x, context):
+        end, extras = super().recur(parameters, x, context)
+        return end, Extras(extras.losses, extras.statistics, {**extras.record, "end": end})
 
 
 # order, options of the stack, halting bias, seed: of the ten positions some halt at the first step,
@@ -217,9 +217,17 @@ def transcribed(order, parameters, x, halting, options):
     return run
 
 
-@pytest.mark.parametrize("freeze", [False, True])
-@pytest.mark.parametrize("mix", ["basic", "accumulated"])
-@pytest.mark.parametrize("case", ACT)
+@pytest.mark.parametrize(
+    "case, mix, freeze",
+    [
+        ("position-wise", "basic", True),
+        ("position-wise", "accumulated", False),
+        ("attention", "basic", False),
+        ("attention", "basic", True),
+        ("attention", "accumulated", False),
+        ("attention", "accumulated", True),
+    ],
+)
 def test_halting_is_its_pseudo_code_in_outputs_remainders_updates_and_gradients(
     case, mix, freeze, assert_close
 ):
