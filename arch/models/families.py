@@ -13,6 +13,7 @@ from arch.models.embeddings.contract import TokenEmbedding
 from arch.models.embeddings.embedding import Embedding
 from arch.models.heads import Head, Score, heads
 from arch.registry import Config, ConfigurationError, stacks
+from arch.stacks.contract import Stack
 from arch.stacks.parameters import Definition, Parameters, count
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -69,11 +70,11 @@ class Model:
             )
 
     @staticmethod
-    def _stack(model: Config, order: str, causal: bool, has_memory: bool):
+    def _stack(model: Config, order: str, causal: bool, has_memory: bool) -> Stack:
         """The stack of an order, whose letters can do what is asked of them."""
         options = dict(model["stack"])
-        kind = stacks.get(options.pop("kind"), "model.stack.kind")
-        stack = kind(model["width"], order, model["sublayers"], **options)
+        kind, given = options.pop("kind"), (model["width"], order, model["sublayers"])
+        stack: Stack = stacks.build(kind, *given, field="model.stack.kind", **options)
         for letter in stack.letters:
             sublayer = stack.sublayer(letter)
             if causal and not sublayer.causal:
@@ -181,7 +182,7 @@ class Model:
         head, tokens = self._head(parameters)
         return head.logits(tokens, x[:, 0]), cache
 
-    def _embedded(self, parameters: Parameters, stack, ids, context: Context):
+    def _embedded(self, parameters: Parameters, stack: Stack, ids: Array, context: Context):
         """(x, context with what a stack asks of the embedding)."""
         embedding = self.embedding.bind(parameters["embedding"])
         where = context.positions
@@ -200,7 +201,7 @@ class Model:
     # Figures
 
     @property
-    def stacks(self) -> dict[str, Any]:
+    def stacks(self) -> dict[str, Stack]:
         """Name in the parameters → stack, the first that runs first."""
         return {"stack": self.stack}
 
@@ -285,7 +286,7 @@ class EncoderDecoder(Model):
             )
 
     @property
-    def stacks(self) -> dict[str, Any]:
+    def stacks(self) -> dict[str, Stack]:
         return {"encoder": self.encoder, "stack": self.stack}
 
     def init(self, key: Key[Array, ""]) -> Parameters:
@@ -303,8 +304,11 @@ class EncoderDecoder(Model):
             causal=False,
         )
         memory, extras = self._through(parameters, "encoder", source, context)
-        parts = (extras.losses, extras.statistics, extras.record)
-        return memory, Extras(*({f"encoder_{k}": v for k, v in part.items()} for part in parts))
+        return memory, Extras(
+            _prefixed("encoder", extras.losses),
+            _prefixed("encoder", extras.statistics),
+            _prefixed("encoder", extras.record),
+        )
 
     def hidden(self, parameters: Parameters, inputs: Any, context: Context):
         source, ids = inputs
@@ -320,7 +324,11 @@ class EncoderDecoder(Model):
         return context.replace(memory=self.encode(parameters, source, context)[0])
 
 
-def padded_length(stack, length: int) -> int:
+def _prefixed(name: str, part: dict[str, Any]) -> dict[str, Any]:
+    return {f"{name}_{key}": value for key, value in part.items()}
+
+
+def padded_length(stack: Stack, length: int) -> int:
     """The length to which a stack's token ids are padded, before the embedding: the longest that a
     letter asks for. Where one letter takes the length as it is, the ids stay as they are, and the
     sublayers that need another length pad what they are given."""

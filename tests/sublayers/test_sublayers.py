@@ -10,7 +10,7 @@ import pytest
 from scipy.special import erf
 
 from arch import config
-from arch.context import Context
+from arch.context import Context, Extras
 from arch.models import families as models
 from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition, count
@@ -103,13 +103,36 @@ def test_flops_are_a_whole_number_that_grows_with_the_length(kind):
     assert flops == sorted(set(flops))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_losses_and_statistics_are_pairs_of_scalars(kind):
+def sums_of(kind):
+    """name → (sum, weight): all losses and statistics that a sublayer of the kind returns."""
     definition = define(kind)
     y = definition.bind(drawn(definition))(normal(2, LENGTH, WIDTH), Context())
-    extras = y[1] if isinstance(y, tuple) else None
-    for pairs in (extras.losses, extras.statistics) if extras else ():
-        assert all(np.shape(total) == np.shape(weight) == () for total, weight in pairs.values())
+    return y[1].losses | y[1].statistics if isinstance(y, tuple) else {}
+
+
+def are_pairs_of_scalars(sums):
+    return all(np.shape(total) == np.shape(weight) == () for total, weight in sums.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_losses_and_statistics_are_pairs_of_scalars(kind):
+    assert are_pairs_of_scalars(sums_of(kind))
+
+
+@pytest.mark.parametrize("emitted, fine", [((), True), ((2,), False)])
+def test_a_kind_that_emits_losses_and_statistics_is_held_to_pairs_of_scalars(
+    emitted, fine, monkeypatch
+):
+    monkeypatch.setattr(sublayers, "_kinds", dict(sublayers._kinds))
+
+    @sublayers.register("emits")
+    class Emits(FeedForward):
+        def __call__(self, x, context):
+            pair = (jnp.ones(emitted), jnp.ones(()))
+            return super().__call__(x, context), Extras({"loss": pair}, {"time": pair})
+
+    sums = sums_of("emits")
+    assert set(sums) == {"loss", "time"} and are_pairs_of_scalars(sums) == fine
 
 
 @pytest.mark.parametrize("kind", CAUSAL)
