@@ -67,7 +67,7 @@ def runner(stack):
 
     def both(parameters, x, context):
         y, back = jax.vjp(lambda p, x: stack(p, x, context)[0], parameters, x)
-        return y, back(inputs(1, x.shape))
+        return y, back(inputs(1, x.shape).astype(x.dtype))
 
     return both if stack.apply == "unrolled" else jax.jit(both)
 
@@ -83,19 +83,22 @@ def run(stack, parameters):
     "order, options",
     [
         ("s (sf)2 f", {}),
-        ("hfh", {"norm": "post", "final_norm": False}),
-        ("(hgh)2", {"norm": "peri", "norm_kind": "rms"}),
-        ("(hf)3", {"share": "h", "norm": "none"}),
-        ("(hf)4", {"share": "hf", "groups": 2, "norm_kind": "rms"}),
-        ("h (fg)2 h2", {"share": "h", "groups": 2, "final_norm": False}),
+        ("(hf)2", {"share": "hf", "norm": "none"}),
+        ("(hgh)2", {"share": "h", "groups": 2, "norm": "peri", "norm_kind": "rms"}),
+        ("h (fg)2 h", {"share": "h", "norm": "post", "final_norm": False}),
     ],
 )
-def test_scan_and_switch_equal_unrolled_in_outputs_and_gradients(order, options, assert_close):
+def test_scan_and_switch_equal_unrolled_in_outputs_and_gradients(
+    order, options, assert_close, float64
+):
+    """In float64: the gradient of a key's bias is 0 but for the rounding of each walk."""
     unrolled = build(order, apply="unrolled", **options)
-    parameters = drawn(unrolled)
-    expected = run(unrolled, parameters)
+    parameters = jax.tree.map(lambda a: a.astype(jnp.float64), drawn(unrolled))
+    x = inputs().astype(jnp.float64)
+    expected = runner(unrolled)(parameters, x, Context())
     for apply in ("scan", "switch"):
-        assert_close(run(build(order, apply=apply, **options), parameters), expected)
+        stack = build(order, apply=apply, **options)
+        assert_close(runner(stack)(parameters, x, Context()), expected, tolerance=1e-10)
 
 
 def test_switch_given_a_schedule_as_data_is_the_stack_of_that_order(assert_close):

@@ -26,6 +26,7 @@ WIDTH, BATCH, LENGTH, HEADS = 8, 2, 5, 2
 LETTERS = {
     "s": {"kind": "attention", "heads": HEADS},
     "f": {"kind": "feed_forward", "inner_width": 4, "activation": "silu"},  # smooth
+    "g": {"kind": "feed_forward", "inner_width": 6, "activation": "gelu"},
     "v": {"kind": "separable_convolution", "inner_width": 6},
     "w": {"kind": "counts_its_walks"},
 }
@@ -351,10 +352,10 @@ def test_one_step_without_signals_is_the_sequential_stack_to_the_bit(full_compil
 
 
 def test_three_steps_are_the_sequential_stack_with_shared_letters(assert_close):
-    sequential = build("(sf)3", Sequential, share="sf")
+    sequential = build("(fg)3", Sequential, share="fg")
     parameters = single(drawn(sequential))
     expected = outputs_and_gradients(sequential)(parameters, single(X), BOTH)
-    universal = outputs_and_gradients(build("sf", steps=3, **PLAIN))
+    universal = outputs_and_gradients(build("fg", steps=3, **PLAIN))
     assert_close(universal(parameters, single(X), BOTH), expected)
 
 
@@ -448,11 +449,11 @@ def test_at_inference_the_loop_ends_with_the_last_position_and_changes_nothing(
 
 def test_every_walk_is_the_same_recurrence(assert_close):
     halting = {"halting": "act", "steps": 3, "step_signal": "learned", "freeze": True}
-    unrolled = build("(sf)2", apply="unrolled", **halting)
+    unrolled = build("(fg)2", apply="unrolled", **halting)
     parameters, context = single(drawn(unrolled)), BOTH.replace(signal=positions())
     expected = outputs_and_gradients(unrolled)(parameters, single(X), context)
     for options in ({"apply": "scan"}, {"apply": "switch"}, {"remat": "full"}):
-        walked = outputs_and_gradients(build("(sf)2", **halting, **options))
+        walked = outputs_and_gradients(build("(fg)2", **halting, **options))
         assert_close(walked(parameters, single(X), context), expected)
 
 
