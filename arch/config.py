@@ -16,11 +16,10 @@ from ml_collections import ConfigDict
 import arch.stacks
 import arch.sublayers
 import arch.tasks  # noqa: F401  the built-in kinds register themselves
-from arch import plugins
+from arch import optimizers, plugins
 from arch.checks import ORDERS, check
 from arch.models import heads
 from arch.models.embeddings import embedding as embeddings
-from arch.optimizers import kinds as optimizers
 from arch.registry import (
     Config,
     ConfigurationError,

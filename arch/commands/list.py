@@ -10,7 +10,7 @@ from arch.data import parallel
 from arch.data.corpora import named as corpora
 from arch.models.embeddings.embedding import embeddings
 from arch.models.heads import heads
-from arch.optimizers.kinds import optimizers
+from arch.optimizers import optimizers
 from arch.registry import Registry, stacks, sublayers, tasks
 from arch.sweeps.executors import EXECUTORS
 from arch.variants import VARIANTS

@@ -206,6 +206,11 @@ class Model:
         return {"stack": self.stack}
 
     @property
+    def letters(self) -> dict[str, tuple[str, ...]]:
+        """Name of each stack in the parameters → its letters, whose leaves have an owner axis."""
+        return {name: tuple(stack.letters) for name, stack in self.stacks.items()}
+
+    @property
     def order(self) -> str:
         """The expanded order; of an encoder-decoder, encoder|decoder."""
         return "|".join(

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
 
+from arch import optimizers
 from arch.context import Context, add_sums, named
 from arch.models import generation
-from arch.optimizers import kinds as optimizers
 from arch.registry import Config
 from arch.stacks.parameters import Parameters
 from arch.tasks.contract import BatchSource, Sums, Task
@@ -40,7 +40,7 @@ class Replica:
     def init(self, seed: Int[Array, ""]) -> TrainState:
         """The state before the first step; parameters depend on the seed alone."""
         parameters = self.model.init(named(jax.random.key(seed), "init"))
-        optimizer = transform(self.config)(0.0, 0.0).init(parameters)
+        optimizer = transform(self.config, self.model)(0.0, 0.0).init(parameters)
         return TrainState.start(parameters, optimizer)
 
     def indices(self, seed: Int[Array, ""], step: Int[Array, ""], batches: BatchSource) -> Array:
@@ -112,7 +112,7 @@ class Replica:
         train = self.config["train"]
         schedule_of_rate = optimizers.learning_rate(train["optimizer"], train["steps"])
         rate = schedule_of_rate(swept.learning_rate, state.step)
-        optimizer = transform(self.config)(rate, swept.weight_decay)
+        optimizer = transform(self.config, self.model)(rate, swept.weight_decay)
         updates, moments = optimizer.update(grads, state.optimizer, state.parameters)
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
         metrics = {name: total / weight for name, (total, weight) in sums.items()}

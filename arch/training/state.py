@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from arch import optimizers
 from arch.config import get
-from arch.optimizers import kinds as optimizers
 from arch.registry import Config
 from arch.stacks.parameters import Parameters
 
@@ -57,9 +57,10 @@ class Swept(NamedTuple):
         return cls(jnp.array(seeds, jnp.int32), *(jnp.array(row, jnp.float32) for row in rates))
 
 
-def transform(config: Config) -> Callable[[Any, Any], Any]:
+def transform(config: Config, model: Any) -> Callable[[Any, Any], Any]:
     """(learning rate, weight decay) → the optimiser that a configuration names."""
-    return optimizers.build(config["train"]["optimizer"], config["train"]["clip"])
+    train = config["train"]
+    return optimizers.build(train["optimizer"], train["clip"], model.letters)
 
 
 def shapes(config: Config, model: Any) -> TrainState:
@@ -67,6 +68,6 @@ def shapes(config: Config, model: Any) -> TrainState:
 
     def fresh(key):
         parameters = model.init(key)
-        return TrainState.start(parameters, transform(config)(0.0, 0.0).init(parameters))
+        return TrainState.start(parameters, transform(config, model)(0.0, 0.0).init(parameters))
 
     return jax.eval_shape(fresh, jax.random.key(0))

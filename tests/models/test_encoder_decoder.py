@@ -9,11 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from arch import config
+from arch import config, optimizers
 from arch import order as orders
 from arch.context import Context
 from arch.models import families as models
-from arch.optimizers import kinds as optimizers
 from arch.registry import ConfigurationError
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -319,7 +318,9 @@ def tree(width=8) -> dict:
 def trainer(name, gradient, decay=0.1):
     """parameters → those after three updates"""
     own = optimizers.optimizers.options(name)
-    chain = optimizers.build({"name": name, **optimizers.SURROUNDINGS, **own}, 0.0)(0.02, decay)
+    chain = optimizers.build(
+        {"name": name, **optimizers.SURROUNDINGS, **own}, 0.0, {"encoder": "f", "stack": "f"}
+    )(0.02, decay)
 
     def step(index, carry):
         parameters, state = carry
@@ -338,7 +339,9 @@ def growing(parameters, index):
 
 
 def test_the_little_tree_has_the_parts_of_a_models():
-    held = jax.eval_shape(built(stack=UNIVERSAL).init, jax.random.key(0))
+    model = built(stack=UNIVERSAL)
+    held = jax.eval_shape(model.init, jax.random.key(0))
+    assert model.letters == {"encoder": ("f", "s"), "stack": ("c", "f", "s")}
     assert set(tree()) < set(held)
     assert set(tree()["encoder"]) < set(held["encoder"]) == {"s", "f", "final_norm", "halting"}
 

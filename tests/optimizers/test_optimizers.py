@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from arch.optimizers import kinds as optimizers
+from arch import optimizers
 from arch.registry import ConfigurationError
 from experiments.papers import freivalds2019
 
@@ -22,6 +22,13 @@ STEPS = 1000
 def settings(name="adamw", **options) -> dict:
     own = optimizers.optimizers.options(name)
     return {"name": name, **optimizers.SURROUNDINGS, **own, **options}
+
+
+LETTERS = {"stack": ("s", "f")}
+
+
+def built(config, clip=0.0, letters=LETTERS):
+    return optimizers.build(config, clip, letters)
 
 
 def tree(owners=3, width=4, seed=0) -> dict:
@@ -85,7 +92,7 @@ def test_every_optimiser_lowers_a_loss(name):
         return sum(jax.tree.leaves(squares))
 
     rate = {"sgd": 0.5, "nag": 0.1, "radam": 0.2}.get(name, 0.05)
-    chain = optimizers.build(settings(name), clip=0.0)(rate, 0.0)
+    chain = built(settings(name))(rate, 0.0)
     end = run(chain, start, lambda p, _: jax.grad(loss)(p), 40)
     assert loss(end) < 0.7 * loss(start)
 
@@ -98,7 +105,7 @@ def test_every_optimiser_lowers_a_loss(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_traced_rate_and_decay_are_the_numbers_themselves(name, assert_close):
     """jit of (rate, decay) as arguments against the chain built of Python floats."""
-    build, start = optimizers.build(settings(name), clip=0.0), tree()
+    build, start = built(settings(name)), tree()
     gradient = wavering(start, 0)
 
     @jax.jit
@@ -141,7 +148,7 @@ def test_elementwise_optimisers_are_optax_with_a_mask_written_by_hand(
 ):
     start = tree()
     mask = jax.tree_util.tree_map_with_path(lambda path, _: decays(path), start)
-    ours = optimizers.build(settings(name), clip=0.0)(0.01, 0.1)
+    ours = built(settings(name))(0.01, 0.1)
     expected = run(reference(mask), start, wavering, 5)
     assert_close(run(ours, start, wavering, 5), expected, 1e-6)
 
@@ -150,7 +157,7 @@ def test_elementwise_optimisers_are_optax_with_a_mask_written_by_hand(
 def test_weight_decay_moves_matrices_and_tables_alone(name):
     """At a gradient of zero nothing but decay moves a weight. Biases and norms have an owner axis
     and are two-dimensional arrays, and yet no matrices."""
-    chain = optimizers.build(settings(name), clip=0.0)(0.1, 0.5)
+    chain = built(settings(name))(0.1, 0.5)
     start = tree()
     updates = first_update(chain, jax.tree.map(jnp.zeros_like, start), start)
     for path, leaf in jax.tree_util.tree_leaves_with_path(updates):
@@ -161,7 +168,7 @@ def test_decay_is_the_rate_times_the_weight(assert_close):
     start = tree()
     zeros = jax.tree.map(jnp.zeros_like, start)
     for name in ("adamw", "sgd", "radam", "adafactor", "muon"):
-        chain = optimizers.build(settings(name), clip=0.0)(0.1, 0.5)
+        chain = built(settings(name))(0.1, 0.5)
         updates = first_update(chain, zeros, start)
         kernel = updates["stack"]["f"]["sublayer"]["input"]["kernel"]
         assert_close(kernel, -0.05 * start["stack"]["f"]["sublayer"]["input"]["kernel"], 1e-6)
@@ -182,7 +189,7 @@ def test_nag_is_nesterovs_method_seen_from_the_point_ahead():
     def gradient(parameters, _):
         return {"head": {"x": jnp.asarray(matrix, jnp.float32) @ parameters["head"]["x"]}}
 
-    chain = optimizers.build(settings("nag", momentum=momentum), clip=0.0)(rate, 0.0)
+    chain = built(settings("nag", momentum=momentum))(rate, 0.0)
     end = run(chain, {"head": {"x": jnp.array([1.0, -2.0, 3.0])}}, gradient, 25)
     np.testing.assert_allclose(end["head"]["x"], theta + momentum * velocity, rtol=1e-4)
     assert not np.allclose(end["head"]["x"], theta, rtol=1e-2)
@@ -217,11 +224,29 @@ def test_an_owner_moves_as_if_it_were_alone(name, assert_close):
             lambda a: a * jnp.array([0.1, 1.0, 7.0]).reshape(3, *[1] * (a.ndim - 1)),
             start["stack"][letter],
         )
-    chain = optimizers.build(settings(name), clip=0.0)(0.02, 0.1)
+    chain = built(settings(name))(0.02, 0.1)
     trained = runner(chain, wavering, 3)
     together = trained(start)
     for owner in range(3):
         assert_close(rows(together, owner), trained(rows(start, owner)))
+
+
+@pytest.mark.parametrize("name", ["adamw", *PER_TENSOR])
+def test_which_entries_have_owners_is_told_and_not_guessed_from_their_names(name, assert_close):
+    """The same tree under other names: a letter of many characters, another entry of one."""
+    names = {"s": "long", "f": "f", "final_norm": "n"}
+
+    def renamed(parameters):
+        return {**parameters, "stack": {names[k]: v for k, v in parameters["stack"].items()}}
+
+    start = tree()
+    chain = built(settings(name))(0.02, 0.1)
+    other = built(settings(name), letters={"stack": ("long", "f")})(0.02, 0.1)
+    assert_close(run(other, renamed(start), wavering, 2), renamed(run(chain, start, wavering, 2)))
+    unknown = built(settings(name), letters={})(0.02, 0.1)
+    moved = run(unknown, start, wavering, 2), run(chain, start, wavering, 2)
+    scales = [m["stack"]["s"]["norm_before"]["scale"] for m in moved]
+    assert not np.allclose(*scales, rtol=1e-4)  # a norm of three owners is no matrix
 
 
 @pytest.mark.parametrize("name", PER_TENSOR)
@@ -244,7 +269,7 @@ def test_an_owners_update_is_optaxs_of_its_matrix(name, assert_close):
         ),
         "muon": optax.contrib.muon(0.02, weight_decay=0.1, weight_decay_mask=mask),
     }[name]
-    chain = optimizers.build(settings(name), clip=0.0)(0.02, 0.1)
+    chain = built(settings(name))(0.02, 0.1)
     together = run(chain, start, wavering, 2)
     single = [jax.tree.map(lambda a, i=i: a[i], start["stack"]["f"]) for i in range(2)]
     alone = run(reference, {"first": single[0], "second": single[1]}, wavering, 2)
@@ -258,7 +283,7 @@ def test_an_owners_update_is_optaxs_of_its_matrix(name, assert_close):
 def test_lamb_without_correction_is_that_of_alberts_code():
     """In NumPy: biases and norms get neither decay nor ratio, a letter's owners a ratio each."""
     start, steps = tree(), 3
-    chain = optimizers.build(settings("lamb", bias_correction=False), 0.0)(0.02, 0.1)
+    chain = built(settings("lamb", bias_correction=False))(0.02, 0.1)
     ours = run(chain, start, lambda _, i: wavering(start, i), steps)
 
     def moved(path, weight, *gradients):
@@ -282,7 +307,7 @@ def test_lamb_without_correction_is_that_of_alberts_code():
 def test_muon_makes_a_matrix_orthogonal():
     """Five Newton-Schulz steps bring singular values near 1, whatever they were."""
     start = tree(owners=2, width=16)
-    chain = optimizers.build(settings("muon", momentum=0.0), clip=0.0)(1.0, 0.0)
+    chain = built(settings("muon", momentum=0.0))(1.0, 0.0)
     updates = first_update(chain, wavering(start, 0), start)
     for kernel in np.asarray(updates["stack"]["s"]["sublayer"]["input"]["kernel"]):
         values = np.linalg.svd(kernel, compute_uv=False)
@@ -297,7 +322,7 @@ def test_the_gradient_is_scaled_to_the_largest_norm_allowed(clip, assert_close):
     start = tree()
     gradient = wavering(start, 0)
     norm = math.sqrt(sum((np.asarray(g) ** 2).sum() for g in jax.tree.leaves(gradient)))
-    chain = optimizers.build(settings("sgd"), clip)(1.0, 0.0)
+    chain = built(settings("sgd"), clip)(1.0, 0.0)
     updates = first_update(chain, gradient, start)
     factor = 0.5 / norm if clip == 0.5 else 1.0
     assert norm > 1
@@ -362,6 +387,20 @@ def test_cosine_and_line_end_at_the_final_fraction_of_the_peak():
         assert rate_at(STEPS, schedule=schedule, final=0.1) == pytest.approx(0.2, rel=1e-5)
 
 
+@pytest.mark.parametrize("schedule", ("cosine", "linear", "rsqrt"))
+def test_the_rate_falls_from_the_first_step_after_the_warm_up_on(schedule):
+    """A schedule one step late stays at its peak for one step more, or never ends."""
+    at = lambda step: rate_at(step, schedule=schedule, warmup=0.1, final=0.0)  # noqa: E731
+    assert at(98) < at(99) == at(100) > at(101)
+
+
+def test_a_line_is_straight_between_its_first_step_and_its_last():
+    at = lambda step: rate_at(step, schedule="linear", warmup_steps=4, warmup=0, final=0)  # noqa: E731
+    found = [at(step) for step in (0, 1, 2, 3, 4, 5, 502, 999, 1000)]
+    falling = [2 - 2 * n / 996 for n in (0, 1, 498, 995, 996)]
+    np.testing.assert_allclose(found, [0.5, 1.0, 1.5, 2.0, *falling], atol=1e-6)
+
+
 # Refusals
 
 
@@ -396,5 +435,5 @@ def test_radam_of_the_shuffle_exchange_networks_falls_in_a_line_and_is_optaxs(as
         optax.add_decayed_weights(0.01, mask),
         optax.scale(-peak),
     )
-    ours = optimizers.build(chosen, clip=0.0)(peak, chosen["weight_decay"])
+    ours = built(chosen)(peak, chosen["weight_decay"])
     assert_close(run(ours, start, wavering, 8), run(expected, start, wavering, 8), 1e-6)

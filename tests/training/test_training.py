@@ -387,7 +387,7 @@ def test_streamed_training_is_resident_training_bit_for_bit(
 
 def started(program, parameters) -> TrainState:
     """A group of one replica with these parameters, at its start."""
-    optimizer = transform(program.config)(0.0, 0.0).init(parameters)
+    optimizer = transform(program.config, program.model)(0.0, 0.0).init(parameters)
     state = TrainState.start(parameters, optimizer)
     return jax.tree.map(lambda a: jnp.array(a)[None], state)
 
