@@ -15,9 +15,12 @@ from arch.data.batches import permutation
 from arch.data.corpora.files import encode
 from arch.data.dataset import Tokens
 from arch.data.tokenizers.kinds import Tokenizer
+from arch.models.families import Model
 from arch.models.generation import Prompt
 from arch.registry import Config, ConfigurationError, tasks
-from arch.tasks.contract import WHOLE, Window
+from arch.stacks.parameters import Parameters
+from arch.tasks import objective
+from arch.tasks.contract import WHOLE, Sums, Window
 from arch.tasks.text import Text
 
 SAMPLING = ("permutation", "uniform")
@@ -133,14 +136,14 @@ class LanguageModel(Text):
         inputs, targets = gathered[:, :-1], gathered[:, 1:]
         return Batch(inputs, targets, jnp.ones(inputs.shape, jnp.float32))
 
-    def sums(self, model, parameters, batch: Batch, context: Context):
-        """({loss: (sum, weight), …}, statistics): cross-entropy in nats a token, and what the
-        stack adds to the objective."""
+    def sums(
+        self, model: Model, parameters: Parameters, batch: Batch, context: Context
+    ) -> tuple[Sums, Sums]:
+        """Cross-entropy in nats a token, and the share of tokens that were the most probable."""
         score, extras = model.score(parameters, batch.inputs, batch.targets, context)
-        weight = self.weight(batch)
-        losses = {"loss": (-(score.target * batch.weights).sum(), weight), **extras.losses}
-        right = ((score.best == batch.targets) * batch.weights).sum()
-        return losses, {"accuracy": (right, weight), **extras.statistics}
+        losses = {"loss": objective.cross_entropy(score.target, batch.weights)}
+        statistics = {"accuracy": objective.share(score.best == batch.targets, batch.weights)}
+        return objective.with_extras(losses, statistics, extras)
 
     # Text of its own
 
@@ -206,7 +209,7 @@ class LanguageModel(Text):
         tokenizer, part = self.dataset.tokenizer, self.dataset.splits[split]
         result = {
             "loss": loss,
-            "perplexity": math.exp(min(loss, 700.0)),
+            "perplexity": objective.perplexity(loss),
             "unit": tokenizer.unit,
             "window": length,
             "stride": stride,
@@ -217,5 +220,5 @@ class LanguageModel(Text):
             first = len(encode(tokenizer.decode(part.ids[:1])))
             result["bits_per_byte"] = loss * count / math.log(2) / (part.bytes - first)
             if tokenizer.unit != "word":
-                result["word_perplexity"] = math.exp(min(loss * count / part.words, 700.0))
+                result["word_perplexity"] = objective.perplexity(loss * count / part.words)
         return result

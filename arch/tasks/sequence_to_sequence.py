@@ -1,4 +1,4 @@
-"""What tasks of (source, target) pairs share: the batch, the objective, and accuracies by name.
+"""The batches of (source, target) pairs, their objective, and their accuracies.
 
 teacher-forced  each token is predicted from the right tokens before it
 free-running    each token is predicted from the model's own before it, as at use
@@ -11,7 +11,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from arch.context import Context
+from arch.models.families import Model
 from arch.models.generation import PAD
+from arch.stacks.parameters import Parameters
+from arch.tasks import objective
+from arch.tasks.contract import Sums
 
 END = 1  # PAD is 0, symbols start at 2
 
@@ -35,22 +39,14 @@ def pairs(source: Int[Array, "batch source"], targets: Int[Array, "batch length"
     return Pairs(source, inputs, targets, weights, weights.max(-1))
 
 
-def sums(model, parameters, batch: Pairs, context: Context, smoothing: float = 0.0):
-    """({'loss': (sum, weight), …}, statistics): cross-entropy in nats a token against
-    (1 - smoothing) of the target and smoothing of all tokens (Szegedy et al. 2016), and
-    teacher-forced accuracies."""
+def sums(
+    model: Model, parameters: Parameters, batch: Pairs, context: Context, smoothing: float = 0.0
+) -> tuple[Sums, Sums]:
+    """(losses, statistics) of a batch, see `objective.teacher_forced`."""
     context = context.replace(memory_mask=batch.source != PAD)
     score, extras = model.score(parameters, (batch.source, batch.inputs), batch.targets, context)
-    weight = batch.weights.sum()
-    logp = (1 - smoothing) * score.target + smoothing * score.mean if smoothing else score.target
-    right = (score.best == batch.targets) * batch.weights
-    whole = (right.sum(-1) == batch.weights.sum(-1)) * batch.real
-    losses = {"loss": (-(logp * batch.weights).sum(), weight), **extras.losses}
-    statistics = {
-        "token_accuracy_teacher_forced": (right.sum(), weight),
-        "sequence_accuracy_teacher_forced": (whole.sum(), batch.real.sum()),
-    }
-    return losses, {**statistics, **extras.statistics}
+    losses, statistics = objective.teacher_forced(score, batch, context, smoothing)
+    return objective.with_extras(losses, statistics, extras)
 
 
 def free_running(
@@ -58,8 +54,8 @@ def free_running(
     targets: Int[np.ndarray, "n length"],
     weights: Bool[np.ndarray, "n length"],
 ) -> dict[str, float]:
-    """Accuracies of decoded ids: of the tokens where the target has one, and of whole sequences,
-    the end included."""
+    """The shares of right tokens, where the target has one, and of wholly right sequences, their
+    end included, of decoded ids."""
     steps = targets.shape[1]
     ids = np.pad(ids, ((0, 0), (0, max(0, steps - ids.shape[1]))))[:, :steps]
     real = weights > 0

@@ -16,10 +16,13 @@ from arch.checks import holds, one_of
 from arch.context import Context, add_sums
 from arch.data.generated import same_length
 from arch.data.generated.same_length import Aligned
+from arch.models.families import Model
 from arch.models.generation import PAD
 from arch.registry import tasks
+from arch.stacks.parameters import Parameters
+from arch.tasks import objective
 from arch.tasks.algorithmic.generated import Generated
-from arch.tasks.contract import WHOLE, Window
+from arch.tasks.contract import WHOLE, Sums, Window
 
 SHORTER = 1 / 21  # of a bin's examples are of a smaller one: the authors add 1 to every 20
 SLICE = 1 << 14  # positions that are evaluated at a time
@@ -140,8 +143,10 @@ class AlgorithmicBins(Generated):
         """Sequences, a row of zeros being none."""
         return sum((real(of_bin).sum() for of_bin in batch), jnp.zeros(()))
 
-    def sums(self, model, parameters, batch: Batch, context: Context):
-        """({loss: (sum, weight), …}, statistics), in nats a position, sequences weighing alike."""
+    def sums(
+        self, model: Model, parameters: Parameters, batch: Batch, context: Context
+    ) -> tuple[Sums, Sums]:
+        """Nats a position, every sequence weighing alike, and accuracies."""
         losses, statistics = {}, {}
         for place, of_bin in enumerate(batch):
             inner = context.at(place)
@@ -152,22 +157,25 @@ class AlgorithmicBins(Generated):
             losses, statistics = add_sums(losses, more[0]), add_sums(statistics, more[1])
         return losses, statistics
 
-    def _sums(self, model, parameters, batch: Aligned, context: Context):
+    def _sums(
+        self, model: Model, parameters: Parameters, batch: Aligned, context: Context
+    ) -> tuple[Sums, Sums]:
         score, extras = model.score(parameters, batch.inputs, batch.targets, context)
-        counts, smoothing = real(batch), self.label_smoothing if context.train else 0.0
-        logp = (1 - smoothing) * score.target + smoothing * score.mean
+        counts = real(batch)
+        log_p = objective.log_likelihood(score, context, self.label_smoothing)
         weights = jnp.where(batch.targets != PAD, 1.0, self.padding_weight)
-        loss = -(logp * weights).sum(-1) / weights.sum(-1)
+        loss = -(log_p * weights).sum(-1) / weights.sum(-1)
         right = score.best == batch.targets
         seen = ((batch.targets != PAD) | (score.best != PAD)) * counts[:, None]
         statistics = {
-            "token_accuracy": ((right * seen).sum(), seen.sum()),
-            "sequence_accuracy": ((right.all(-1) * counts).sum(), counts.sum()),
+            "token_accuracy": objective.share(right, seen),
+            "sequence_accuracy": objective.share(right.all(-1), counts),
         }
-        losses = {"loss": ((loss * counts).sum(), counts.sum()), **extras.losses}
-        return losses, {**statistics, **extras.statistics}
+        return objective.with_extras({"loss": objective.share(loss, counts)}, statistics, extras)
 
-    def _sliced(self, model, parameters, batch: Aligned, context: Context):
+    def _sliced(
+        self, model: Model, parameters: Parameters, batch: Aligned, context: Context
+    ) -> tuple[Sums, Sums]:
         """`_sums`, of some of the rows at a time where they are long."""
         rows, length = batch.inputs.shape
         most = max(1, SLICE // length)

@@ -7,14 +7,17 @@ from jaxtyping import Array, Bool, Float, Int
 
 from arch.context import Context
 from arch.data.generated.algorithms import Example
+from arch.models.families import Model
 from arch.models.generation import PAD
-from arch.tasks import sequence_to_sequence
+from arch.stacks.parameters import Parameters
+from arch.tasks import objective, sequence_to_sequence
+from arch.tasks.contract import Sums
 from arch.tasks.sequence_to_sequence import END, Pairs
 
 
 class Sequences(NamedTuple):
-    """What a model without a source learns: `weights` are 1 at targets, `real` at rows, that
-    count."""
+    """Inputs and targets of a model without a source: `weights` are 1 at targets, `real` at rows,
+    that count."""
 
     inputs: Int[Array, "batch length"]
     targets: Int[Array, "batch length"]
@@ -46,26 +49,20 @@ def stream(example: Example, separator: int) -> Sequences:
     return Sequences(whole[:, :-1], whole[:, 1:], weights, _column(real))
 
 
-def stream_sums(model, parameters, batch: Sequences, context: Context, smoothing: float):
-    """({loss}, teacher-forced accuracies) of `stream` batches, as for pairs with a source: nats
-    against (1 - smoothing) of the target and smoothing of all symbols."""
+def stream_sums(
+    model: Model, parameters: Parameters, batch: Sequences, context: Context, smoothing: float
+) -> tuple[Sums, Sums]:
+    """(losses, statistics) of `stream` batches, see `objective.teacher_forced`."""
     score, extras = model.score(parameters, batch.inputs, batch.targets, context)
-    logp = (1 - smoothing) * score.target + smoothing * score.mean if smoothing else score.target
-    loss = (-(logp * batch.weights).sum(), batch.weights.sum())
-    right = (score.best == batch.targets) * batch.weights
-    whole = (right.sum(-1) == batch.weights.sum(-1)) * batch.real
-    statistics = {
-        "token_accuracy_teacher_forced": (right.sum(), batch.weights.sum()),
-        "sequence_accuracy_teacher_forced": (whole.sum(), batch.real.sum()),
-    }
-    return {"loss": loss, **extras.losses}, {**statistics, **extras.statistics}
+    losses, statistics = objective.teacher_forced(score, batch, context, smoothing)
+    return objective.with_extras(losses, statistics, extras)
 
 
 def before_output(
     batch: Sequences, size: int
 ) -> tuple[Int[Array, "batch size"], Int[Array, " batch"]]:
-    """Of a `stream`: what stands before the output, the separator included, and its length, which
-    is 1 in a row of zeros."""
+    """The part of a `stream` before the output, with the separator, and its length, which is 1 in
+    a row of zeros."""
     lengths = 1 + jnp.argmax(batch.weights > 0, axis=1).astype(jnp.int32)
     known = jnp.arange(size)[None] < lengths[:, None]
     return jnp.where(known, batch.inputs[:, :size], PAD), lengths
@@ -74,14 +71,14 @@ def before_output(
 def ended(
     symbols: Int[Array, "batch size"], length: Int[Array, " batch"]
 ) -> tuple[Int[Array, "batch size+1"], Bool[Array, "batch size+1"]]:
-    """The symbols with END behind them, and which of these are no padding."""
+    """The symbols with END behind them, and where these stand; the rest is padding."""
     place, last = jnp.arange(symbols.shape[1] + 1)[None], length[:, None]
     wider = jnp.pad(symbols, ((0, 0), (0, 1)))
     return jnp.where(place == last, END, wider), place <= last
 
 
 def _real(example: Example) -> Bool[Array, "batch 1"]:
-    """No example has an empty input."""
+    """Which rows are examples: those with an input."""
     return (example.input_length > 0)[:, None]
 
 
@@ -90,7 +87,7 @@ def _column(real: Bool[Array, "batch 1"]) -> Float[Array, " batch"]:
 
 
 def _moved(rows: Array, by, place: Int[Array, "1 size"]) -> Array:
-    """(batch, size): each row moved right; what comes from outside it is anything."""
+    """(batch, size): each row moved right by `by`; places that it leaves are undefined."""
     index = jnp.clip(place - by, 0, rows.shape[1] - 1)
     index = jnp.broadcast_to(index, (rows.shape[0], index.shape[1]))
     return jnp.take_along_axis(rows, index, axis=1)

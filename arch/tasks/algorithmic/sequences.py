@@ -13,12 +13,14 @@ from arch.checks import at_least, one_of
 from arch.context import Context
 from arch.data.generated import algorithms
 from arch.data.generated.algorithms import Example
+from arch.models.families import Model
 from arch.models.generation import Prompt
 from arch.registry import tasks
+from arch.stacks.parameters import Parameters
 from arch.tasks.algorithmic import formats
 from arch.tasks.algorithmic.formats import Sequences
 from arch.tasks.algorithmic.generated import Generated
-from arch.tasks.contract import WHOLE, Window
+from arch.tasks.contract import WHOLE, Sums, Window
 from arch.tasks.sequence_to_sequence import END, Pairs, free_running, sums
 
 FAMILIES = {
@@ -146,14 +148,15 @@ class Algorithmic(Generated):
     def weight(self, batch: Pairs | Sequences) -> Float[Array, ""]:
         return batch.weights.sum()
 
-    def sums(self, model, parameters, batch: Pairs | Sequences, context: Context):
-        """({loss: (sum, weight), …}, statistics), in nats a position with weight."""
-        smoothing = self.label_smoothing if context.train else 0.0
+    def sums(
+        self, model: Model, parameters: Parameters, batch: Pairs | Sequences, context: Context
+    ) -> tuple[Sums, Sums]:
+        """Nats a position with weight, and teacher-forced accuracies."""
         if context.train and self.position_offsets:
             context = self._offset(batch, context)
         if isinstance(batch, Pairs):
-            return sums(model, parameters, batch, context, smoothing)
-        return formats.stream_sums(model, parameters, batch, context, smoothing)
+            return sums(model, parameters, batch, context, self.label_smoothing)
+        return formats.stream_sums(model, parameters, batch, context, self.label_smoothing)
 
     def _offset(self, batch: Pairs | Sequences, context: Context) -> Context:
         key = context.key_for("position_offset")

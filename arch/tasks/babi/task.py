@@ -16,9 +16,12 @@ from arch.data.batches import buckets as buckets_of
 from arch.data.corpora import babi
 from arch.data.corpora.babi import Examples, Question
 from arch.data.corpora.files import CorpusError
+from arch.models.families import Model
 from arch.registry import ConfigurationError, tasks
+from arch.stacks.parameters import Parameters
+from arch.tasks import objective
 from arch.tasks.buckets import Bucket, Bucketed
-from arch.tasks.contract import WHOLE, Window
+from arch.tasks.contract import WHOLE, Sums, Window
 
 FACTS, FACTS_OF_TASK_3 = 70, 130
 SHORTEST_BUCKET = 16  # sentences: below that a step costs the same
@@ -189,33 +192,32 @@ class Babi(Bucketed):
         """The questions: what the objective's sum is divided by."""
         return batch.real.sum()
 
-    def sums(self, model, parameters, batch: Batch, context: Context):
-        """({loss: (sum, weight), …}, statistics): nats an answer, the share of right answers, and
-        in evaluation that of each task and the mean number of supporting facts."""
+    def sums(
+        self, model: Model, parameters: Parameters, batch: Batch, context: Context
+    ) -> tuple[Sums, Sums]:
+        """Nats an answer, the share of right answers, and in evaluation that of each task and the
+        mean number of supporting facts."""
         score, extras = model.score(
             parameters, batch.sentences, batch.answers, context.replace(mask=batch.mask)
         )
-        log_p = score.target[:, 0]
-        if context.train and self.label_smoothing:
-            smooth = self.label_smoothing
-            log_p = (1 - smooth) * log_p + smooth * score.mean[:, 0]
+        log_p = objective.log_likelihood(score, context, self.label_smoothing)[:, 0]
         real, weight = batch.real > 0, self.weight(batch)
         known = batch.answers != babi.UNKNOWN
         right = real & jnp.all((score.best == batch.answers) & known, axis=1)
-        losses = {"loss": (-jnp.where(real, log_p, 0.0).sum(), weight), **extras.losses}
+        losses = {"loss": (objective.cross_entropy_of(log_p, real), weight)}
         statistics = {"accuracy": (right.sum(dtype=jnp.float32), weight)}
         if not context.train:
-            statistics["supporting_facts"] = ((batch.support * batch.real).sum(), weight)
+            statistics["supporting_facts"] = objective.share(batch.support, batch.real)
             statistics |= self._accuracies(batch, right)
-        return losses, {**statistics, **extras.statistics}
+        return objective.with_extras(losses, statistics, extras)
 
-    def _accuracies(self, batch: Batch, right: Bool[Array, " batch"]) -> dict:
+    def _accuracies(self, batch: Batch, right: Bool[Array, " batch"]) -> Sums:
         """That of each task where there are several."""
         if len(self.tasks) == 1:
             return {}
         among = {task: (batch.task == task) * batch.real for task in self.tasks}
         return {
-            f"accuracy_task_{task:02}": ((right * weights).sum(), weights.sum())
+            f"accuracy_task_{task:02}": objective.share(right, weights)
             for task, weights in among.items()
         }
 

@@ -1,11 +1,9 @@
 """The last word of a passage, as a language model predicts it from what stands before it."""
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -14,6 +12,7 @@ from arch.data.corpora import lambada
 from arch.data.tokenizers.imported import TokenizerFile
 from arch.data.tokenizers.kinds import Characters, Tokenizer, Words, encode_open
 from arch.registry import ConfigurationError
+from arch.tasks import objective
 from arch.tasks.contract import Window
 from arch.tasks.lambada.reading import Arrays, Chosen
 from arch.tasks.language_model import LanguageModel
@@ -63,13 +62,13 @@ class LastWord:
         context = context.replace(mask=batch.mask)
         score, extras = model.score(parameters, batch.inputs, batch.targets, context)
         counts, real = batch.weights > 0, batch.real.sum()
-        losses = {"loss": (-jnp.where(counts, score.target, 0.0).sum(), real)}
+        losses = {"loss": (objective.cross_entropy_of(score.target, counts), real)}
         right = ((score.best == batch.targets) | ~counts).all(1) * batch.known * batch.real
         statistics = {
             "accuracy": (right.sum(), real),
-            "unknown_share": (((1 - batch.known) * batch.real).sum(), real),
+            "unknown_share": objective.share(1 - batch.known, batch.real),
         }
-        return {**losses, **extras.losses}, {**statistics, **extras.statistics}
+        return objective.with_extras(losses, statistics, extras)
 
     def _encoded(self, split: str) -> tuple[tuple[np.ndarray, int], ...]:
         """Each passage's tokens, and how many of them are the last word's."""
@@ -119,7 +118,7 @@ class LastWord:
         width = window.window or self.text.length
         return {
             "loss": means["loss"],
-            "perplexity": math.exp(min(means["loss"], 700.0)),
+            "perplexity": objective.perplexity(means["loss"]),
             "unit": "word",
             "window": width,
             "stride": width,

@@ -23,6 +23,7 @@ from arch.context import Context
 from arch.data.batches import permutation
 from arch.data.tokenizers.kinds import encode_open
 from arch.registry import ConfigurationError
+from arch.tasks import objective
 from arch.tasks.contract import WHOLE, Window
 from arch.tasks.language_model import LanguageModel
 
@@ -147,16 +148,15 @@ class Reading:
 
     def sums(self, model, parameters, batch: ReadingBatch, context: Context):
         """({loss: (sum, weight), …}, statistics): nats an answer that is in the text."""
-        logp, best, extras = self._answers(model, parameters, batch, context)
-        answerable, real = batch.answerable > 0, batch.real.sum()
-        loss = -jnp.where(answerable, logp, 0.0).sum()
+        log_p, best, extras = self._answers(model, parameters, batch, context)
+        answerable = batch.answerable > 0
         right = (best == batch.targets[:, 0]) & answerable
         statistics = {
-            "accuracy": ((right * batch.real).sum(), real),
-            "answerable_share": ((answerable * batch.real).sum(), real),
+            "accuracy": objective.share(right, batch.real),
+            "answerable_share": objective.share(answerable, batch.real),
         }
-        losses = {"loss": (loss, self.weight(batch)), **extras.losses}
-        return losses, {**statistics, **extras.statistics}
+        loss = objective.cross_entropy_of(log_p, answerable), self.weight(batch)
+        return objective.with_extras({"loss": loss}, statistics, extras)
 
     def _answers(self, model, parameters, batch: ReadingBatch, context: Context):
         """(log p of each target, each best token, extras)."""
@@ -165,11 +165,8 @@ class Reading:
             score, extras = model.score(
                 parameters, inputs, batch.targets, context.replace(mask=mask)
             )
-            smoothing = self.label_smoothing if context.train else 0.0
-            logp = score.target
-            if smoothing:
-                logp = (1 - smoothing) * logp + smoothing * score.mean
-            return logp[:, 0], score.best[:, 0], extras
+            log_p = objective.log_likelihood(score, context, self.label_smoothing)
+            return log_p[:, 0], score.best[:, 0], extras
 
         if context.train or self.paddings == 1 or batch.mask is None:
             return read(batch.inputs, batch.mask)
@@ -180,10 +177,10 @@ class Reading:
             by = jax.random.randint(key, padding.shape, 0, padding + 1)[:, None]
             return read(turned(batch.inputs, by), turned(mask, by))
 
-        logp, best, extras = jax.lax.map(once, jax.random.split(jax.random.key(0), self.paddings))
+        log_p, best, extras = jax.lax.map(once, jax.random.split(jax.random.key(0), self.paddings))
         votes = jnp.sum(best[:, None] == best[None], axis=1)
         chosen = jnp.take_along_axis(best, jnp.argmax(votes, axis=0)[None], axis=0)[0]
-        return logp.mean(0), chosen, jax.tree.map(lambda a: a.sum(0), extras)
+        return log_p.mean(0), chosen, jax.tree.map(lambda a: a.sum(0), extras)
 
     # Evaluation
 

@@ -1,7 +1,6 @@
 """Masked language modelling of pairs of segments: what BERT and ALBERT are pre-trained on."""
 
 import functools
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,10 +14,13 @@ from arch.context import Context, named
 from arch.data.batches import masking, segments
 from arch.data.dataset import Tokens
 from arch.data.tokenizers.kinds import Tokenizer
+from arch.models.families import Model
 from arch.models.generation import Blanks
 from arch.models.heads import Head
 from arch.registry import Config, ConfigurationError, tasks
-from arch.tasks.contract import WHOLE, Window
+from arch.stacks.parameters import Parameters
+from arch.tasks import objective
+from arch.tasks.contract import WHOLE, Sums, Window
 from arch.tasks.masked import prompt as masked_prompt
 from arch.tasks.masked.pairs import Batch, Pairs, Source
 from arch.tasks.text import Text
@@ -155,28 +157,29 @@ class MaskedLanguageModel(Text):
         """The pairs of the keys, masked."""
         return self.pairs.draw(source, indices, self.sentence)
 
-    def sums(self, model, parameters, batch: Batch, context: Context):
-        """({loss: (sum, weight), …}, statistics): nats a hidden token and, apart, nats a pair."""
+    def sums(
+        self, model: Model, parameters: Parameters, batch: Batch, context: Context
+    ) -> tuple[Sums, Sums]:
+        """Nats a hidden token and, as a term of its own, nats a pair; the shares of both that are
+        right, and of the pairs that `measure` draws."""
         self._check(model.head.module)
         x, extras = self._hidden(model, parameters, batch, context)
         score = model.score_at(parameters, x, batch.positions, batch.targets, context)
-        weight = self.weight(batch)
-        right = ((score.best == batch.targets) * batch.weights).sum()
-        losses = {"loss": (-(score.target * batch.weights).sum(), weight)}
-        statistics = {"accuracy": (right, weight)}
+        losses = {"loss": objective.cross_entropy(score.target, batch.weights)}
+        statistics = {"accuracy": objective.share(score.best == batch.targets, batch.weights)}
         if self.sentence != "none":
             logits = model.sentence_logits(parameters, x)
             log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), batch.label[:, None], axis=1)
-            losses["sentence_loss"] = -(log_p[:, 0] * batch.real).sum(), batch.real.sum()
+            losses["sentence_loss"] = objective.cross_entropy(log_p[:, 0], batch.real)
             statistics["sentence_accuracy"] = _right(logits, batch)
         for relation, pairs in batch.measured.items():
             x, _ = self._hidden(model, parameters, pairs, context)
             logits = model.sentence_logits(parameters, x)
             statistics[f"{relation}_accuracy"] = _right(logits, pairs)
-        return {**losses, **extras.losses}, {**statistics, **extras.statistics}
+        return objective.with_extras(losses, statistics, extras)
 
     @staticmethod
-    def _hidden(model, parameters, batch: Batch, context: Context):
+    def _hidden(model: Model, parameters: Parameters, batch: Batch, context: Context):
         context = context.replace(mask=batch.mask, segments=batch.segments)
         return model.hidden(parameters, batch.inputs, context)
 
@@ -237,7 +240,7 @@ class MaskedLanguageModel(Text):
         """What is reported of a mean loss in nats a token over `count` hidden tokens."""
         return {
             "loss": means["loss"],
-            "perplexity": math.exp(min(means["loss"], 700.0)),
+            "perplexity": objective.perplexity(means["loss"]),
             "unit": f"hidden {self.tokenizer.unit}",
             "window": self.length,
             "stride": self.length,
@@ -245,7 +248,6 @@ class MaskedLanguageModel(Text):
         }
 
 
-def _right(logits: Float[Array, "batch classes"], batch: Batch) -> tuple[Array, Array]:
-    """(pairs whose label is the most probable, pairs)."""
-    right = (jnp.argmax(logits, axis=-1) == batch.label) * batch.real
-    return right.sum(), batch.real.sum()
+def _right(logits: Float[Array, "batch classes"], batch: Batch) -> objective.Sum:
+    """The share of pairs whose label is the most probable."""
+    return objective.share(jnp.argmax(logits, axis=-1) == batch.label, batch.real)

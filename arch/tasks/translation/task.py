@@ -1,7 +1,6 @@
 """Translation: a sentence from one in another language, its BLEU under beam search."""
 
 import functools
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -17,11 +16,13 @@ from arch.data.corpora.files import encode
 from arch.data.dataset import Tokens, smallest
 from arch.data.tokenizers import kinds as tokenizers
 from arch.data.tokenizers.kinds import Tokenizer
+from arch.models.families import Model
 from arch.models.generation import PAD, Prompt, Search
 from arch.registry import ConfigurationError, tasks
-from arch.tasks import sequence_to_sequence
+from arch.stacks.parameters import Parameters
+from arch.tasks import objective, sequence_to_sequence
 from arch.tasks.buckets import Bucket, Bucketed
-from arch.tasks.contract import WHOLE, Window
+from arch.tasks.contract import WHOLE, Sums, Window
 from arch.tasks.sequence_to_sequence import END, Pairs
 
 SHIFT = 2  # ids of the tokenizer stand above PAD and END
@@ -208,10 +209,11 @@ class Translation(Bucketed):
         """What the objective's sum is divided by: target tokens."""
         return batch.weights.sum()
 
-    def sums(self, model, parameters, batch: Pairs, context: Context):
-        """({loss: (sum, weight), …}, statistics), in nats a target token, smoothed in training."""
-        smoothing = self.label_smoothing if context.train else 0.0
-        return sequence_to_sequence.sums(model, parameters, batch, context, smoothing)
+    def sums(
+        self, model: Model, parameters: Parameters, batch: Pairs, context: Context
+    ) -> tuple[Sums, Sums]:
+        """Nats a target token, and teacher-forced accuracies."""
+        return sequence_to_sequence.sums(model, parameters, batch, context, self.label_smoothing)
 
     # Evaluation
 
@@ -250,7 +252,7 @@ class Translation(Bucketed):
         """What is reported of teacher-forced means over `count` target tokens."""
         return {
             "loss": means["loss"],
-            "perplexity": math.exp(min(means["loss"], 700.0)),
+            "perplexity": objective.perplexity(means["loss"]),
             "unit": self.unit,
             "tokens": count,
         }
