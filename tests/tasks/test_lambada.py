@@ -504,7 +504,7 @@ def test_reading_the_corpus_is_answerable_throughout(build):
     made = build("reading")
     figures = figures_of(made, "valid")
     assert figures["answerable_share"] == 1
-    assert figures["answerable"] == len(made[0].form.places("valid"))
+    assert figures["answerable"] == len(made[0].places("valid"))
     assert figures_of(made, "valid", tokens=3 * LENGTH)["answerable"] == 3
 
 

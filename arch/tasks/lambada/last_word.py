@@ -1,21 +1,26 @@
-"""The last word of a passage, as a language model predicts it from what stands before it."""
+"""The last word of a passage, predicted by a language model from the tokens before it."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch.context import Context
 from arch.data.corpora import lambada
 from arch.data.tokenizers.imported import TokenizerFile
 from arch.data.tokenizers.kinds import Characters, Tokenizer, Words, encode_open
-from arch.registry import ConfigurationError
+from arch.models.families import Model
+from arch.registry import Config, ConfigurationError
+from arch.stacks.parameters import Parameters
 from arch.tasks import objective
-from arch.tasks.contract import Window
-from arch.tasks.lambada.reading import Arrays, Chosen
-from arch.tasks.language_model import LanguageModel
+from arch.tasks.contract import WHOLE, Sums, Window
+from arch.tasks.lambada.passages import Passages
+from arch.tasks.lambada.reading import Chosen
+from arch.tasks.language_model import Batch, Windows
+from arch.tasks.objective import Arrays
 
 
 class LastWordBatch(NamedTuple):
@@ -27,8 +32,8 @@ class LastWordBatch(NamedTuple):
     real: Float[Arrays, " batch"]  # 0 in the rows that fill up a batch
 
 
-class LastWord:
-    """Lambada's form 'language_model': all but the passages is `LanguageModel`'s.
+class LastWord(Passages):
+    """A language model of the corpus, evaluated on the last words of passages.
 
     Of a passage, the window's tokens up to the last but one predict those of the last word:
 
@@ -38,15 +43,14 @@ class LastWord:
         unknown_share   of words with an <unk>, which have its loss and count as wrong
 
     A space before the word is the word's with bpe, whose tokens have it, else the context's.
+    Training, and evaluation of the split 'valid', are those of `LanguageModel`.
     """
 
     families, metric = ("decoder",), "perplexity"
 
-    def __init__(self, text: LanguageModel, passages: Callable[[str], Any]):
-        self.text, self.passages = text, passages
+    def __init__(self, **options: Any):
+        super().__init__(**options)
         self.encoded = functools.cache(self._encoded)
-        self.indices, self.gather = text.indices, text.gather
-        self.assemble, self.weight = text.assemble, text.weight
 
     @property
     def streamed(self) -> bool:
@@ -55,24 +59,44 @@ class LastWord:
     def source(self) -> Any:
         return self.text.source()
 
-    def sums(self, model, parameters, batch: Any, context: Context):
+    def stream(self) -> np.ndarray:
+        return self.text.stream()
+
+    def indices(
+        self, key: Key[Array, ""], step: Int[Array, ""], batch: int
+    ) -> Int[Array, " batch"]:
+        return self.text.indices(key, step, batch)
+
+    def gather(self, source: Any, indices: Any) -> Any:
+        return self.text.gather(source, indices)
+
+    def assemble(self, gathered: Any) -> Batch:
+        return self.text.assemble(gathered)
+
+    def weight(self, batch: Any) -> Float[Array, ""]:
+        return self.text.weight(batch)
+
+    def sums(
+        self, model: Model, parameters: Parameters, batch: Any, context: Context
+    ) -> tuple[Sums, Sums]:
         """As `LanguageModel.sums`; of passages, sums over their last words."""
         if not isinstance(batch, LastWordBatch):
             return self.text.sums(model, parameters, batch, context)
         context = context.replace(mask=batch.mask)
-        score, extras = model.score(parameters, batch.inputs, batch.targets, context)
+        targets = jnp.asarray(batch.targets)
+        score, extras = model.score(parameters, batch.inputs, targets, context)
         counts, real = batch.weights > 0, batch.real.sum()
         losses = {"loss": (objective.cross_entropy_of(score.target, counts), real)}
-        right = ((score.best == batch.targets) | ~counts).all(1) * batch.known * batch.real
+        right = ((score.best == targets) | ~counts).all(1) * batch.known
         statistics = {
-            "accuracy": (right.sum(), real),
+            "accuracy": objective.share(right, batch.real),
             "unknown_share": objective.share(1 - batch.known, batch.real),
         }
         return objective.with_extras(losses, statistics, extras)
 
     def _encoded(self, split: str) -> tuple[tuple[np.ndarray, int], ...]:
         """Each passage's tokens, and how many of them are the last word's."""
-        tokenizer = self.text.dataset.tokenizer
+        tokenizer = self.tokenizer
         try:
             return tuple(encode(tokenizer, passage) for passage in self.passages(split))
         except ValueError as error:
@@ -81,7 +105,8 @@ class LastWord:
                 "have; bytes and bpe:N take all text, words:N takes what it lacks as <unk>"
             ) from None
 
-    def examples(self, split: str, window: Window) -> Any:
+    def examples(self, split: str, window: Window = WHOLE) -> Windows | Chosen:
+        """Windows of the corpus, or passages by their number: one for each window's tokens."""
         if split == "valid":
             return self.text.examples(split, window)
         n = len(self.passages(split))
@@ -89,7 +114,7 @@ class LastWord:
             n = max(1, window.tokens // (window.window or self.text.length))
         return Chosen(np.arange(len(self.passages(split)))[:n])
 
-    def evaluation_batch(self, split: str, examples: Any, window: Window) -> Any:
+    def evaluation_batch(self, split: str, examples: Any, window: Window = WHOLE) -> Any:
         """The last inputs of passages that the window holds, shorter ones filled up at the end."""
         if split == "valid":
             return self.text.evaluation_batch(split, examples, window)
@@ -97,7 +122,7 @@ class LastWord:
         inputs, targets = np.zeros((n, width), np.int32), np.zeros((n, width), np.int32)
         weights, mask = np.zeros((n, width), np.float32), np.zeros((n, width), bool)
         known = np.zeros(n, np.float32)
-        unknown = unknown_id(self.text.dataset.tokenizer)
+        unknown = unknown_id(self.tokenizer)
         for row, index in enumerate(examples.index):
             ids, word = self.encoded(split)[index]
             ids = ids[-width - 1 :]
@@ -111,7 +136,9 @@ class LastWord:
         passages = isinstance(gathered, LastWordBatch)
         return gathered if passages else self.text.assemble_evaluation(gathered)
 
-    def figures(self, split: str, means: dict, count: int, window: Window) -> dict:
+    def figures(
+        self, split: str, means: Mapping[str, float], count: int, window: Window = WHOLE
+    ) -> dict[str, Any]:
         """Those of `LanguageModel`; of passages loss and perplexity a word."""
         if split == "valid":
             return self.text.figures(split, means, count, window)
@@ -125,8 +152,10 @@ class LastWord:
             "passages": count,
         }
 
-    def check_evaluation(self, settings) -> None:
-        """Windows of the corpus, and room for the longest last word."""
+    def check_evaluation(self, settings: Config) -> None:
+        """Raises ConfigurationError for splits and windows that are not there, and where a window
+        has no room for the longest last word."""
+        super().check_evaluation(settings)
         self.text.check_evaluation({**settings, "splits": ("valid",)})
         width = settings["window"] or self.text.length
         for split in settings["splits"]:

@@ -10,7 +10,7 @@ apart we count 82.7 %, and 74.7 % within 64 tokens.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -19,15 +19,17 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch.checks import at_least, below_one, holds
-from arch.context import Context
+from arch.context import Context, Extras
 from arch.data.batches import permutation
 from arch.data.tokenizers.kinds import encode_open
-from arch.registry import ConfigurationError
+from arch.models.families import Model
+from arch.registry import Config, ConfigurationError
+from arch.stacks.parameters import Parameters
 from arch.tasks import objective
-from arch.tasks.contract import WHOLE, Window
-from arch.tasks.language_model import LanguageModel
+from arch.tasks.contract import WHOLE, Sums, Window
+from arch.tasks.lambada.passages import Passages
+from arch.tasks.objective import Arrays
 
-Arrays = Array | np.ndarray  # a batch is NumPy's until it is on the device
 SPECIAL = 2  # <unk> and <eos>, the first entries of a words tokenizer; then words by frequency
 
 
@@ -45,16 +47,14 @@ class Chosen(NamedTuple):
     index: Int[np.ndarray, " n"]
 
 
-class Reading:
-    """Lambada's form 'reading'.
+class Reading(Passages):
+    """An encoder looks for the last word among the words before it.
 
         loss        nats an answer, over the examples whose answer is in the text
         accuracy    share of all examples that are answered rightly; the others count as wrong
         answerable_share    of examples whose answer is in the text; 1 by choice in the corpus
 
     Args:
-        text: the corpus in words, its tokenizer and `length`.
-        passages: split → (context, word) pairs.
         common: places of so many of the most frequent words are no examples.
         shortest: a training text has between so many words and `length`, and the padding around it
             is shared out between front and end, both at random, but always the same for a place;
@@ -63,44 +63,58 @@ class Reading:
             random (Freivalds et al. 2019 take 10), and the answer is the token that most of them
             give, where the authors count positions; its loss is their mean. 1: once, at the end.
         label_smoothing: in training, of the head's `mean`.
+        corpus, tokenizer, passages, length, vocabulary, sampling, resident_bytes: of `Passages`.
     """
 
-    families, metric, streamed = ("encoder",), "accuracy", False
+    families, metric = ("encoder",), "accuracy"
 
     def __init__(
         self,
-        text: LanguageModel,
-        passages: Callable[[str], Any],
         *,
-        common: int,
+        corpus: str = "stdlib",
+        tokenizer: str = "words:10000",
+        passages: str = "lower",
+        length: int = 64,
+        common: int = 200,
         shortest: int = 0,
         paddings: int = 1,
         label_smoothing: float = 0.0,
+        vocabulary: int = 0,
+        sampling: str = "permutation",
+        resident_bytes: int = 1 << 30,
     ):
-        if not text.tokenizer_name.startswith("words"):
+        super().__init__(
+            corpus=corpus,
+            tokenizer=tokenizer,
+            passages=passages,
+            length=length,
+            vocabulary=vocabulary,
+            sampling=sampling,
+            resident_bytes=resident_bytes,
+        )
+        if not tokenizer.startswith("words"):
             raise ConfigurationError(
-                f"task.tokenizer={text.tokenizer_name!r}: task.form='reading' points at a word, "
+                f"task.tokenizer={tokenizer!r}: task.form='reading' points at a word, "
                 "allowed are words, words:N"
             )
         at_least(0, of="task", common=common)
-        short = f"0 to task.length={text.length}"
-        holds(0 <= shortest <= text.length, short, of="task", shortest=shortest)
+        short = f"0 to task.length={length}"
+        holds(0 <= shortest <= length, short, of="task", shortest=shortest)
         at_least(1, of="task", paddings=paddings)
         below_one(of="task", label_smoothing=label_smoothing)
-        self.text, self.passages, self.common = text, passages, common
-        self.shortest, self.paddings = shortest, paddings
+        self.common, self.shortest, self.paddings = common, shortest, paddings
         self.label_smoothing = label_smoothing
         self.places = functools.cache(self._places)
         self.encoded = functools.cache(self._encoded)
 
     def _places(self, split: str) -> Int[np.ndarray, " n"]:
         """Where the examples of a split of the corpus are."""
-        ids = self.text.dataset.splits[split].ids
-        found = places(ids, self.text.length, SPECIAL + self.common)
+        ids = self.dataset.splits[split].ids
+        found = places(ids, self.length, SPECIAL + self.common)
         if not len(found):
             raise ConfigurationError(
                 f"task.common={self.common}: no word of the {split} split of {self.text.corpus!r} "
-                f"beside these stands among the {self.text.length} before it"
+                f"beside these stands among the {self.length} before it"
             )
         return found
 
@@ -108,7 +122,7 @@ class Reading:
 
     def source(self) -> tuple[Array, Array]:
         """The corpus's tokens and the places of its examples."""
-        ids = self.text.dataset.splits["train"].ids
+        ids = self.dataset.splits["train"].ids
         return jnp.asarray(ids), jnp.asarray(self.places("train"))
 
     def indices(
@@ -122,7 +136,7 @@ class Reading:
         """(batch, length + 1) tokens, the answer last, and where the answer is in the corpus."""
         tokens, where = source
         where = where[indices]
-        return tokens[where[..., None] + jnp.arange(-self.text.length, 1)[None]], where
+        return tokens[where[..., None] + jnp.arange(-self.length, 1)[None]], where
 
     def assemble(self, gathered: tuple[Int[Array, "batch length+1"], Array]) -> ReadingBatch:
         tokens = gathered[0].astype(jnp.int32)
@@ -146,8 +160,10 @@ class Reading:
     def weight(self, batch: ReadingBatch) -> Float[Array, ""]:
         return jnp.sum(batch.answerable)
 
-    def sums(self, model, parameters, batch: ReadingBatch, context: Context):
-        """({loss: (sum, weight), …}, statistics): nats an answer that is in the text."""
+    def sums(
+        self, model: Model, parameters: Parameters, batch: ReadingBatch, context: Context
+    ) -> tuple[Sums, Sums]:
+        """Nats an answer that is in the text, and the shares of right and of possible answers."""
         log_p, best, extras = self._answers(model, parameters, batch, context)
         answerable = batch.answerable > 0
         right = (best == batch.targets[:, 0]) & answerable
@@ -158,13 +174,15 @@ class Reading:
         loss = objective.cross_entropy_of(log_p, answerable), self.weight(batch)
         return objective.with_extras({"loss": loss}, statistics, extras)
 
-    def _answers(self, model, parameters, batch: ReadingBatch, context: Context):
+    def _answers(
+        self, model: Model, parameters: Parameters, batch: ReadingBatch, context: Context
+    ) -> tuple[Float[Array, " batch"], Int[Array, " batch"], Extras]:
         """(log p of each target, each best token, extras)."""
 
+        targets = jnp.asarray(batch.targets)
+
         def read(inputs, mask):
-            score, extras = model.score(
-                parameters, inputs, batch.targets, context.replace(mask=mask)
-            )
+            score, extras = model.score(parameters, inputs, targets, context.replace(mask=mask))
             log_p = objective.log_likelihood(score, context, self.label_smoothing)
             return log_p[:, 0], score.best[:, 0], extras
 
@@ -186,24 +204,26 @@ class Reading:
 
     def _encoded(self, split: str) -> tuple[tuple[np.ndarray, int], ...]:
         """(context, word) of each passage, in tokens; a word that is not one token is <unk>."""
-        tokenizer = self.text.dataset.tokenizer
+        tokenizer = self.dataset.tokenizer
         pairs = [
             [encode_open(tokenizer, part) for part in passage] for passage in self.passages(split)
         ]
         return tuple((c, int(w[0]) if len(w) == 1 else 0) for c, w in pairs)
 
-    def examples(self, split: str, window: Window) -> Chosen:
+    def examples(self, split: str, window: Window = WHOLE) -> Chosen:
         """The examples of the first of a split, one for each `length` of `window.tokens`."""
         of_split = self.places(split) if split == "valid" else np.arange(len(self.passages(split)))
-        n = max(1, window.tokens // self.text.length) if window.tokens else len(of_split)
+        n = max(1, window.tokens // self.length) if window.tokens else len(of_split)
         return Chosen(of_split[:n])
 
-    def evaluation_batch(self, split: str, examples: Chosen, window: Window) -> ReadingBatch:
+    def evaluation_batch(
+        self, split: str, examples: Chosen, window: Window = WHOLE
+    ) -> ReadingBatch:
         """Texts of `length` tokens; those of shorter passages stand at the end of their row."""
-        length, n = self.text.length, len(examples.index)
+        length, n = self.length, len(examples.index)
         ones = np.ones(n, np.float32)
         if split == "valid":
-            ids = self.text.dataset.splits[split].ids
+            ids = self.dataset.splits[split].ids
             rows = ids[examples.index[:, None] + np.arange(-length, 1)].astype(np.int32)
             return ReadingBatch(rows[:, :-1], rows[:, -1:], np.ones((n, length), bool), ones, ones)
         inputs, mask = np.zeros((n, length), np.int32), np.zeros((n, length), bool)
@@ -217,10 +237,14 @@ class Reading:
         return ReadingBatch(inputs, targets, mask, answerable.astype(np.float32), ones)
 
     def assemble_evaluation(self, gathered: ReadingBatch) -> ReadingBatch:
+        """As `evaluation_batch` made it."""
         return gathered
 
-    def figures(self, split: str, means: dict, count: int, window: Window) -> dict:
-        length = self.text.length
+    def figures(
+        self, split: str, means: Mapping[str, float], count: int, window: Window = WHOLE
+    ) -> dict[str, Any]:
+        """Loss in nats an answer, of which there are `answerable`; texts have `length` words."""
+        length = self.length
         return {
             "loss": means["loss"],
             "unit": "word",
@@ -229,9 +253,11 @@ class Reading:
             "answerable": count,
         }
 
-    def check_evaluation(self, settings) -> None:
-        """No windows of another length, and in each split an answer that can be found."""
-        length = self.text.length
+    def check_evaluation(self, settings: Config) -> None:
+        """Raises ConfigurationError for splits that are not there, windows of another length, and
+        a split none of whose answers can be found."""
+        super().check_evaluation(settings)
+        length = self.length
         for name in ("window", "stride"):
             if settings[name] not in (0, length):
                 raise ConfigurationError(
@@ -240,8 +266,8 @@ class Reading:
                 )
         self.places("train")
         for split in settings["splits"]:
-            chosen = self.examples(split, WHOLE)
-            if not self.evaluation_batch(split, chosen, WHOLE).answerable.any():
+            chosen = self.examples(split)
+            if not self.evaluation_batch(split, chosen).answerable.any():
                 raise ConfigurationError(
                     f"task.length={length}: no {split} passage has its last word, in the "
                     f"vocabulary of {self.text.corpus!r}, among the {length} tokens before it"
