@@ -20,7 +20,8 @@ from arch.models.heads import Score
 from arch.registry import ConfigurationError
 from arch.tasks.contract import Window
 from arch.tasks.sequence_to_sequence import END
-from arch.tasks.translation.task import SHIFT, Rows, Translation
+from arch.tasks.translation.task import Rows, Translation
+from arch.tasks.translation.tokens import SHIFT
 
 DATA = os.environ.get("ARCH_DATA_DIR")
 multi30k = pytest.mark.skipif(

@@ -15,17 +15,16 @@ from arch.context import Context
 from arch.data.batches import buckets as buckets_of
 from arch.data.corpora import babi
 from arch.data.corpora.babi import Examples, Question
-from arch.data.corpora.files import CorpusError
 from arch.models.families import Model
 from arch.registry import ConfigurationError, tasks
 from arch.stacks.parameters import Parameters
 from arch.tasks import objective
+from arch.tasks.babi.metric import accuracies, figures
+from arch.tasks.babi.questions import QuestionSplits
 from arch.tasks.buckets import Bucket, Bucketed
 from arch.tasks.contract import WHOLE, Sums, Window
 
 FACTS, FACTS_OF_TASK_3 = 70, 130
-SHORTEST_BUCKET = 16  # sentences: below that a step costs the same
-FAILED = 5.0  # percent of wrong answers above which a task counts as failed (Weston et al. 2015)
 
 
 class Batch(NamedTuple):
@@ -60,7 +59,15 @@ class Babi(Bucketed):
     metric = "error_percent"
     splits = ("valid", "test")
 
-    def __init__(self, *, tasks=(1,), size="1k", facts=0, held_out=0.1, label_smoothing=0.0):
+    def __init__(
+        self,
+        *,
+        tasks: tuple[int, ...] = (1,),
+        size: str = "1k",
+        facts: int = 0,
+        held_out: float = 0.1,
+        label_smoothing: float = 0.0,
+    ):
         if not tasks or len(set(tasks)) < len(tasks) or not set(tasks) <= set(babi.TASKS):
             raise ConfigurationError(
                 f"task.tasks={tasks!r}: allowed are different numbers from 1 to 20"
@@ -69,48 +76,29 @@ class Babi(Bucketed):
         at_least(0, "the paper's", of="task", facts=facts)
         holds(0 < held_out < 1, "between 0 and 1", of="task", held_out=held_out)
         below_one(of="task", label_smoothing=label_smoothing)
-        self.tasks, self.size, self.held_out = tuple(sorted(tasks)), size, held_out
-        self.facts = facts or (FACTS_OF_TASK_3 if 3 in tasks else FACTS)
+        self.tasks, self.facts = tuple(sorted(tasks)), facts or _facts(tasks)
+        self.data = QuestionSplits(self.tasks, size, self.facts, held_out)
         self.label_smoothing = label_smoothing
         self.corpus = f"babi-{size}, task{'s' * (len(tasks) > 1)} {', '.join(map(str, self.tasks))}"
 
-    @functools.cached_property
+    @property
     def questions(self) -> dict[str, tuple[Question, ...]]:
-        """The questions of 'train', 'valid' and 'test' as they are read; see
-        `arch.data.corpora.babi`."""
-        try:
-            train, valid = babi.hold_out(self._files.train, self.held_out)
-        except CorpusError as error:
-            raise ConfigurationError(f"task.held_out={self.held_out}: {error}") from None
-        return {"train": train, "valid": valid, "test": self._files.test}
+        """The questions of 'train', 'valid' and 'test' as they are read."""
+        return self.data.splits
 
-    @functools.cached_property
+    @property
     def arrays(self) -> dict[str, Examples]:
         """The same as arrays of one extent, the greatest of all splits."""
-        extents = [babi.extent(part, self.facts) for part in self.questions.values()]
-        sentences, words = (max(sizes) for sizes in zip(*extents, strict=True))
-        return {
-            split: babi.encode(part, self.words, self.facts, sentences, words)
-            for split, part in self.questions.items()
-        }
+        return self.data.arrays
 
-    @functools.cached_property
+    @property
     def words(self) -> dict[str, int]:
-        """Word → id; 0, padding, is none."""
-        return babi.vocabulary(self._files.train)
-
-    @functools.cached_property
-    def _files(self) -> babi.Questions:
-        try:
-            return babi.load(self.tasks, self.size)
-        except CorpusError as error:
-            raise ConfigurationError(
-                f"task.tasks={self.tasks}, task.size={self.size!r}: {error}"
-            ) from None
+        """Word → id, from 1 on; 0 is padding."""
+        return self.data.words
 
     @property
     def sha256(self) -> str:
-        return self._files.sha256
+        return self.data.files.sha256
 
     @property
     def details(self) -> dict[str, object]:
@@ -124,7 +112,7 @@ class Babi(Bucketed):
 
     @property
     def about(self) -> str:
-        """What there is to train and evaluate on, for `launch.py prepare`."""
+        """How many questions there are to train and evaluate on."""
         sizes = ", ".join(f"{split} {len(part):,}" for split, part in self.questions.items())
         return f"{sizes} questions of up to {self.length} sentences"
 
@@ -146,33 +134,22 @@ class Babi(Bucketed):
     # most and 50 on the average.
 
     @functools.cached_property
-    def buckets(self) -> tuple[tuple[int, Int[np.ndarray, " n"]], ...]:
-        """(sentences, training questions of at most so many that the bucket before cannot hold)."""
-        found, lengths, longest = [], self.arrays["train"].length, self.length
-        while longest:
-            shorter = longest // 2 if longest // 2 >= SHORTEST_BUCKET else 0
-            rows = np.flatnonzero((lengths <= longest) & (lengths > shorter))
-            found += [(longest, rows)] if len(rows) else []
-            longest = shorter
-        return tuple(reversed(found))
-
-    @functools.cached_property
     def schedule(self) -> buckets_of.BucketSchedule:
-        sizes = tuple(len(rows) for _, rows in self.buckets)
+        sizes = tuple(len(rows) for _, rows in self.data.buckets)
         return buckets_of.schedule(sizes, (1,) * len(sizes))
 
     @functools.cached_property
     def batches(self) -> tuple[Bucket, ...]:
         return tuple(
             Bucket(self.schedule, place, share=1, size=len(rows))
-            for place, (_, rows) in enumerate(self.buckets)
+            for place, (_, rows) in enumerate(self.data.buckets)
         )
 
     def source(self) -> tuple[Examples, ...]:
         """By bucket, its questions with no more sentences than it needs."""
         train = self.arrays["train"]
         parts = []
-        for longest, rows in self.buckets:
+        for longest, rows in self.data.buckets:
             part = jax.tree.map(lambda a, rows=rows: jnp.asarray(a[rows]), train)
             parts.append(part._replace(sentences=part.sentences[:, :longest]))
         return tuple(parts)
@@ -189,7 +166,7 @@ class Babi(Bucketed):
         )
 
     def weight(self, batch: Batch) -> Float[Array, ""]:
-        """The questions: what the objective's sum is divided by."""
+        """Questions."""
         return batch.real.sum()
 
     def sums(
@@ -208,18 +185,8 @@ class Babi(Bucketed):
         statistics = {"accuracy": (right.sum(dtype=jnp.float32), weight)}
         if not context.train:
             statistics["supporting_facts"] = objective.share(batch.support, batch.real)
-            statistics |= self._accuracies(batch, right)
+            statistics |= accuracies(right, batch.task, batch.real, self.tasks)
         return objective.with_extras(losses, statistics, extras)
-
-    def _accuracies(self, batch: Batch, right: Bool[Array, " batch"]) -> Sums:
-        """That of each task where there are several."""
-        if len(self.tasks) == 1:
-            return {}
-        among = {task: (batch.task == task) * batch.real for task in self.tasks}
-        return {
-            f"accuracy_task_{task:02}": objective.share(right, weights)
-            for task, weights in among.items()
-        }
 
     # Evaluation
 
@@ -237,14 +204,10 @@ class Babi(Bucketed):
     def figures(
         self, split: str, means: Mapping[str, float], count: int, window: Window = WHOLE
     ) -> dict[str, Any]:
-        """The percentage of wrong answers; with several tasks also of how many it exceeds 5."""
-        figures = {
-            "loss": means["loss"],
-            "error_percent": 100 * (1 - means["accuracy"]),
-            "unit": "answer",
-            "questions": count,
-        }
-        by_task = [means[name] for name in means if name.startswith("accuracy_task_")]
-        if by_task:
-            figures["failed_tasks"] = sum(100 * (1 - value) > FAILED for value in by_task)
-        return figures
+        """Wrong answers in percent, see `metric.figures`."""
+        return figures(means, count)
+
+
+def _facts(tasks: tuple[int, ...]) -> int:
+    """How many facts the paper reads."""
+    return FACTS_OF_TASK_3 if 3 in tasks else FACTS

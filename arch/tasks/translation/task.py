@@ -10,12 +10,9 @@ from jaxtyping import Array, Float, Int
 
 from arch.checks import at_least, below_one, holds, no_windows
 from arch.context import Context
-from arch.data import parallel
 from arch.data.batches import buckets as buckets_of
-from arch.data.corpora.files import encode
-from arch.data.dataset import Tokens, smallest
+from arch.data.dataset import Tokens
 from arch.data.tokenizers import kinds as tokenizers
-from arch.data.tokenizers.kinds import Tokenizer
 from arch.models.families import Model
 from arch.models.generation import PAD, Prompt, Search
 from arch.registry import ConfigurationError, tasks
@@ -24,8 +21,9 @@ from arch.tasks import objective, sequence_to_sequence
 from arch.tasks.buckets import Bucket, Bucketed
 from arch.tasks.contract import WHOLE, Sums, Window
 from arch.tasks.sequence_to_sequence import END, Pairs
-
-SHIFT = 2  # ids of the tokenizer stand above PAD and END
+from arch.tasks.translation.examples import Data, load, rising
+from arch.tasks.translation.metric import bleu
+from arch.tasks.translation.tokens import SHIFT, padded, sentence_lengths, source_of, text_of
 
 
 class Rows(NamedTuple):
@@ -34,17 +32,6 @@ class Rows(NamedTuple):
     source: Int[np.ndarray, "n length"]
     targets: Int[np.ndarray, "n length"]
     row: Int[np.ndarray, " n"]  # of the split
-
-
-class Data(NamedTuple):
-    """A tokenised corpus, its training pairs by length."""
-
-    text: parallel.Bitext
-    tokenizer: Tokenizer
-    splits: dict[str, dict[str, Tokens]]
-    buckets: tuple[int, ...]  # lengths of those that have pairs
-    pairs: tuple[Int[np.ndarray, " pairs"], ...]  # by bucket, rows of the training split
-    details: dict[str, object]
 
 
 @tasks.register("translation")
@@ -78,15 +65,15 @@ class Translation(Bucketed):
     def __init__(
         self,
         *,
-        corpus="multi30k",
-        source="de",
-        target="en",
-        tokenizer="bpe:8000",
-        length=64,
-        buckets=(16, 24, 32, 64),
-        label_smoothing=0.1,
-        beam=4,
-        length_penalty=0.6,
+        corpus: str = "multi30k",
+        source: str = "de",
+        target: str = "en",
+        tokenizer: str = "bpe:8000",
+        length: int = 64,
+        buckets: tuple[int, ...] = (16, 24, 32, 64),
+        label_smoothing: float = 0.1,
+        beam: int = 4,
+        length_penalty: float = 0.6,
     ):
         other = f"another language than the source's, {source!r}"
         holds(source != target, other, of="task", target=target)
@@ -100,44 +87,13 @@ class Translation(Bucketed):
         except ValueError as error:
             raise ConfigurationError(f"task.tokenizer={tokenizer!r}: {error}") from None
         self.corpus, self.languages, self.tokenizer_name = corpus, (source, target), tokenizer
-        self.length, self.buckets = length, _rising(tuple(buckets) or (length,), length)
+        self.length, self.buckets = length, rising(tuple(buckets) or (length,), length)
         self.label_smoothing, self.search = label_smoothing, Search(beam, length_penalty)
 
     @functools.cached_property
     def data(self) -> Data:
         """The corpus in tokens; raises ConfigurationError where it cannot serve this task."""
-        try:
-            text = parallel.load(self.corpus, *self.languages)
-            tokenizer, splits = parallel.tokenise(text, self.tokenizer_name)
-        except ValueError as error:
-            raise ConfigurationError(f"task.corpus={self.corpus!r}: {error}") from None
-        lengths = np.stack([_lengths(splits["train"][language]) for language in self.languages])
-        longest = lengths.max(0)
-        empty, long = lengths.min(0) == 1, longest > self.length
-        fits = np.searchsorted(self.buckets, longest)
-        kept = [np.flatnonzero((fits == b) & ~empty) for b in range(len(self.buckets))]
-        used = {length: rows for length, rows in zip(self.buckets, kept, strict=True) if len(rows)}
-        if not used:
-            raise ConfigurationError(
-                f"task.length={self.length}: no training pair of {self.corpus!r} is that short"
-            )
-        details = {
-            **text.details,
-            "pairs": sum(map(len, kept)),
-            "left_out": {
-                "longer than length": int(long.sum()),
-                "empty": int((empty & ~long).sum()),
-            },
-            "pairs_by_bucket": {str(length): len(rows) for length, rows in used.items()},
-            "cut": {split: self._cut(splits[split]) for split in splits if split != "train"},
-        }
-        return Data(text, tokenizer, splits, tuple(used), tuple(used.values()), details)
-
-    def _cut(self, sides: dict[str, Tokens]) -> dict[str, int]:
-        return {
-            f"{side}s": int((_lengths(sides[language]) > self.length).sum())
-            for side, language in zip(("source", "target"), self.languages, strict=True)
-        }
+        return load(self.corpus, self.languages, self.tokenizer_name, self.buckets)
 
     @property
     def sha256(self) -> str:
@@ -149,7 +105,7 @@ class Translation(Bucketed):
 
     @property
     def about(self) -> str:
-        """What there is to train and evaluate on, for `launch.py prepare`."""
+        """How many pairs there are to train and evaluate on."""
         first = self.languages[0]
         sizes = {k: len(sides[first].documents) for k, sides in self.data.splits.items()}
         told = ", ".join(f"{split} {n:,}" for split, n in sizes.items())
@@ -167,7 +123,7 @@ class Translation(Bucketed):
     def tokens_per_sequence(self) -> float:
         """Target tokens of a mean step over train.batch: a step has `length // L` times as many
         pairs as that where its bucket is of length L."""
-        lengths = _lengths(self.data.splits["train"][self.languages[1]])
+        lengths = sentence_lengths(self.data.splits["train"][self.languages[1]])
         counts = self.schedule.counts
         tokens = sum(
             count * bucket.share * lengths[rows].mean()
@@ -206,7 +162,7 @@ class Translation(Bucketed):
         return sequence_to_sequence.pairs(*gathered)
 
     def weight(self, batch: Pairs) -> Float[Array, ""]:
-        """What the objective's sum is divided by: target tokens."""
+        """Target tokens."""
         return batch.weights.sum()
 
     def sums(
@@ -228,7 +184,10 @@ class Translation(Bucketed):
 
     def examples(self, split: str, window: Window = WHOLE) -> Int[np.ndarray, " n"]:
         """The first rows of a split, so many that they have `window.tokens` target tokens."""
-        lengths, tokens = _lengths(self.data.splits[split][self.languages[1]]), window.tokens
+        lengths, tokens = (
+            sentence_lengths(self.data.splits[split][self.languages[1]]),
+            window.tokens,
+        )
         enough = np.searchsorted(np.cumsum(lengths), tokens) + 1 if tokens else len(lengths)
         return np.arange(min(enough, len(lengths)))
 
@@ -249,7 +208,7 @@ class Translation(Bucketed):
     def figures(
         self, split: str, means: Mapping[str, float], count: int, window: Window = WHOLE
     ) -> dict[str, Any]:
-        """What is reported of teacher-forced means over `count` target tokens."""
+        """Loss in nats and perplexity, over `count` target tokens that are teacher-forced."""
         return {
             "loss": means["loss"],
             "perplexity": objective.perplexity(means["loss"]),
@@ -263,60 +222,33 @@ class Translation(Bucketed):
         zeros, ones = jnp.zeros((n, 1), jnp.int32), jnp.ones((n,), jnp.int32)
         return Prompt(batch.source, zeros, ones, self.length, END)
 
-    def decoded_figures(self, split: str, ids: Int[np.ndarray, "n steps"], gathered: Rows) -> dict:
-        """BLEU of the output for these rows, by sacrebleu, against the corpus's own lines.
-
-        Returns:
-          bleu (0 to 100), bleu_signature, bleu_sentences, and cut_sources: how many of these the
-          model saw only the beginning of.
-        """
-        import sacrebleu
-
+    def decoded_figures(
+        self, split: str, ids: Int[np.ndarray, "n steps"], gathered: Rows
+    ) -> dict[str, Any]:
+        """BLEU of the output for these rows against the corpus's own lines, see `metric.bleu`, and
+        cut_sources: how many of the sources the model saw only the beginning of."""
         real = np.asarray(gathered.targets)[:, 0] != PAD
         rows = np.asarray(gathered.row)[real]
         references = self.data.text.splits[split][self.languages[1]]
-        metric = sacrebleu.BLEU(force=True)  # no word about text that is tokenised already
-        score = metric.corpus_score(
-            [self.text_of(row) for row in np.asarray(ids)[real]],
-            [[references[row] for row in rows]],
-        )
-        source = _lengths(self.data.splits[split][self.languages[0]])
+        outputs = [self.text_of(row) for row in np.asarray(ids)[real]]
+        source = sentence_lengths(self.data.splits[split][self.languages[0]])
         return {
-            "bleu": score.score,
-            "bleu_signature": str(metric.get_signature()),
-            "bleu_sentences": len(rows),
+            **bleu(outputs, [references[row] for row in rows]),
             "cut_sources": int((source[rows] > self.length).sum()),
         }
 
     def written_prompt(self, text: str, steps: int) -> Prompt:
-        """A sentence to translate, cut at `length` tokens, into at most so many."""
-        ids = self.data.tokenizer.encode(text) + SHIFT
-        source = jnp.asarray([*ids[: self.length - 1], END], jnp.int32)[None]
+        """A sentence to translate, cut at `length` tokens, into at most `steps` tokens."""
+        source = jnp.asarray(source_of(text, self.data.tokenizer, self.length))[None]
         return self.prompt(sequence_to_sequence.pairs(source, source))._replace(
             steps=min(steps, self.length)
         )
 
     def text_of(self, ids: Int[np.ndarray, " steps"]) -> str:
-        """The text of an output up to its END; PAD and bytes that make no character say nothing."""
-        ids = ids[: int(np.argmax(ids == END))] if (ids == END).any() else ids
-        text = self.data.tokenizer.decode((ids[ids >= SHIFT] - SHIFT).tolist())
-        return encode(text).decode("utf-8", "ignore").replace("\n", " ")
+        """The text of an output up to its END."""
+        return text_of(ids, self.data.tokenizer)
 
-    def _ids(self, tokens: Tokens, rows, length: int) -> Int[np.ndarray, "n length"]:
-        ids = buckets_of.padded(tokens, rows, length, END, SHIFT)
-        return ids.astype(smallest(self.vocabulary))
-
-
-def _rising(buckets: tuple[int, ...], length: int) -> tuple[int, ...]:
-    rises = all(a < b for a, b in zip((1, *buckets), buckets, strict=False))
-    if not rises or buckets[-1] != length:
-        raise ConfigurationError(
-            f"task.buckets={buckets}: allowed are rising lengths from 2, the last of them "
-            f"task.length={length}"
-        )
-    return buckets
-
-
-def _lengths(tokens: Tokens) -> Int[np.ndarray, " n"]:
-    """Tokens of each sentence, its END counted."""
-    return buckets_of.lengths(tokens) + 1
+    def _ids(
+        self, tokens: Tokens, rows: Int[np.ndarray, " n"], length: int
+    ) -> Int[np.ndarray, "n length"]:
+        return padded(tokens, rows, length, self.vocabulary)
