@@ -113,12 +113,12 @@ def test_an_answer_of_several_words_is_one_token():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1 A b.\n3 C d.\n", r"qa:2: '3' where 2 or 1 is wanted"),
-        ("2 A b.\n", r"qa:1: '2' where 1 is wanted"),
-        ("A b.\n", r"qa:1: 'A' where 1 is wanted"),
+        ("1 A b.\n3 C d.\n", r"qa:2: '3' where 2 or 1 is expected"),
+        ("2 A b.\n", r"qa:1: '2' where 1 is expected"),
+        ("A b.\n", r"qa:1: 'A' where 1 is expected"),
         ("1 A b.\n2 .\n", r"qa:2: a line without words"),
         ("1 A b.\n2 Who?\tb\n", r"qa:2: 1 fields behind the question where two"),
-        ("1 A b.\n2 Who?\t\t1\n", r"qa:2: .*two are wanted"),
+        ("1 A b.\n2 Who?\t\t1\n", r"qa:2: .*two are expected"),
         ("1 A b.\n2 Who?\tb\t2\n", r"qa:2: supporting fact '2' is no fact"),
         ("1 A b.\n", r"qa: no question in it"),
     ],
