@@ -132,6 +132,18 @@ class Report(Command):
     against: str = flag(
         "--against", "", metavar="NAME", help="of results/NAME to compare with, cell by cell"
     )
+    refresh: bool = flag(
+        "--refresh", False, help="ask the experiment's file again for its cells, table and claims"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Claims(Command):
+    name = "claims"
+    summary = "what papers claim and what our runs say of it; writes results/claims.md"
+    examples = ("", "--json")
+
+    json: bool = flag("--json", False, help="one JSON object a claim instead of the page")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,6 +197,7 @@ class Verify(Command):
 COMMANDS: dict[str, type[Command]] = {
     command.name: command
     for command in (
-        List, Describe, Run, Sweep, Prepare, Status, Report, Evaluate, Generate, Bench, Verify,
+        List, Describe, Run, Sweep, Prepare, Status, Report, Claims, Evaluate, Generate, Bench,
+        Verify,
     )
 }  # fmt: skip

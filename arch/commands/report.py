@@ -5,6 +5,7 @@ from arch.registry import ConfigurationError, suggestion
 from arch.report import lines
 from arch.report.folder import FORMATS, write_report
 from arch.report.renderers import print_table
+from arch.sweeps.gathering import refresh
 from arch.sweeps.sweep import RESULTS, RUNS
 
 
@@ -22,6 +23,8 @@ def run(command: flags.Report) -> int:
                 f"--format={command.format}: {name!r} is none; allowed are "
                 f"{', '.join(FORMATS)}{suggestion(name, FORMATS)}"
             )
+    if command.refresh:
+        refresh(folder)
     html = RUNS / command.directory / "report.html"
     print_table(write_report(folder, formats, against=against, html_path=html))
     print(f"written: {folder} ({', '.join(formats)})")

@@ -17,6 +17,7 @@ from arch import plugins
 from arch.registry import Config, ConfigurationError, suggestion
 from arch.report.charts import Chart
 from arch.report.specification import TableSpec
+from arch.report.verdicts import Claim
 from arch.sweeps.experiment_file import ExperimentFile
 
 CELL_NAME = re.compile(r"[A-Za-z0-9(][A-Za-z0-9._=+()-]*")
@@ -193,6 +194,27 @@ class Experiment:
             for chart in TableSpec.of(table).charts:
                 Chart.of(chart)
         return dict(table)
+
+    def claims(self, cells: list[Cell], results: Results) -> list[Claim]:
+        """The claims of papers that the cells test; each names cells that there are."""
+        claims = self.contents.CLAIMS
+        with self._blamed("CLAIMS"):
+            if isinstance(claims, Callable):
+                claims = claims(self.arguments, cells, results)
+            names, ids = [cell.name for cell in cells], [claim.id for claim in claims]
+            for claim in claims:
+                if unknown := sorted(set(claim.contrast) - set(names)):
+                    raise ConfigurationError(
+                        f"claim {claim.id!r}: no cell {unknown[0]!r}; there are {', '.join(names)}"
+                    )
+            if len(set(ids)) < len(ids):
+                raise ConfigurationError(f"a claim's id stands twice in {ids}")
+        return list(claims)
+
+    @property
+    def scale(self) -> str:
+        """tiny, small, paper, …: the argument `scale`; '' for a file without one."""
+        return str(vars(self.arguments).get("scale", ""))
 
     @property
     def metric(self) -> tuple[str, str]:

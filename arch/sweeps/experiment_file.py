@@ -5,17 +5,20 @@ cells(arg, results)  the cells; asked again until it names nothing new. results.
                      {seed: metric} of what has finished. Without it, `get_config` is the only cell
 ARGUMENTS  name → default, or a tuple of what is allowed, the default first
 TABLE      the table the cells fill: a dictionary, or a function of (arg, cells, results)
+CLAIMS     what papers claim of the cells: a list of `arch.report.verdicts.Claim`, or a function of
+           (arg, cells, results)
 measure(config, task, model, seed)   in a file that measures something instead of training: its
                      figures, name → number, which TABLE finds under the split 'measured'
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from arch import plugins
 from arch.registry import ConfigurationError
+from arch.report.verdicts import Claim
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +31,7 @@ class ExperimentFile:
     measure: Callable[..., Mapping[str, float]] | None = None
     ARGUMENTS: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     TABLE: Mapping[str, Any] | Callable[..., Any] | None = None
+    CLAIMS: Sequence[Claim] | Callable[..., Sequence[Claim]] = ()
 
     @classmethod
     def load(cls, file: str) -> "ExperimentFile":
@@ -46,6 +50,7 @@ class ExperimentFile:
             found._check(name, Callable, "a function", optional=name != "get_config")
         found._check("ARGUMENTS", Mapping, "a dictionary, name → default")
         found._check("TABLE", Mapping | Callable, "a dictionary or a function", optional=True)
+        found._check("CLAIMS", Sequence | Callable, "a list of Claim or a function")
         return found
 
     def _check(self, name: str, kind, text: str, optional: bool = False) -> None:

@@ -1,11 +1,19 @@
 """runs/ → results/: the lines of finished and failed replicas, and what the table is."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from arch.registry import ConfigurationError
-from arch.report.lines import merge_lines, read_lines, write_experiment, write_lines
+from arch.report.lines import (
+    merge_lines,
+    read_experiment,
+    read_lines,
+    write_experiment,
+    write_lines,
+)
 from arch.report.seals import sealed
-from arch.sweeps.experiment import Results
+from arch.report.verdicts import as_json
+from arch.sweeps.experiment import Experiment, Results
 from arch.sweeps.sweep import RESULTS, Job, Sweep
 
 
@@ -23,8 +31,26 @@ def gather(sweep: Sweep, jobs: Sequence[Job]) -> None:
         raise ConfigurationError(f"{folder}: cannot be written: {error.strerror}") from None
     merged = merge_lines(read_lines(folder), _lines(sweep, jobs))
     known = Results(merged, *sweep.experiment.metric)
-    write_experiment(folder, _description(sweep, known))
+    name = sweep.name * (sweep.name != sweep.experiment.default_name)
+    write_experiment(folder, {**_description(sweep.experiment, known), "name": name})
     write_lines(folder, merged)
+
+
+def refresh(folder: Path) -> None:
+    """Ask the experiment of a results folder again for its cells, table and claims.
+
+    For results that were made when the experiment's file said something else; no run is touched.
+    Raises ConfigurationError for a folder that no experiment is written in, or where the file can
+    no longer make its table.
+    """
+    held = read_experiment(folder)
+    if not held.get("config"):
+        raise ConfigurationError(f"{folder}: experiment.json names no experiment's file")
+    reference = held["config"] + f":{held['argument']}" * bool(held["argument"])
+    experiment = Experiment(reference, held["overrides"])
+    known = Results(read_lines(folder), *experiment.metric)
+    described = _description(experiment, known)
+    write_experiment(folder, {**held, **described, "name": held.get("name", "")})
 
 
 def _lines(sweep: Sweep, jobs: Sequence[Job]) -> list[dict]:
@@ -42,16 +68,16 @@ def _lines(sweep: Sweep, jobs: Sequence[Job]) -> list[dict]:
     return found
 
 
-def _description(sweep: Sweep, known: Results) -> dict[str, object]:
+def _description(experiment: Experiment, known: Results) -> dict[str, object]:
     """experiment.json: enough to make the table again, and to come back to the sweep."""
-    experiment = sweep.experiment
     cells = experiment.cells(known)
     said = {**experiment.given, **experiment.letters}
     return {
         "config": experiment.file,
         "argument": ",".join(f"{name}={value}" for name, value in said.items()),
         "overrides": dict(experiment.overrides),
-        "name": sweep.name * (sweep.name != experiment.default_name),
+        "scale": experiment.scale,
         "cells": [cell.name for cell in cells],
         "table": experiment.table(cells, known),
+        "claims": as_json(experiment.claims(cells, known)),
     }

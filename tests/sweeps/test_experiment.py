@@ -2,10 +2,12 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from arch.registry import ConfigurationError
+from arch.report.lines import read_experiment, write_experiment, write_lines
 from arch.sweeps.experiment import Experiment, Results
 from tests import cli
 
@@ -127,3 +129,42 @@ def test_cells_are_asked_for_again_until_they_name_nothing_new(tmp_path):
     assert list(lines) == ["sf", "fs", f"{best}-again"]
     assert lines[f"{best}-again"]["seed"] == 7
     assert lines[f"{best}-again"]["order"] == best
+
+
+CLAIMED = """
+from arch.report.verdicts import Claim
+
+CLAIMS = [Claim("c", "order matters", "nobody 2020", "lower", {"fs": 1, "%s": -1})]
+"""
+
+
+def test_claims_stand_in_what_a_sweep_writes_and_name_cells_that_there_are(small):
+    file = small / "small.py"
+    text = file.read_text()
+    file.write_text(text + CLAIMED % "sf")
+    experiment = Experiment("small.py")
+    (claim,) = experiment.claims(experiment.first_cells(), NONE)
+    assert claim.id == "c" and experiment.scale == "tiny"
+    file.write_text(text + CLAIMED % "sff")
+    experiment = Experiment("small.py")
+    with pytest.raises(ConfigurationError, match="CLAIMS: claim 'c': no cell 'sff'; there are"):
+        experiment.claims(experiment.first_cells(), NONE)
+    file.write_text(text + "\nCLAIMS = 3\n")
+    with pytest.raises(ConfigurationError, match="CLAIMS=3: expected a list of Claim or a fun"):
+        Experiment("small.py")
+
+
+def test_refresh_asks_the_file_again_and_touches_no_line(small):
+    folder = Path("results/small")
+    held = {"config": "small.py", "argument": "", "overrides": {}, "cells": [], "name": ""}
+    write_experiment(folder, held)
+    write_lines(folder, [])
+    file = small / "small.py"
+    file.write_text(file.read_text() + CLAIMED % "sf")
+    assert cli.run("report", "--name=small", "--refresh", "--format=md", cwd=small).code == 0
+    again = read_experiment(folder)
+    assert again["cells"] == ["sf", "fs"] and again["claims"][0]["id"] == "c"
+    assert "order matters" in (folder / "table.md").read_text()
+    told = cli.run("claims", cwd=small)
+    assert told.code == 0 and "1 not run" in told.out
+    assert "order matters" in Path("results/claims.md").read_text()

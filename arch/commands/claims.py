@@ -1,0 +1,54 @@
+"""`claims`: every claim of every committed experiment with its verdict, and results/claims.md."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from arch import plugins
+from arch.commands import flags
+from arch.registry import ConfigurationError
+from arch.report.claims import (
+    Untested,
+    count_verdicts,
+    judge_all,
+    verdict_rows,
+    verdict_section,
+    write_claims,
+)
+from arch.sweeps.sweep import RESULTS
+
+PAPERS = Path("experiments") / "papers"
+UNTESTED = "UNTESTED"  # of a file of published figures: what it has that no experiment tests
+
+
+def run(command: flags.Claims) -> int:
+    """Judge all claims from results/ alone, print them, and write the page."""
+    if not RESULTS.is_dir():
+        raise ConfigurationError(f"{RESULTS}/: not here; run this where the repository is")
+    verdicts, untested = judge_all(RESULTS), untested_claims()
+    if command.json:
+        for row in verdict_rows(verdicts):
+            print(json.dumps(row))
+        for claim in untested:
+            print(json.dumps({**claim._asdict(), "verdict": "no experiment"}))
+        return 0
+    section = verdict_section(verdicts)
+    table = Table(*section["columns"], title="Claims", title_justify="left")
+    for row in section["rows"]:
+        table.add_row(*row)
+    Console().print(table)
+    counts = count_verdicts(verdicts, untested)
+    print(", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
+    write_claims(RESULTS, untested)
+    print(f"written: {RESULTS / 'claims.md'}")
+    return 0
+
+
+def untested_claims() -> list[Untested]:
+    """What the files of published figures name as claims that no experiment tests."""
+    found: list[Untested] = []
+    for path in sorted(PAPERS.glob("*.py")):
+        found += vars(plugins.import_file(path, str(path))).get(UNTESTED, ())
+    return found
