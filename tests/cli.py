@@ -21,8 +21,13 @@ import launch
 from arch import plugins, registry
 from arch.data.corpora import downloads
 from arch.data.corpora import named as corpora
+from arch.models.heads import heads
+from arch.optimizers.kinds import optimizers
 from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder
+from arch.sweeps.executors import EXECUTORS, local
+from arch.training.compiled import Compiled
+from arch.training.program import Program, Programs, signature
 
 REPOSITORY = Path(launch.__file__).parent
 
@@ -89,6 +94,20 @@ def text(characters: int = 5000) -> str:
     return "".join(paragraphs)
 
 
+class SessionPrograms(Programs):
+    """Programs whose functions are traced and compiled once a session, not once a sweep; where a
+    corpus lies is no part of them."""
+
+    compiled: dict[str, Compiled] = {}
+
+    def get(self, config, task, model) -> Program:
+        neutral = config.copy_and_resolve_references()
+        neutral.task.corpus = ""
+        key = signature(neutral, model, task.sha256)
+        shared = self.compiled.setdefault(key, Compiled(self.platform))
+        return Program(config, task, model, self.platform, shared)
+
+
 def run(*argv: str, cwd: Path | None = None) -> Outcome:
     """launch.py in this process, in a folder; the exit code and what it printed."""
     out, err = io.StringIO(), io.StringIO()
@@ -96,6 +115,7 @@ def run(*argv: str, cwd: Path | None = None) -> Outcome:
         stack.enter_context(contextlib.chdir(cwd or "."))
         stack.enter_context(forgetful())
         stack.enter_context(compiled_once())
+        stack.enter_context(mock.patch.object(local, "Programs", SessionPrograms))
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))
         try:
@@ -109,7 +129,9 @@ def run(*argv: str, cwd: Path | None = None) -> Outcome:
 def forgetful() -> Iterator[None]:
     """As a process of its own: no corpus in memory, and what plugins register is forgotten."""
     corpora.load.cache_clear()
-    registries = (registry.sublayers, registry.stacks, registry.tasks)
+    registries = (
+        registry.sublayers, registry.stacks, registry.tasks, heads, optimizers, EXECUTORS,
+    )  # fmt: skip
     with contextlib.ExitStack() as stack:
         for holder, name in [(plugins, "_loaded"), *((r, "_kinds") for r in registries)]:
             stack.enter_context(mock.patch.object(holder, name, dict(getattr(holder, name))))
@@ -167,12 +189,16 @@ def spawn(*argv: str, cwd: Path) -> Outcome:
     return Outcome(process.returncode, out, err)
 
 
-def shell(command: str, cwd: Path) -> Outcome:
-    """A command line as a user would paste it."""
-    done = subprocess.run(
-        command, shell=True, cwd=cwd, env=environment(), text=True, capture_output=True, timeout=300
-    )
-    return Outcome(done.returncode, done.stdout, done.stderr)
+def paste(command: str, cwd: Path) -> Outcome:
+    """A command line as a user would paste it: a shell makes words of it, and finds the program;
+    they are run here."""
+    words = subprocess.run(
+        f'printf "%s\\0" {command}', shell=True, cwd=cwd, text=True, capture_output=True, check=True
+    ).stdout.split("\0")[:-1]
+    python, script, *argv = words
+    assert shutil.which(python, path=environment()["PATH"]) == sys.executable
+    assert (cwd / script).resolve() == REPOSITORY / "launch.py"
+    return run(*argv, cwd=cwd)
 
 
 def until(condition: Callable[[], bool], process: subprocess.Popen, seconds: float = 120) -> None:

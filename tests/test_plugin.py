@@ -100,7 +100,7 @@ def trained(elsewhere) -> Path:
     process.communicate()
     told = cli.run("status", "--name=small", cwd=elsewhere)
     assert "gated" in told.out and "killed" in told.out
-    done = cli.spawn("sweep", "--config=small.py", cwd=elsewhere)
+    done = cli.run("sweep", "--config=small.py", cwd=elsewhere)
     assert done.code == 0, done.err
     assert "from step" in done.out
     (elsewhere / "after.txt").write_text(repository())

@@ -77,7 +77,7 @@ def test_the_whole_explains_itself():
 
 
 def test_started_as_a_program_it_gives_the_exit_code(folder):
-    assert cli.spawn("list", cwd=folder).code == 0
+    assert cli.spawn("sweep", "--help", cwd=folder).code == 0
     told = cli.spawn("sweep", "--config=gone.py", cwd=folder)
     assert (told.code, told.out) == (2, "")
     assert told.err == "launch.py sweep: --config=gone.py: no such file\n"
@@ -323,7 +323,7 @@ def test_the_way_back_can_be_pasted_whatever_was_typed(folder):
     assert process.returncode == 130
     (command,) = re.findall("To go on: (.*)", err)
     assert command == "python launch.py sweep --config small.py --name 'a name' '--cells=[sf]*'"
-    done = cli.shell(command, cwd=folder)
+    done = cli.paste(command, cwd=folder)
     assert done.code == 0, done.err
     assert {line["status"] for line in lines(folder, "a name")} == {"finished"}
     table = (folder / "results/a name/table.md").read_text()

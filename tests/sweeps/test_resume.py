@@ -26,7 +26,7 @@ WHOLE = 4 * STEPS  # of two cells with two seeds
 def undisturbed(tmp_path_factory) -> Path:
     """A folder in which the sweep went through at once."""
     folder = cli.write_small(tmp_path_factory.mktemp("undisturbed"))
-    done = cli.spawn("sweep", "--config=small.py", cwd=folder)
+    done = cli.run("sweep", "--config=small.py", cwd=folder)
     assert done.code == 0, done.err
     return folder
 
@@ -75,7 +75,7 @@ def test_killed_at_three_moments_and_resumed_is_never_killed(undisturbed, distur
     (row,) = (line for line in told.splitlines() if "killed" in line)
     cell = re.search(r"│ (sf|fs)\s+│ killed\s+│ (\d+)/80", row)
     assert cell and 0 < int(cell[2]) < STEPS
-    done = cli.shell(command, cwd=disturbed)
+    done = cli.paste(command, cwd=disturbed)
     assert done.code == 0, done.err
     assert_same(disturbed, undisturbed)
     assert "to go on" not in cli.run("status", "--name=small", cwd=disturbed).out
@@ -94,7 +94,7 @@ def test_asked_to_stop_it_saves_says_how_to_go_on_and_loses_nothing(undisturbed,
     assert command in second.err
     told = cli.run("status", "--name=small", cwd=disturbed).out
     assert "interrupted" in told and "asked to stop" in told
-    done = cli.shell(resume_command(disturbed), cwd=disturbed)
+    done = cli.paste(resume_command(disturbed), cwd=disturbed)
     assert done.code == 0, done.err
     assert_same(disturbed, undisturbed)
 
