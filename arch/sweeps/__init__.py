@@ -1,1 +1,7 @@
-"""Experiments, and how their cells are trained: here, or in processes."""
+"""Experiments, and how their cells are trained.
+
+experiment_file  what a file may define     experiment  its arguments, cells and results
+sweep            cells × seeds              running     a sweep to its end; gathering  results/
+groups           what trains together       executors/  who trains it; worker  a process of its own
+machine          which machine this is      progress    what is shown meanwhile
+"""

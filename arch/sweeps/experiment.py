@@ -14,11 +14,13 @@ from ml_collections import ConfigDict
 
 from arch import config as configuration
 from arch import plugins
+from arch.models.families import Model
 from arch.registry import Config, ConfigurationError, suggestion
 from arch.report.charts import Chart
 from arch.report.specification import TableSpec
 from arch.report.verdicts import Claim
 from arch.sweeps.experiment_file import ExperimentFile
+from arch.tasks.contract import Task
 
 CELL_NAME = re.compile(r"[A-Za-z0-9(][A-Za-z0-9._=+()-]*")
 
@@ -59,6 +61,7 @@ class Results:
         return sum(values[seed] for seed in wanted) / len(wanted)
 
     def lines(self) -> list[dict]:
+        """The lines of runs.jsonl, finished or not."""
         return self._lines
 
 
@@ -177,7 +180,7 @@ class Experiment:
         """Whether a result is of training, and not of the file's own `measure`."""
         return self.contents.measure is None
 
-    def measure(self, config: Config, task: Any, model: Any, seed: int) -> Mapping[str, float]:
+    def measure(self, config: Config, task: Task, model: Model, seed: int) -> Mapping[str, float]:
         """The figures of a file that measures, name → number."""
         if self.contents.measure is None:
             raise ConfigurationError(f"{self.file}: it has no measure(config, task, model, seed)")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from arch.models.families import Model
 from arch.registry import ConfigurationError
 from arch.runs.checkpoints import Checkpoints
 from arch.sweeps import machine
@@ -39,7 +40,7 @@ def groups(jobs: Sequence[Job], replicas: int = 0) -> Iterable[tuple[list[Member
             yield members[start : start + width], job
 
 
-def restored(member: Member, model) -> states.TrainState | None:
+def restored(member: Member, model: Model) -> states.TrainState | None:
     """The member's newest whole state, on the host; None where it starts fresh."""
     if not member.own.checkpoints.is_dir():
         return None

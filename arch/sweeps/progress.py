@@ -8,12 +8,16 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from arch.training.group import Group, Member
+
 SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """Told by a group whenever it has written something; shows step, loss, validation, speed and
-    time left, a replica a row."""
+    """Shows step, loss, validation loss, tokens/s and time left of a group, one row per replica.
+
+    A group calls `update` whenever it has written something.
+    """
 
     def __init__(self, console: Console | None = None):
         self.console = console or Console()
@@ -27,7 +31,7 @@ class Progress:
     def __exit__(self, *_):
         self._end()
 
-    def begin(self, group) -> None:
+    def begin(self, group: Group) -> None:
         """A group starts; the first line comes before its compilation."""
         cells = ", ".join(dict.fromkeys(m.cell for m in group.members))
         seeds = ", ".join(str(m.seed) for m in group.members)
@@ -38,7 +42,7 @@ class Progress:
             self._live = Live(console=self.console, refresh_per_second=4, transient=True)
             self._live.start()
 
-    def update(self, group) -> None:
+    def update(self, group: Group) -> None:
         """The group has moved on."""
         now = time.perf_counter()
         done = group.step == group.steps
@@ -57,7 +61,7 @@ class Progress:
                 soft_wrap=True,
             )
 
-    def measured(self, member, figures: Mapping[str, float]) -> None:
+    def measured(self, member: Member, figures: Mapping[str, float]) -> None:
         """A replica was measured instead of trained."""
         found = ", ".join(f"{name} {value:.6g}" for name, value in figures.items())
         self.console.print(
@@ -66,7 +70,7 @@ class Progress:
             soft_wrap=True,
         )
 
-    def _table(self, group) -> Table:
+    def _table(self, group: Group) -> Table:
         table = Table(box=None, pad_edge=False)
         for name in ("cell", "seed", "step", "loss", "perplexity", "valid", "tokens/s", "left"):
             table.add_column(name, justify="left" if name == "cell" else "right")
@@ -79,7 +83,7 @@ class Progress:
             )  # fmt: skip
         return table
 
-    def _left(self, group) -> str:
+    def _left(self, group: Group) -> str:
         steps = group.step - self._first
         seconds = (time.perf_counter() - self._start) / max(steps, 1) * (group.steps - group.step)
         minutes, seconds = divmod(round(seconds), 60)

@@ -6,14 +6,15 @@ newest whole checkpoint. `running` runs a sweep; an executor trains it.
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from arch import config as configuration
+from arch.models.families import Model
 from arch.registry import Config, ConfigurationError
 from arch.report.lines import read_lines
 from arch.runs.folders import RunFolder
 from arch.sweeps import machine
 from arch.sweeps.experiment import Cell, Experiment, Results, matching
+from arch.tasks.contract import Task
 from arch.training import describe, evaluation
 from arch.training.group import Member
 from arch.training.program import build
@@ -28,8 +29,8 @@ class Job:
     cell: Cell
     config: Config
     seeds: tuple[int, ...]
-    task: Any
-    model: Any
+    task: Task
+    model: Model
     identity: str
     folder: RunFolder
     details: dict[str, object]
