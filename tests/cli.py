@@ -102,7 +102,8 @@ class SessionPrograms(Programs):
 
     def get(self, config, task, model) -> Program:
         neutral = config.copy_and_resolve_references()
-        neutral.task.corpus = ""
+        if "corpus" in neutral.task:
+            neutral.task.corpus = ""
         key = signature(neutral, model, task.sha256)
         shared = self.compiled.setdefault(key, Compiled(self.platform))
         return Program(config, task, model, self.platform, shared)

@@ -1,5 +1,5 @@
-"""Each plug point, written in a file of the user's against its contract: together they train a
-step; with a member missing, each is refused in one line that names it."""
+"""A task, a head and an executor, each written in a file of the user's against its contract:
+together they train a step; with a member missing, each is refused in one line that names it."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ class Counting(Task):
         return jax.random.randint(jax.random.fold_in(key, step), (batch,), 0, self.vocabulary)
 
     def gather(self, source, indices):
-        return (indices[:, None] + jnp.arange(self.length + 1)) % self.vocabulary
+        return (indices[:, None] + jnp.arange(self.length + 1)[None]) % self.vocabulary
 
     def _counted(self, batch):
         return (batch[:, 1:] != batch[:, :-1]).astype(jnp.float32)
@@ -81,63 +81,6 @@ class Doubtful(VocabularyHead):
         return tokens.logits_flops()
 '''
 
-STACK = '''
-from arch.registry import stacks
-from arch.stacks.contract import Stack
-from arch.stacks.sequential import Sequential
-
-
-@stacks.register("twice")
-class Twice(Stack):
-    """A sequential stack, run two times."""
-
-    steps = 2
-
-    def __init__(self, width, order, bindings, *, norm: str = "pre"):
-        self.once = Sequential(width, order, bindings, norm=norm)
-        self.schedule, self.letters = self.once.schedule, self.once.letters
-        self.apply, self.output_width = self.once.apply, width
-
-    def init(self, key):
-        return self.once.init(key)
-
-    def __call__(self, parameters, x, context):
-        x, _ = self.once(parameters, x, context)
-        return self.once(parameters, x, context)
-
-    def init_cache(self, parameters, batch, length, dtype, context):
-        make = self.once.init_cache
-        return [make(parameters, batch, length, dtype, context) for _ in range(2)]
-
-    def step(self, parameters, x, cache, context):
-        x, first = self.once.step(parameters, x, cache[0], context)
-        x, second = self.once.step(parameters, x, cache[1], context)
-        return x, [first, second]
-'''
-
-OPTIMIZER = '''
-import jax
-import jax.numpy as jnp
-import optax
-
-from arch.optimizers.contract import Optimizer, optimizers
-
-
-@optimizers.register("sign")
-class Sign(Optimizer):
-    """A step of one size against the sign of the gradient."""
-
-    def __init__(self, *, weight_decay: float = 0.0):
-        super().__init__()
-
-    def transform(self, rate, decay, mask):
-        return optax.chain(
-            optax.stateless(lambda g, _: jax.tree.map(jnp.sign, g)),
-            optax.add_decayed_weights(decay, mask),
-            optax.scale_by_learning_rate(rate),
-        )
-'''
-
 EXECUTOR = '''
 from arch.sweeps.executors import EXECUTORS, Executor, Local
 
@@ -165,11 +108,11 @@ def get_config(arg):
         plugins=PLUGINS,
         model={
             "width": 8, "order": "sf",
-            "stack": {"kind": "twice"}, "head": {"kind": "doubtful"},
+            "head": {"kind": "doubtful"},
             "sublayers": {"s": {"kind": "attention", "heads": 2}},
         },
         task={"kind": "counting"},
-        train={"steps": 1, "batch": 4, "optimizer": {"name": "sign"}},
+        train={"steps": 1, "batch": 4},
         save={"every": 1},
         log={"every": 1},
         evaluate={"every": 1},
@@ -184,8 +127,6 @@ def cells(arg, results):
 PLUGINS = {
     "task": (TASK, ("indices", "gather", "weight", "sums", "examples", "figures")),
     "head": (HEAD, ("logits", "flops")),
-    "stack": (STACK, ("init", "__call__", "init_cache", "step")),
-    "optimizer": (OPTIMIZER, ("transform",)),
     "executor": (EXECUTOR, ("run",)),
 }
 
@@ -200,7 +141,7 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-def test_a_plugin_at_every_plug_point_trains_a_step(folder):
+def test_plugins_train_a_step_together(folder):
     done = cli.run("sweep", "--config=mine.py", "--executor=backwards", cwd=folder)
     assert done.code == 0, done.err
     told = [line for line in done.out.splitlines() if line.startswith("backwards")]
