@@ -1,4 +1,4 @@
-"""A task, a head and an executor, each written in a file of the user's against its contract:
+"""A task, a head, a stack and an executor, each written in a file of the user's against its contract:
 together they train a step; with a member missing, each is refused in one line that names it."""
 
 import json
@@ -81,6 +81,40 @@ class Doubtful(VocabularyHead):
         return tokens.logits_flops()
 '''
 
+STACK = '''
+from arch.registry import stacks
+from arch.stacks.contract import Stack
+from arch.stacks.sequential import Sequential
+
+
+@stacks.register("twice")
+class Twice(Stack):
+    """A sequential stack, run two times."""
+
+    steps = 2
+
+    def __init__(self, width, order, bindings, *, norm: str = "pre"):
+        self.once = Sequential(width, order, bindings, norm=norm)
+        self.schedule, self.letters = self.once.schedule, self.once.letters
+        self.apply, self.output_width = self.once.apply, width
+
+    def init(self, key):
+        return self.once.init(key)
+
+    def __call__(self, parameters, x, context):
+        x, _ = self.once(parameters, x, context)
+        return self.once(parameters, x, context)
+
+    def init_cache(self, parameters, batch, length, dtype, context):
+        make = self.once.init_cache
+        return [make(parameters, batch, length, dtype, context) for _ in range(2)]
+
+    def step(self, parameters, x, cache, context):
+        x, first = self.once.step(parameters, x, cache[0], context)
+        x, second = self.once.step(parameters, x, cache[1], context)
+        return x, [first, second]
+'''
+
 EXECUTOR = '''
 from arch.sweeps.executors import EXECUTORS, Executor, Local
 
@@ -108,6 +142,7 @@ def get_config(arg):
         plugins=PLUGINS,
         model={
             "width": 8, "order": "sf",
+            "stack": {"kind": "twice"},
             "head": {"kind": "doubtful"},
             "sublayers": {"s": {"kind": "attention", "heads": 2}},
         },
@@ -127,6 +162,7 @@ def cells(arg, results):
 PLUGINS = {
     "task": (TASK, ("indices", "gather", "weight", "sums", "examples", "figures")),
     "head": (HEAD, ("logits", "flops")),
+    "stack": (STACK, ("init", "__call__", "init_cache", "step")),
     "executor": (EXECUTOR, ("run",)),
 }
 

@@ -15,6 +15,7 @@ import pytest
 import launch
 from arch.commands.flags import COMMANDS, Configured
 from arch.registry import stacks, sublayers, tasks
+from arch.report.seals import sealed
 from arch.runs.folders import RunFolder
 from arch.sweeps.executors import EXECUTORS
 from arch.training.compiled import Compiled
@@ -189,7 +190,7 @@ def test_a_sweep_writes_what_the_contract_names(swept):
         assert line["corpus"]["name"] == f"file:{swept}/corpus.txt"
         assert re.fullmatch("[0-9a-f]{64}", line["corpus"]["sha256"])
         folder = RunFolder.of(swept / "runs", "small", line["cell"], line["hash"])
-        assert folder.seed(line["seed"]).summary == {k: v for k, v in line.items() if k != "name"}
+        assert line == sealed({"name": "small", **folder.seed(line["seed"]).summary})
 
 
 def test_a_run_folder_holds_what_the_contract_names(swept):
