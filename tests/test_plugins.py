@@ -1,5 +1,5 @@
-"""A task, a head, a stack and an executor, each written in a file of the user's against its contract:
-together they train a step; with a member missing, each is refused in one line that names it."""
+"""A plugin at every plug point, each in a file of the user's against its contract: together they
+train a step; with a member missing, each is refused in one line that names it."""
 
 import json
 from pathlib import Path
@@ -115,6 +115,29 @@ class Twice(Stack):
         return x, [first, second]
 '''
 
+OPTIMIZER = '''
+import jax
+import jax.numpy as jnp
+import optax
+
+from arch.optimizers.contract import Optimizer, optimizers
+
+
+@optimizers.register("sign")
+class Sign(Optimizer):
+    """A step of one size against the sign of the gradient."""
+
+    def __init__(self, *, weight_decay: float = 0.0):
+        super().__init__()
+
+    def transform(self, rate, decay, mask):
+        return optax.chain(
+            optax.stateless(lambda g, _: jax.tree.map(jnp.sign, g)),
+            optax.add_decayed_weights(decay, mask),
+            optax.scale_by_learning_rate(rate),
+        )
+'''
+
 EXECUTOR = '''
 from arch.sweeps.executors import EXECUTORS, Executor, Local
 
@@ -147,7 +170,7 @@ def get_config(arg):
             "sublayers": {"s": {"kind": "attention", "heads": 2}},
         },
         task={"kind": "counting"},
-        train={"steps": 1, "batch": 4},
+        train={"steps": 1, "batch": 4, "optimizer": {"name": "sign"}},
         save={"every": 1},
         log={"every": 1},
         evaluate={"every": 1},
@@ -163,6 +186,7 @@ PLUGINS = {
     "task": (TASK, ("indices", "gather", "weight", "sums", "examples", "figures")),
     "head": (HEAD, ("logits", "flops")),
     "stack": (STACK, ("init", "__call__", "init_cache", "step")),
+    "optimizer": (OPTIMIZER, ("transform",)),
     "executor": (EXECUTOR, ("run",)),
 }
 
