@@ -13,8 +13,10 @@ from rich.text import Text
 
 from arch.report import statistics
 from arch.report.columns import MISSING, constant, losses
+from arch.report.comparisons import Comparison
 from arch.report.lines import revision
-from arch.report.specification import COLUMNS
+from arch.report.rows import Row
+from arch.report.specification import COLUMNS, TableSpec
 from arch.report.tables import Grid, ResultTable
 
 
@@ -102,70 +104,45 @@ def _md(text: str) -> str:
     return re.sub(r"\*(?=\S)|(?<=\S)\*", r"\\*", text)
 
 
+CSV_FIELDS = (
+    "cell", "device", "hash", "order", "split", "unit", "window", "stride", "metric",
+    "n", "mean", "sd", "low", "high",
+    "pairs", "difference", "difference_low", "difference_high", "p_holm", "detectable",
+    "lost", "revisions", "paper", "paper_sd", "paper_n", "paper_metric", "paper_unit",
+)  # fmt: skip
+
+
 def to_csv(table: ResultTable) -> str:
     """One line per row, numbers with every digit, empty where there is none."""
-    spec, file = table.spec, io.StringIO()
+    file = io.StringIO()
     extra = [c for c in COLUMNS if "." in c or c.endswith("_token") or c.endswith("_second")]
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(
-        [
-            "cell",
-            "device",
-            "hash",
-            "order",
-            "split",
-            "unit",
-            "window",
-            "stride",
-            "metric",
-            "n",
-            "mean",
-            "sd",
-            "low",
-            "high",
-            "pairs",
-            "difference",
-            "difference_low",
-            "difference_high",
-            "p_holm",
-            "detectable",
-            "lost",
-            "revisions",
-            "paper",
-            "paper_sd",
-            "paper_n",
-            "paper_metric",
-            "paper_unit",
-            *extra,
-        ]
-    )
+    writer.writerow([*CSV_FIELDS, *extra])
     for row, compared in zip(table.rows, table.compared, strict=True):
-        s = statistics.summary(row.values.values())
-        d = compared.difference if compared else statistics.summary([])
-        paper = spec.paper.get(row.cell)
-        order = row.lines[0].get("order", "") if row.lines else ""
-        revisions = dict.fromkeys(revision(line) for line in row.lines)
-        cells = [
-            row.cell,
-            row.device,
-            row.hash,
-            order,
-            *(row.setting or (spec.split, "", "", "")),
-            spec.metric,
-            *s,
-            d.n,
-            d.mean,
-            d.low,
-            d.high,
-            *((compared.p, compared.detectable) if compared else ("", "")),
-            losses(row),
-            " ".join(revisions),
-            *((paper.value, paper.sd, paper.n or "") if paper else ("", "", "")),
-            *((spec.paper_metric or spec.metric, spec.paper_unit) if paper else ("", "")),
-            *(constant(row, c) for c in extra),
-        ]
+        cells = [*_csv_row(table.spec, row, compared), *(constant(row, c) for c in extra)]
         writer.writerow(["" if cell != cell else cell for cell in cells])
     return file.getvalue()
+
+
+def _csv_row(spec: TableSpec, row: Row, compared: Comparison | None) -> list[object]:
+    """What CSV_FIELDS name, of one row."""
+    d = compared.difference if compared else statistics.summary([])
+    paper = spec.paper.get(row.cell)
+    return [
+        row.cell,
+        row.device,
+        row.hash,
+        row.lines[0].get("order", "") if row.lines else "",
+        *(row.setting or (spec.split, "", "", "")),
+        spec.metric,
+        *statistics.summary(row.values.values()),
+        *(d.n, d.mean, d.low, d.high),
+        *((compared.p, compared.detectable) if compared else ("", "")),
+        losses(row),
+        " ".join(dict.fromkeys(revision(line) for line in row.lines)),
+        *((paper.value, paper.sd, paper.n or "") if paper else ("", "", "")),
+        *((spec.paper_metric or spec.metric, spec.paper_unit) if paper else ("", "")),
+    ]
 
 
 LATEX = {
