@@ -22,7 +22,7 @@ import numpy as np
 from arch import config, variants
 from arch import order as orders
 from arch.context import Context
-from arch.models.families import DTYPES
+from arch.models import DTYPES
 from arch.report.sections import mean_text
 from arch.sweeps.experiment import Cell
 

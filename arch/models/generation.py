@@ -1,7 +1,10 @@
-"""Decoding, one token after the other: by cached steps where every kind has them, else anew; and
-filling in what is left out of a text."""
+"""Decoding, one token after the other: by cached steps where every sublayer has them, else by the
+whole call for every token; and filling in the words left out of a text.
+
+Every function takes the platform that it is compiled for, as `Context.platform` has it."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,18 +12,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch.context import Context
-from arch.models.families import Model
+from arch.models.model import Model
 from arch.stacks.parameters import Parameters
 
 PAD = 0  # in sources, and after an end
 
 
 class Prompt(NamedTuple):
-    """What decoding starts from.
+    """The start of a decoding.
 
-    source: what an encoder reads, padded with PAD; None for a decoder alone.
-    tokens: the first tokens of each row, `lengths` of them; those of a translation are one start.
-    steps: tokens to go on for, at most.
+    source: the encoder's tokens, padded with PAD; None for a decoder alone.
+    tokens: the first tokens of each row, `lengths` of them; a translation has one, the start.
+    steps: largest number of tokens to add.
     end: the token after which a row is finished; -1 for none.
     """
 
@@ -34,7 +37,7 @@ class Prompt(NamedTuple):
 class Blanks(NamedTuple):
     """A text with tokens left out, for an encoder to fill in.
 
-    left_out: where. entries: the tokens that may stand there are those below.
+    left_out: True where a token is left out. entries: tokens below this number may be filled in.
     """
 
     tokens: Int[Array, "batch length"]
@@ -43,7 +46,9 @@ class Blanks(NamedTuple):
 
 
 class Search(NamedTuple):
-    """beam: hypotheses kept; 1 is greedy. length_penalty: α of ((5 + length) / 6)^α, by which the
+    """Options of a beam search.
+
+    beam: hypotheses kept; 1 is greedy. length_penalty: α of ((5 + length) / 6)^α, by which the
     log-probabilities of hypotheses are divided at the end (Wu et al. 2016, eq. 14)."""
 
     beam: int = 1
@@ -62,20 +67,23 @@ def decode(
     prompt: Prompt,
     search: Search = Search(),  # noqa: B008  a constant
     cached: bool | None = None,
+    platform: str = "cpu",
 ) -> Int[Array, "batch steps"]:
     """The most probable continuations that a beam search finds, PAD after the end.
 
-    A finished hypothesis keeps its place in the beam and its score. `cached` None: where it can be.
+    A finished hypothesis keeps its place in the beam and its score.
+
+    cached: whether to decode by cached steps; None for wherever every sublayer has them.
     """
     beam, rows = search.beam, prompt.tokens.shape[0]
     total = prompt.tokens.shape[1] + prompt.steps
-    advance, cache = _advance(model, parameters, prompt, beam, total, cached)
+    advance, cache = _advance(model, parameters, prompt, beam, total, cached, platform)
     tokens = jnp.pad(prompt.tokens, ((0, 0), (0, prompt.steps)))
     forced = tokens
     tokens = jnp.repeat(tokens[:, None], beam, axis=1)
     scores = jnp.where(jnp.arange(beam) == 0, 0.0, -jnp.inf)[None].repeat(rows, axis=0)
     finished = jnp.zeros((rows, beam), bool)
-    if prompt.source is not None:  # rows of padding have nothing to say
+    if prompt.source is not None:  # a row of padding is finished before it starts
         finished = finished | (prompt.source[:, :1] == PAD)
     counts = jnp.zeros((rows, beam), jnp.int32)
 
@@ -116,9 +124,12 @@ def decode(
     return _continuations(tokens, prompt)
 
 
-def fill(model: Model, parameters: Parameters, blanks: Blanks) -> Int[Array, "batch length"]:
-    """The text with the most probable token at each place that was left out, each by itself."""
-    logits = model.logits(parameters, blanks.tokens, Context(inference=True))
+def fill(
+    model: Model, parameters: Parameters, blanks: Blanks, platform: str = "cpu"
+) -> Int[Array, "batch length"]:
+    """The text with the most probable token at each place left out, each chosen by itself."""
+    context = Context(inference=True, platform=platform)
+    logits = model.logits(parameters, blanks.tokens, context)
     best = jnp.argmax(logits[..., : blanks.entries], axis=-1)
     return jnp.where(blanks.left_out, best, blanks.tokens)
 
@@ -131,11 +142,15 @@ def sample(
     temperature: float,
     top_k: int = 0,
     cached: bool | None = None,
+    platform: str = "cpu",
 ) -> Int[Array, "batch steps"]:
-    """Continuations drawn from softmax(logits / temperature), of the `top_k` most probable tokens
-    (0: of all); temperature 0 is greedy."""
+    """Continuations drawn from softmax(logits / temperature), PAD after the end.
+
+    temperature: 0 is greedy. top_k: tokens drawn from, the most probable ones; 0 for all.
+    cached: whether to decode by cached steps; None for wherever every sublayer has them.
+    """
     total = prompt.tokens.shape[1] + prompt.steps
-    advance, cache = _advance(model, parameters, prompt, 1, total, cached)
+    advance, cache = _advance(model, parameters, prompt, 1, total, cached, platform)
     tokens = jnp.pad(prompt.tokens, ((0, 0), (0, prompt.steps)))
 
     def body(carry, time):
@@ -160,9 +175,17 @@ def sample(
     return _continuations(tokens, prompt)
 
 
-def _advance(model, parameters, prompt: Prompt, beam: int, total: int, cached: bool | None):
+def _advance(
+    model: Model,
+    parameters: Parameters,
+    prompt: Prompt,
+    beam: int,
+    total: int,
+    cached: bool | None,
+    platform: str,
+) -> tuple[Callable[..., tuple[Float[Array, "rows vocabulary"], Any]], Any]:
     """A function (tokens, cache, time) → (logits of the token after time, cache), and a cache."""
-    context = Context(inference=True)
+    context = Context(inference=True, platform=platform)
     if prompt.source is not None:
         context = context.replace(memory_mask=prompt.source != PAD)
     source = None if prompt.source is None else jnp.repeat(prompt.source, beam, axis=0)
@@ -191,6 +214,6 @@ def _advance(model, parameters, prompt: Prompt, beam: int, total: int, cached: b
 
 
 def _continuations(tokens: Int[Array, "batch total"], prompt: Prompt) -> Int[Array, "batch steps"]:
-    """Of each row, what follows its prompt."""
+    """The `steps` tokens after each row's prompt."""
     where = prompt.lengths[:, None] + jnp.arange(prompt.steps)[None]
     return jnp.take_along_axis(tokens, where, axis=1)

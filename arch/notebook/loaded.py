@@ -98,13 +98,17 @@ class Loaded:
                     f"{learned}"
                 )
 
+        platform = machine.platform()
+
         def speak(parameters):
             if isinstance(asked, Blanks):
-                return fill(self.model, parameters, asked)
+                return fill(self.model, parameters, asked, platform)
             if self.task.decodes:
-                return decode(self.model, parameters, asked, self.task.search)
+                return decode(self.model, parameters, asked, self.task.search, platform=platform)
             drawn = jax.random.key(key)
-            return sample(self.model, parameters, asked, drawn, temperature, top_k)
+            return sample(
+                self.model, parameters, asked, drawn, temperature, top_k, platform=platform
+            )
 
         return self.task.text_of(np.asarray(jax.jit(speak)(self.parameters))[0])
 

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Int, Key
 from arch.checks import no_windows, one_of
 from arch.context import Context
 from arch.data.tokenizers.kinds import Tokenizer
-from arch.models.families import Model
 from arch.models.generation import Blanks, Prompt, Search
+from arch.models.model import Model
 from arch.registry import Config, ConfigurationError, tasks
 from arch.stacks.parameters import Parameters
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arch.models.families import DTYPES
+from arch.models import DTYPES
 from arch.registry import Config
 from arch.training.program import Program
 from arch.training.replica import Replica

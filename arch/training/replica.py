@@ -191,4 +191,6 @@ class Replica:
     def decode(self, parameters: Parameters, gathered: Any) -> Int[Array, "batch steps"]:
         """Tokens that the model goes on with by itself, for one gathered evaluation batch."""
         prompt = self.task.prompt(self.task.assemble_evaluation(gathered))
-        return generation.decode(self.model, parameters, prompt, self.task.search)
+        return generation.decode(
+            self.model, parameters, prompt, self.task.search, platform=self.platform
+        )

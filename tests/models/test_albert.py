@@ -145,7 +145,7 @@ def test_the_masked_head_predicts_tokens_through_the_table_and_sentences_from_th
     inner = inner * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (inner + 0.044715 * inner**3)))
     inner = layer_norm(inner, p["norm"]["scale"], p["norm"]["bias"])
     table = np.asarray(parameters["embedding"]["tokens"]["table"])
-    head, tokens = model._head(parameters)
+    head, tokens = model.bound_head(parameters)
     logits = head.logits(tokens, jnp.asarray(x.reshape(-1, 16)))
     np.testing.assert_allclose(
         logits, (inner @ table.T + p["bias"]).reshape(-1, 20), rtol=2e-4, atol=2e-4

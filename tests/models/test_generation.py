@@ -14,7 +14,16 @@ from arch import config
 from arch.context import Context
 from arch.layers import Projection
 from arch.models import families as models
-from arch.models.generation import PAD, Prompt, Search, can_cache, decode, sample
+from arch.models.generation import (
+    PAD,
+    Blanks,
+    Prompt,
+    Search,
+    can_cache,
+    decode,
+    fill,
+    sample,
+)
 from arch.registry import sublayers
 from arch.sublayers.contract import Sublayer
 
@@ -433,3 +442,33 @@ def test_rows_and_steps_draw_for_themselves():
     ids = np.asarray(drawn_from(even, prompt, jax.random.key(0), 1.0))
     assert len({tuple(row) for row in ids}) == 3
     assert len({tuple(column) for column in ids.T}) > 15
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_every_context_of_decoding_names_the_platform_that_it_is_given(cached):
+    """A stand-in for a model that keeps the platforms of the contexts that reach it."""
+    seen = set()
+
+    class Watching:
+        def remember(self, parameters, source, context):
+            seen.add(context.platform)
+            return context
+
+        def init_cache(self, parameters, batch, length, context):
+            seen.add(context.platform)
+            return jnp.zeros((batch, 1))
+
+        def step(self, parameters, ids, cache, context):
+            seen.add(context.platform)
+            return jnp.zeros((len(ids), 7)), cache
+
+        def logits(self, parameters, inputs, context):
+            seen.add(context.platform)
+            return jnp.zeros((*inputs.shape, 7))
+
+    tokens = jnp.ones((2, 3), jnp.int32)
+    prompt = Prompt(None, tokens, jnp.full(2, 3), 2, -1)
+    decode(Watching(), None, prompt, cached=cached, platform="tpu")
+    sample(Watching(), None, prompt, jax.random.key(0), 0.0, cached=cached, platform="tpu")
+    fill(Watching(), None, Blanks(tokens, tokens > 0, 7), "tpu")
+    assert seen == {"tpu"}

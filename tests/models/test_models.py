@@ -264,7 +264,7 @@ def numpy_adaptive(parameters, x, edges=(0, 10, 30, 50)):
 
 
 def head_of(model, parameters):
-    return model._head(parameters)
+    return model.bound_head(parameters)
 
 
 def test_adaptive_probabilities_are_the_transcription_and_sum_to_one(assert_close):

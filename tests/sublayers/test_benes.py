@@ -486,7 +486,7 @@ def test_beside_other_letters_it_fills_up_with_zeros_itself(assert_close):
         x, CONTEXT
     )[0]
     x = built.stack.normalise(parameters["stack"], x)
-    head, tokens = built._head(parameters)
+    head, tokens = built.bound_head(parameters)
     assert_close(y, head.logits(tokens, x.reshape(-1, 16)).reshape(2, 11, 7))
 
 
