@@ -92,8 +92,10 @@ def assert_equal(ours, wanted, tolerance):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * largest)
 
 
-@pytest.mark.parametrize("apply", APPLIES)
-@pytest.mark.parametrize("order", ["s(sf)2f", "l(lf)2"])
+@pytest.mark.parametrize(
+    "order, apply",
+    [*(("s(sf)2", apply) for apply in APPLIES), ("l(lf)2", "scan"), ("l(lf)2", "switch")],
+)
 def test_gradients_are_autodiffs_in_float64(order, apply, float64):
     """With dropout in all places, and hashes."""
     assert_equal(*both(order, dtype=jnp.float64, apply=apply), 1e-10)
@@ -140,19 +142,22 @@ def test_losses_of_sublayers_feed_their_gradients_in(apply, monkeypatch, float64
 
 @pytest.mark.parametrize("apply", APPLIES)
 def test_records_are_kept_by_position(apply):
-    stack = build("s(gs)2", apply=apply)
-    parameters, x, names = stack.init(jax.random.key(0)), inputs(), frozenset({"attention.weights"})
-    run = jax.jit(lambda p, x: stack(p, x, Context(record=names)))
-    y, extras = run(parameters, x)
-    np.testing.assert_allclose(y, stack(parameters, x, Context())[0], rtol=0, atol=1e-5)
-    assert list(extras.record["attention.weights"]) == [0, 2, 4]
-    first, second = x, x
+    stack = build("(gs)2", apply=apply)
+    parameters, x = stack.init(jax.random.key(0)), inputs()
+    context = Context(record=frozenset({"attention.weights"}))
+    y, extras = jax.jit(lambda p, x: stack(p, x, context))(parameters, x)
+    first, second, expected = x, x, {}
     for position, branch in enumerate(stack.branches(parameters)):
-        added, own = branch.branch(second, Context(record=names))
+        added, own = branch.branch(second, context)
         first, second = second, first + added
-        for weights in own.record.values():
-            found = extras.record["attention.weights"][position]
-            np.testing.assert_allclose(found, weights, rtol=0, atol=1e-5)
+        if own.record:
+            expected[position] = own.record["attention.weights"]
+    assert list(extras.record["attention.weights"]) == list(expected) == [1, 3]
+    for position, weights in expected.items():
+        found = extras.record["attention.weights"][position]
+        np.testing.assert_allclose(found, weights, rtol=0, atol=1e-5)
+    merged = stack.normalise(parameters, (first + second) / 2)
+    np.testing.assert_allclose(y, merged, rtol=0, atol=1e-5)
 
 
 def test_the_order_is_data_under_switch():
