@@ -53,7 +53,7 @@ def scored(smoothing=0.0, zeros=0):
     source, targets = (np.pad(a, ((0, zeros), (0, 0))) for a in (SOURCE, TARGETS))
     batch = pairs(jnp.asarray(source), jnp.asarray(targets))
     model = Logits(logits.astype(np.float32))
-    losses, statistics = sequence_to_sequence.sums(model, None, batch, Context(), smoothing)
+    losses, statistics = sequence_to_sequence.sums(model, None, batch, Context(train=True), smoothing)
     return model, batch, {**losses, **statistics}
 
 
@@ -110,12 +110,12 @@ def test_rows_of_zeros_count_nothing():
 
 
 def test_rows_of_zeros_count_nothing_in_a_model_and_have_gradients():
-    model = {"family": "encoder_decoder", "width": 8, "order": "scf", "encoder_order": "sf"}
+    model = {"family": "encoder_decoder", "width": 8, "order": "sc", "encoder_order": "s"}
     letters = {"s": {"kind": "attention", "heads": 2}, "c": {"kind": "attention", "cross": True}}
     stack = {"kind": "universal", "steps": 2, "halting": "act"}
     made = config.make(model={**model, "stack": stack, "sublayers": letters}).model
     model = models.build(made, VOCABULARY, 5)
-    parameters = model.init(jax.random.key(0))
+    parameters = jax.jit(model.init)(jax.random.key(0))
 
     def sums(parameters, zeros):
         rows = (jnp.asarray(np.pad(a, ((0, zeros), (0, 0)))) for a in (SOURCE, TARGETS))
@@ -184,13 +184,12 @@ def configuration(tmp_path_factory):
         model={
             "family": "encoder_decoder",
             "width": 8,
-            "order": "scf",
-            "encoder_order": "sf",
+            "order": "sc",
+            "encoder_order": "s",
             "dropout": 0.1,
             "sublayers": {
                 "s": {"kind": "attention", "heads": 2},
                 "c": {"kind": "attention", "heads": 2, "cross": True},
-                "f": {"kind": "feed_forward", "expand": 2.0},
             },
         },
         task={
@@ -211,7 +210,9 @@ def configuration(tmp_path_factory):
 
 def trained(configuration, mode):
     """(program, parameters at the start, state after STEPS of one dispatch, metrics)"""
+    configuration = config.override(configuration, {"train.replicas": mode})
     program = Program(configuration, *build(configuration))
+    assert program.mode == mode
     state = program.init(np.array(SEEDS, np.int32))
     start = jax.device_get(state.parameters)
     swept = jax.tree.map(jnp.asarray, Swept.of([(configuration, s) for s in SEEDS]))
