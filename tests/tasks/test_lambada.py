@@ -618,7 +618,6 @@ def test_the_shuffle_exchange_experiment_trains_two_steps_and_makes_its_table(
     file = Path(__file__).resolve().parents[2] / "experiments" / "shuffle_exchange_lambada.py"
     small = ["train.steps=2", "train.batch=2", "task.length=8", "task.shortest=2", "seeds=0"]
     small += ["task.tokenizer=words", "task.passages=lower", "task.common=0"]
-    small += ["model.width=16"]
     command = ["sweep", f"--config={file}:corpus={corpus}", "--name=x", f"--cells={cell}"]
     monkeypatch.chdir(tmp_path)
     assert launch.main([*command, *(f"--config.{field}" for field in small)]) == 0

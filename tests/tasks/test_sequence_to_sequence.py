@@ -53,7 +53,8 @@ def scored(smoothing=0.0, zeros=0):
     source, targets = (np.pad(a, ((0, zeros), (0, 0))) for a in (SOURCE, TARGETS))
     batch = pairs(jnp.asarray(source), jnp.asarray(targets))
     model = Logits(logits.astype(np.float32))
-    losses, statistics = sequence_to_sequence.sums(model, None, batch, Context(train=True), smoothing)
+    context = Context(train=True)
+    losses, statistics = sequence_to_sequence.sums(model, None, batch, context, smoothing)
     return model, batch, {**losses, **statistics}
 
 
