@@ -1,9 +1,11 @@
 """Options that cannot be are refused in one line: the field, its value, what is allowed.
 
+Every check raises ConfigurationError.
+
     at_least(1, of="task", length=length)       task.length=0: allowed is 1 or more
 
-`of`: the section that the options stand in; a sublayer's leaves it to the stack, which knows the
-letter.
+`of` is the section of the options. A sublayer leaves it out: the stack, which knows the letter,
+adds it.
 """
 
 from collections.abc import Collection, Mapping
@@ -23,20 +25,20 @@ ONE_OF = {
 
 
 def at_least(least: float, meaning: str = "", /, *, of: str = "", **options: float) -> None:
-    """Refuses options below `least`; `meaning`: what an option of that value stands for."""
+    """Refuses options below `least`; `meaning` says what that value stands for."""
     meant = f" ({meaning})" if meaning else ""
     for name, value in options.items():
         holds(value >= least, f"{least}{meant} or more", of=of, **{name: value})
 
 
 def below_one(*, of: str = "", **rates: float) -> None:
-    """Refuses rates that are negative, or leave nothing."""
+    """Refuses rates outside of [0, 1)."""
     for name, value in rates.items():
         holds(0 <= value < 1, "0 to below 1", of=of, **{name: value})
 
 
 def one_of(allowed: Collection[str], /, *, of: str = "", **options: str) -> None:
-    """Refuses options that are none of the names."""
+    """Refuses options that are not one of the allowed names."""
     for name, value in options.items():
         if value not in allowed:
             raise ConfigurationError(
@@ -45,7 +47,7 @@ def one_of(allowed: Collection[str], /, *, of: str = "", **options: str) -> None
 
 
 def holds(fine: object, allowed: str, /, *, of: str = "", **option: object) -> None:
-    """Refuses the option unless `fine`; `allowed` says what would be."""
+    """Refuses the option unless `fine`; `allowed` says what would be accepted."""
     if not fine:
         ((name, value),) = option.items()
         raise ConfigurationError(f"{join(of, name)}={value!r}: allowed is {allowed}")

@@ -12,12 +12,11 @@ import jax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 
-def _part(**metadata):
-    return dataclasses.field(default=None, metadata=metadata)
-
-
-def _static(default):
+def _static(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"static": True})
+
+
+Sums = dict[str, tuple[Array, Array]]  # name → (sum, weight)
 
 
 @jax.tree_util.register_dataclass
@@ -37,9 +36,9 @@ class Context:
     mask: Bool[Array, "batch length"] | None = None  # True where a token is, None: everywhere
     memory_mask: Bool[Array, "batch memory"] | None = None
     memory_positions: Int[Array, "batch memory"] | None = None
-    time: Int[Array, ""] | None = None  # of a decoding step: which place of the cache it fills
+    time: Int[Array, ""] | None = None  # of a decoding step: the place of the cache that it fills
     schedule: Int[Array, "2 depth"] | None = None  # (letter, owner): the order as data, for switch
-    replay: dict[str, Array] | None = None  # what this sublayer's Extras.replay was before
+    replay: dict[str, Array] | None = None  # the sublayer's Extras.replay in the forward pass
 
     # static
     platform: str = _static("cpu")  # what the program is compiled for, as jax says it: gpu, tpu
@@ -51,11 +50,13 @@ class Context:
     max_length: int = _static(0)  # of a sequence, which sizes depend on; 0: not known
     record: frozenset[str] = _static(frozenset())
 
-    def replace(self, **changes) -> "Context":
+    def replace(self, **changes: Any) -> "Context":
+        """The context with some fields changed."""
         return dataclasses.replace(self, **changes)
 
-    def at(self, index) -> "Context":
-        """The context with its key folded: a place in the depth has randomness of its own."""
+    def at(self, index: int | Int[Array, ""]) -> "Context":
+        """The context of one place in the depth, whose key is folded with the index, so that its
+        random numbers are its own."""
         return self if self.key is None else self.replace(key=jax.random.fold_in(self.key, index))
 
     def key_for(self, use: str) -> Key[Array, ""]:
@@ -65,7 +66,7 @@ class Context:
 
 
 def named(key: Key[Array, ""], name: str) -> Key[Array, ""]:
-    """The stream of a name: the same for every platform, process and order of calls."""
+    """The key of a name: the same on every platform, in every process and order of calls."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
@@ -80,17 +81,17 @@ class Extras:
     replay: integers that a reversible backward pass must reuse.
     """
 
-    losses: dict[str, tuple[Array, Array]] = dataclasses.field(default_factory=dict)
-    statistics: dict[str, tuple[Array, Array]] = dataclasses.field(default_factory=dict)
+    losses: Sums = dataclasses.field(default_factory=dict)
+    statistics: Sums = dataclasses.field(default_factory=dict)
     record: dict[str, Any] = dataclasses.field(default_factory=dict)
     replay: dict[str, Array] = dataclasses.field(default_factory=dict)
 
 
-def add_sums(left: dict, right: dict) -> dict:
-    """name → (sum, weight) of both, added where a name stands in both."""
+def add_sums(left: Sums, right: Sums) -> Sums:
+    """name → (sum, weight) of both; what has the same name is added."""
     both = dict(left)
-    for name, pair in right.items():
-        both[name] = (
-            tuple(a + b for a, b in zip(both[name], pair, strict=True)) if name in both else pair
-        )
+    for name, (total, weight) in right.items():
+        if name in both:
+            total, weight = both[name][0] + total, both[name][1] + weight
+        both[name] = (total, weight)
     return both

@@ -23,7 +23,8 @@ ACTIVATIONS = {
 
 
 def kernel_initializer(std: float) -> jax.nn.initializers.Initializer:
-    """Normal of the given standard deviation; 0 stands for Glorot's uniform."""
+    """Normal of the given standard deviation; 0 stands for Glorot's uniform. Raises
+    ConfigurationError for a negative one."""
     if std < 0:
         raise ConfigurationError(f"init_std={std}: a standard deviation is at least 0 (0: Glorot)")
     return jax.nn.initializers.normal(std) if std else jax.nn.initializers.glorot_uniform()
@@ -36,11 +37,14 @@ class Projection(nnx.Module):
     the machine's speed and a three-dimensional one well below it.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, bias=True, init_std=0.0, rngs: nnx.Rngs):
+    def __init__(
+        self, inputs: int, outputs: int, *, bias: bool = True, init_std: float = 0.0, rngs: nnx.Rngs
+    ):
         self.kernel = nnx.Param(kernel_initializer(init_std)(rngs.params(), (inputs, outputs)))
         self.bias = nnx.Param(jnp.zeros((outputs,))) if bias else None
 
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
+        """x W + b over the last axis."""
         kernel = self.kernel[...].astype(x.dtype)
         y = x.reshape(-1, kernel.shape[0]) @ kernel
         if self.bias is not None:
@@ -91,7 +95,7 @@ def random_bits(key: Key[Array, ""], shape: tuple[int, ...], platform: str) -> U
 
 
 def widened(x: Array) -> Array:
-    """In float32, or the float64 it is."""
+    """x in float32; float64 stays as it is."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
@@ -110,7 +114,7 @@ def sinusoid(
 def column(
     mask: Bool[Array, "batch length"] | None, time: Int[Array, ""] | None
 ) -> Bool[Array, "batch 1"] | None:
-    """The mask at the time of a decoding step; None where all are tokens."""
+    """The mask at the time of a decoding step; None where there is no mask."""
     if mask is None:
         return None
     assert time is not None, "a mask over the cache needs context.time"
@@ -123,7 +127,7 @@ def product_flops(rows: int, inputs: int, outputs: int) -> int:
 
 
 def divide(value: int, by: int, field: str, of: str) -> int:
-    """value / by where it is whole; else an error that lists the nearest divisors."""
+    """value / by. Raises ConfigurationError, with the nearest divisors, where that is not whole."""
     if by < 1 or value % by:
         divisors = [d for d in range(1, value + 1) if value % d == 0]
         near = sorted(sorted(divisors, key=lambda d: abs(math.log(d / max(by, 1))))[:4])

@@ -9,7 +9,7 @@ compiles, and the message lists the known ones. A plug point's contract is an ab
 import ast
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 Kind = TypeVar("Kind", bound=type)
@@ -21,7 +21,7 @@ class ConfigurationError(ValueError):
     """A configuration that cannot be run: the message names field, value and what is allowed."""
 
 
-def suggestion(name: str, allowed) -> str:
+def suggestion(name: str, allowed: Iterable[str]) -> str:
     """`; did you mean 'x'?` where one of the allowed names is close, else nothing."""
     close = difflib.get_close_matches(name, list(allowed), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
@@ -203,7 +203,7 @@ def fill(defaults: Mapping, options: Mapping, field: str, owner: str) -> dict[st
     return filled
 
 
-WANTED = {
+EXPECTED = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
@@ -228,14 +228,15 @@ def typed(value: object, like: object, field: str) -> Any:
         return tuple(typed(v, like[0], field) for v in value) if like else tuple(value)
     elif isinstance(like, Mapping) and isinstance(value, Mapping):
         return value
-    raise ConfigurationError(f"{field}={value!r}: wanted is {wanted(like)}")
+    raise ConfigurationError(f"{field}={value!r}: expected {expected(like)}")
 
 
-def wanted(like: object) -> str:
-    """What may stand in the place of a default, in words."""
+def expected(like: object) -> str:
+    """What may take the place of a default, in words."""
     if isinstance(like, Mapping):
         return f"a section with the fields {', '.join(like)}"
-    return f"{next(text for kind, text in WANTED.items() if isinstance(like, kind))}, like {like!r}"
+    words = next(text for kind, text in EXPECTED.items() if isinstance(like, kind))
+    return f"{words}, for example {like!r}"
 
 
 def read(value: object, like: object, field: str) -> Any:

@@ -289,14 +289,14 @@ def test_a_configuration_comes_back_from_json_as_it_was(base):
     "parts, message",
     [
         ({"modle": {}}, "modle: unknown option of the configuration; .*did you mean 'model'?"),
-        ({"train": 5}, "train=5: wanted is a section with the fields steps, batch"),
-        ({"model": 5}, "model=5: wanted is a section with the fields family, width"),
+        ({"train": 5}, "train=5: expected a section with the fields steps, batch"),
+        ({"model": 5}, "model=5: expected a section with the fields family, width"),
         ({"model": {"widht": 5}}, "model.widht: .*did you mean 'width'?"),
         ({"model": {"sublayers": {"s": 5}}}, "model.sublayers.s=5: expected a section"),
         ({"model": {"sublayers": {"s": {"heads": 2}}}}, "model.sublayers.s.kind: missing; known"),
         ({"model": {"order": "q"}}, "letter 'q' has no binding; bind it with FILE:q=kind"),
-        ({"train": {"steps": True}}, "train.steps=True: wanted is a whole number"),
-        ({"train": {"steps": None}}, "train.steps=None: wanted is a whole number"),
+        ({"train": {"steps": True}}, "train.steps=True: expected a whole number"),
+        ({"train": {"steps": None}}, "train.steps=None: expected a whole number"),
         ({"evaluate": {"tokens": 1}}, "evaluate.tokens=1: allowed is 0, the whole split, or 2"),
         (
             {"train": {"optimizer": {"learning_rate": float("inf")}}},
@@ -304,7 +304,7 @@ def test_a_configuration_comes_back_from_json_as_it_was(base):
         ),
         ({"seeds": (0, 0)}, "seeds=(0, 0): a seed stands twice"),
         ({"seeds": ()}, "seeds=(): .* one at least"),
-        ({"plugins": "gla.py"}, "plugins='gla.py': a list of Python files is wanted"),
+        ({"plugins": "gla.py"}, "plugins='gla.py': expected a list of Python files"),
     ],
 )
 def test_what_is_wrong_is_named(parts, message):

@@ -68,7 +68,7 @@ def test_given_options_go_over_the_defaults(registry):
         (
             "drum",
             {"heads": "two"},
-            "band.d.heads='two': wanted is a whole number, like 2",
+            "band.d.heads='two': expected a whole number, for example 2",
         ),
         ("lute", {}, "band.d.kind='lute': unknown instrument kind; known are drum, flute; did you "
          "mean 'flute'?"),
@@ -110,31 +110,31 @@ def test_values_become_the_type_of_the_default(value, like, expected):
 @pytest.mark.parametrize(
     "value, like, words",
     [
-        (1.5, 100, "a whole number, like 100"),
-        ("3", 100, "a whole number, like 100"),
-        (True, 100, "a whole number, like 100"),
-        (True, 0.5, "a number, like 0.5"),
-        (1, False, "true or false, like False"),
-        ("true", False, "true or false, like False"),
-        (3, "a", "a text, like 'a'"),
-        ("abc", (1, 2), "a list, like (1, 2)"),
-        (3, (1, 2), "a list, like (1, 2)"),
-        (None, 1, "a whole number, like 1"),
-        (None, "a", "a text, like 'a'"),
-        (float("inf"), 1, "a whole number, like 1"),
-        (float("nan"), 1, "a whole number, like 1"),
+        (1.5, 100, "a whole number, for example 100"),
+        ("3", 100, "a whole number, for example 100"),
+        (True, 100, "a whole number, for example 100"),
+        (True, 0.5, "a number, for example 0.5"),
+        (1, False, "true or false, for example False"),
+        ("true", False, "true or false, for example False"),
+        (3, "a", "a text, for example 'a'"),
+        ("abc", (1, 2), "a list, for example (1, 2)"),
+        (3, (1, 2), "a list, for example (1, 2)"),
+        (None, 1, "a whole number, for example 1"),
+        (None, "a", "a text, for example 'a'"),
+        (float("inf"), 1, "a whole number, for example 1"),
+        (float("nan"), 1, "a whole number, for example 1"),
         ([("a", 1)], {"a": 1, "b": 2}, "a section with the fields a, b"),
     ],
 )
 def test_other_values_are_refused_and_the_message_names_field_value_and_type(value, like, words):
-    wanted = f"train.x={value!r}: wanted is {words}"
-    with pytest.raises(ConfigurationError, match=f"^{re.escape(wanted)}$"):
+    message = f"train.x={value!r}: expected {words}"
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}$"):
         typed(value, like, "train.x")
 
 
 def test_the_elements_of_a_list_have_the_type_of_the_defaults():
     assert typed([2e4, 3], (1, 2), "x") == (20000, 3)
-    with pytest.raises(ConfigurationError, match="x='b': wanted is a whole number"):
+    with pytest.raises(ConfigurationError, match="x='b': expected a whole number"):
         typed([1, "b"], (1, 2), "x")
 
 

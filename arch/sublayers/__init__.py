@@ -1,7 +1,8 @@
-"""Sublayers, one file a kind: a map from a sequence to a sequence, without residual or norm.
+"""Sublayers, one file per kind: a map from a sequence to a sequence, without residual or norm.
 
-To add one: a file here with a class decorated by `@sublayers.register('kind')`, imported below.
-A file outside the package does as well: name it in the configuration's `plugins`.
+`contract.py` says what a kind promises. To add one: a file here with a class decorated by
+`@sublayers.register('kind')`, imported below; or a file outside of the package, named in the
+configuration's `plugins`.
 """
 
 from arch.sublayers import convolution, feed_forward, lstm

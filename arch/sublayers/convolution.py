@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from arch.checks import at_least, below_one, one_of
@@ -17,7 +18,7 @@ Cache = dict[str, Float[Array, "batch before channels"]]
 
 
 class Depthwise(nnx.Module):
-    """yₜ = Σᵢ kᵢ xₜ₊ᵢ, i < size, every channel with a kernel of its own, only where all of it fits.
+    """yₜ = Σᵢ kᵢ xₜ₊ᵢ, i < size, with a kernel per channel, without padding.
 
     A sum of shifted products: XLA makes one loop of it, where its grouped convolution is slow on
     CPU. The kernel starts at Glorot's uniform of one channel's fans: variance 1 / size.
@@ -38,12 +39,13 @@ class Depthwise(nnx.Module):
         return y
 
     def pad(self, x: Float[Array, "batch length channels"], causal: bool) -> Array:
-        """Zeros so that the length is kept: before the first position alone, or around, as many
-        after the last as before the first (one more of an even size)."""
+        """Zeros that keep the length: all before the first position where causal; else as many
+        before as after, one more after where the size is even."""
         before = self.size - 1 if causal else (self.size - 1) // 2
         return jnp.pad(x, ((0, 0), (before, self.size - 1 - before), (0, 0)))
 
     def flops(self, length: int) -> int:
+        """Forward FLOPs of one sequence."""
         return product_flops(length, self.size, self.channels)
 
 
@@ -77,14 +79,14 @@ class SeparableConvolution(Sublayer):
         self,
         width: int,
         *,
-        expand=4.0,
-        inner_width=0,
-        activation="relu",
-        first_kernel_size=3,
-        second_kernel_size=5,
-        bias=True,
-        activation_dropout=0.0,
-        init_std=0.0,
+        expand: float = 4.0,
+        inner_width: int = 0,
+        activation: str = "relu",
+        first_kernel_size: int = 3,
+        second_kernel_size: int = 5,
+        bias: bool = True,
+        activation_dropout: float = 0.0,
+        init_std: float = 0.0,
         rngs: nnx.Rngs,
     ):
         one_of(ACTIVATIONS, activation=activation)
@@ -105,14 +107,16 @@ class SeparableConvolution(Sublayer):
     def __call__(
         self, x: Float[Array, "batch length width"], context: Context
     ) -> Float[Array, "batch length width"]:
+        """y in the shape and dtype of x; rows at masked positions mean nothing."""
         y = self.first(self.first.pad(masked(x, context.mask), context.causal))
         y = ACTIVATIONS[self.activation](self.input(y))
         if context.train and self.activation_dropout:
             y = dropout(y, self.activation_dropout, context.key_for("activation"), context.platform)
         return self.output(self.second(self.second.pad(masked(y, context.mask), context.causal)))
 
-    def init_cache(self, batch: int, length: int, dtype, context: Context) -> Cache:
-        """What either convolution saw last, zeros at first; not dependent on the length."""
+    def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> Cache:
+        """The last inputs of either convolution, zeros at first; their size does not depend on the
+        length."""
         return {
             "first": jnp.zeros((batch, self.first.size - 1, self.width), dtype),
             "second": jnp.zeros((batch, self.second.size - 1, self.inner_width), dtype),

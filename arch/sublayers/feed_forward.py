@@ -29,11 +29,10 @@ class FeedForward(Sublayer):
         bias: biases on the projections.
         activation_dropout: rate on the inner activations.
         init_std: of the kernels; 0 is Glorot's uniform.
-        chunk: positions in slices of so many, one after the other, their inner activations
-            recomputed in the backward pass (Kitaev et al. 2020, §3): memory for one slice's instead
-            of all. 0, or a length up to it: all at once. What is dropped is drawn anew a slice,
-            from the key and the slice's number: the same in the backward pass, other elements than
-            without chunks.
+        chunk: positions in a slice. Slices are computed one after the other, and their inner
+            activations again in the backward pass, so that memory holds those of one slice (Kitaev
+            et al. 2020, §3). 0, or a length of at most `chunk`: all at once. Each slice's dropout
+            has a key of its own, so that other elements are dropped than without slices.
     """
 
     causal = True
@@ -44,13 +43,13 @@ class FeedForward(Sublayer):
         self,
         width: int,
         *,
-        expand=4.0,
-        inner_width=0,
-        activation="relu",
-        bias=True,
-        activation_dropout=0.0,
-        init_std=0.0,
-        chunk=0,
+        expand: float = 4.0,
+        inner_width: int = 0,
+        activation: str = "relu",
+        bias: bool = True,
+        activation_dropout: float = 0.0,
+        init_std: float = 0.0,
+        chunk: int = 0,
         rngs: nnx.Rngs,
     ):
         one_of([*ACTIVATIONS, *GATED], activation=activation)
@@ -73,6 +72,7 @@ class FeedForward(Sublayer):
     def __call__(
         self, x: Float[Array, "batch length width"], context: Context
     ) -> Float[Array, "batch length width"]:
+        """y in the shape and dtype of x."""
         if self.chunk and x.shape[1] > self.chunk:
             return self._by_slices(x, context)
         return self._at_once(x, context)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from arch.checks import at_least
@@ -26,8 +27,8 @@ class LSTM(Sublayer):
     Args:
         width: of the input and the output.
         inner_width: of the state; 0 stands for width.
-        forget_bias: where the bias of f starts (Gers et al. 2000 and Jozefowicz et al. 2015: above
-            0, so that it remembers from the first); it is learned, as the others are, from 0.
+        forget_bias: initial bias of f; above 0, so that it remembers from the start (Gers et al.
+            2000, Jozefowicz et al. 2015). The other biases start at 0; all are learned.
         init_std: of the kernels; 0 is Glorot's uniform, over the four gates at once.
 
     The state and the gates are float32 in every dtype. It runs from the first position to the last
@@ -41,9 +42,9 @@ class LSTM(Sublayer):
         self,
         width: int,
         *,
-        inner_width=0,
-        forget_bias=1.0,
-        init_std=0.0,
+        inner_width: int = 0,
+        forget_bias: float = 1.0,
+        init_std: float = 0.0,
         rngs: nnx.Rngs,
     ):
         at_least(0, "width", inner_width=inner_width)
@@ -62,6 +63,7 @@ class LSTM(Sublayer):
     def __call__(
         self, x: Float[Array, "batch length width"], context: Context
     ) -> Float[Array, "batch length width"]:
+        """y in the shape and dtype of x."""
         # time first before the product, while it is at its narrowest
         inputs = self.input(x.swapaxes(0, 1))
         mask = None if context.mask is None else context.mask.T[:, :, None]
@@ -74,7 +76,7 @@ class LSTM(Sublayer):
         _, y = jax.lax.scan(body, self._start(x.shape[0]), (inputs, mask))
         return self._leave(y.swapaxes(0, 1))
 
-    def init_cache(self, batch: int, length: int, dtype, context: Context) -> State:
+    def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> State:
         """The state before the first token; its size does not depend on the length."""
         return self._start(batch)
 
@@ -105,7 +107,7 @@ def advance(
     inputs: Float[Array, "batch gates"],
     mask: Bool[Array, "batch 1"] | None,
 ) -> State:
-    """The state one time later, of the inputs' part of the gates; the old one where masked."""
+    """The state one step later, given the inputs' part of the gates; the old one where masked."""
     h = state["h"].astype(recurrent.dtype)
     gates = jnp.dot(h, recurrent, preferred_element_type=jnp.float32) + inputs.astype(jnp.float32)
     i, f, g, o = jnp.split(gates, GATES, axis=-1)

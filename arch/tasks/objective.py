@@ -51,27 +51,19 @@ def cross_entropy_of(
     return -jnp.where(counts, log_p, 0.0).sum()
 
 
-class TargetBatch(Protocol):
+class Sequences(Protocol):
     """A batch of target sequences: `weights` are 1 at targets, `real` at rows, that count."""
 
     @property
-    def targets(self) -> Int[Array, "batch length"]:
-        """The right tokens."""
-        ...
-
+    def targets(self) -> Int[Array, "batch length"]: ...
     @property
-    def weights(self) -> Float[Array, "batch length"]:
-        """1 at targets that count."""
-        ...
-
+    def weights(self) -> Float[Array, "batch length"]: ...
     @property
-    def real(self) -> Float[Array, " batch"]:
-        """1 at rows that count."""
-        ...
+    def real(self) -> Float[Array, " batch"]: ...
 
 
 def teacher_forced(
-    score: Score, batch: TargetBatch, context: Context, smoothing: float
+    score: Score, batch: Sequences, context: Context, smoothing: float
 ) -> tuple[Sums, Sums]:
     """(losses, statistics) of sequences, each token predicted from the right ones before it: nats
     a token, and the shares of right tokens and of wholly right sequences."""

@@ -305,7 +305,7 @@ def test_a_wrong_vocabulary(copy):
         ("bert", "hidden_act", "mish", "known are gelu, gelu_new"),
         ("bert", "position_embedding_type", "relative_key", "allowed is 'absolute'"),
         ("bert", "is_decoder", True, "allowed is False"),
-        ("bert", "hidden_size", "wide", "wanted is a whole number"),
+        ("bert", "hidden_size", "wide", "expected a whole number"),
         ("bert", "num_attention_heads", 3, "does not divide"),
         ("bert", "num_hidden_layers", 0, "allowed is 1 to"),
         ("bert", "num_hidden_layer", 2, "did you mean 'num_hidden_layers'?"),

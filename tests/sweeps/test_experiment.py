@@ -40,7 +40,7 @@ def test_arguments_are_read_as_the_type_of_their_default(tmp_path, monkeypatch):
     monkeypatch.chdir(cli.write_small(tmp_path, change))
     found = Experiment("small.py:k=4,rates=2").arguments
     assert (found.k, found.rates) == (4, 2)
-    with pytest.raises(ConfigurationError, match="small.py:k='four': wanted is a whole number"):
+    with pytest.raises(ConfigurationError, match="small.py:k='four': expected a whole number"):
         Experiment("small.py:k=four")
     with pytest.raises(ConfigurationError, match="small.py:rates=3: allowed are 1, 2"):
         Experiment("small.py:rates=3")

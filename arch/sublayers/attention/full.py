@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from arch.checks import at_least, below_one, one_of
@@ -30,16 +31,16 @@ class Attention(Sublayer):
         window: a position sees itself and the window - 1 before it (and after it, where not
             causal); 0 is no limit.
         cross: keys and values come from `context.memory`, never masked causally.
-        shared_qk: keys are the normalised queries, and a position sees itself only where it sees no
-            other (Kitaev et al. 2020, §2): its own logit is -1e5, as in trax. There is no `key`
-            projection.
+        shared_qk: keys are the normalised queries, and a position sees itself only where it sees
+            nothing else (Kitaev et al. 2020, §2): its logit with itself is -1e5, as in trax. There
+            is no `key` projection.
         key_norm: unit | rms: of shared keys, see `dot_product.keys_of`.
         bias: biases on the four projections.
         attention_dropout: rate on the weights after the softmax.
         init_std: of the kernels; 0 is Glorot's uniform.
         path: auto | plain | blocks | cudnn, see `dot_product.attend`.
 
-    Whether it is causal, rotary or dropping is the model's to say, by the context.
+    The context says whether it is causal, has rotary positions, and drops.
     Records 'attention.weights' (batch, heads, queries, keys) when asked.
     """
 
@@ -50,17 +51,17 @@ class Attention(Sublayer):
         self,
         width: int,
         *,
-        heads=8,
-        head_width=0,
-        kv_heads=0,
-        window=0,
-        cross=False,
-        shared_qk=False,
-        key_norm="unit",
-        bias=True,
-        attention_dropout=0.0,
-        init_std=0.0,
-        path="auto",
+        heads: int = 8,
+        head_width: int = 0,
+        kv_heads: int = 0,
+        window: int = 0,
+        cross: bool = False,
+        shared_qk: bool = False,
+        key_norm: str = "unit",
+        bias: bool = True,
+        attention_dropout: float = 0.0,
+        init_std: float = 0.0,
+        path: str = "auto",
         rngs: nnx.Rngs,
     ):
         at_least(0, "width / heads", head_width=head_width)
@@ -96,6 +97,7 @@ class Attention(Sublayer):
     def __call__(
         self, x: Float[Array, "batch length width"], context: Context
     ) -> tuple[Float[Array, "batch length width"], Extras]:
+        """(y in the shape and dtype of x, Extras with the weights where they are recorded)."""
         q = self._split(self.query(x), self.heads)
         k, v = self._keys_values(self._memory(context, x.dtype) if self.cross else x, q)
         if context.rotary_base and not self.cross:
@@ -116,7 +118,7 @@ class Attention(Sublayer):
         record = {} if weights is None else {"attention.weights": weights}
         return self.output(y.reshape(*x.shape[:-1], -1)), Extras(record=record)
 
-    def init_cache(self, batch: int, length: int, dtype, context: Context) -> Cache:
+    def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> Cache:
         """Keys and values: room for `length` of them or, where cross, those of the memory."""
         if self.cross:
             k, v = self._keys_values(self._memory(context, dtype), None)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch.layers import Dropping, dropout, widened
@@ -46,7 +47,12 @@ def buckets_for(length: int, chunk: int) -> tuple[int, ...]:
 
 
 def rotations(
-    key: Key[Array, ""], heads: int, width: int, rounds: int, buckets: tuple[int, ...], dtype
+    key: Key[Array, ""],
+    heads: int,
+    width: int,
+    rounds: int,
+    buckets: tuple[int, ...],
+    dtype: DTypeLike,
 ) -> list[Float[Array, "heads width rounds half"]]:
     """A random matrix for each factor of the number of buckets, the same for all sequences."""
     keys = jax.random.split(key, len(buckets))

@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from arch.checks import at_least, below_one
@@ -26,7 +27,7 @@ class LocalAttention(Sublayer):
     The local layers of the released Reformer (trax, and Hugging Face's LocalSelfAttention), with
     queries, keys and values of their own. Differs from Hugging Face's, whose first chunk sees the
     last one where not causal: here nothing stands before the first and after the last. A length
-    that is no multiple of the chunk is filled up inside; a query that may see nothing gets uniform
+    that is no multiple of the chunk is padded inside; a query that may see nothing gets uniform
     weights over its chunks.
 
     Args:
@@ -40,7 +41,7 @@ class LocalAttention(Sublayer):
         attention_dropout: rate on the weights after the softmax.
         init_std: of the kernels; 0 is Glorot's uniform.
 
-    Whether it is causal inside, rotary or dropping is the model's to say, by the context.
+    The context says whether it is causal inside its chunks, has rotary positions, and drops.
     """
 
     causal = True  # where after=0
@@ -50,14 +51,14 @@ class LocalAttention(Sublayer):
         self,
         width: int,
         *,
-        heads=8,
-        head_width=0,
-        chunk=64,
-        before=1,
-        after=0,
-        bias=True,
-        attention_dropout=0.0,
-        init_std=0.0,
+        heads: int = 8,
+        head_width: int = 0,
+        chunk: int = 64,
+        before: int = 1,
+        after: int = 0,
+        bias: bool = True,
+        attention_dropout: float = 0.0,
+        init_std: float = 0.0,
         rngs: nnx.Rngs,
     ):
         at_least(1, chunk=chunk)
@@ -77,6 +78,7 @@ class LocalAttention(Sublayer):
     def __call__(
         self, x: Float[Array, "batch length width"], context: Context
     ) -> Float[Array, "batch length width"]:
+        """y in the shape and dtype of x. Raises ConfigurationError where it would not be causal."""
         if context.causal and self.after:
             raise ConfigurationError(
                 f"after={self.after}: allowed is 0 in a causal model, which would see the tokens "
@@ -97,7 +99,7 @@ class LocalAttention(Sublayer):
         )
         return self.output(y.reshape(*x.shape[:-1], -1))
 
-    def init_cache(self, batch: int, length: int, dtype, context: Context) -> Cache:
+    def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> Cache:
         """Keys and values of as many positions as a query may see: a ring, filled in turn."""
         shape = (batch, min(length, (self.before + 1) * self.chunk), self.heads, self.head_width)
         return {"k": jnp.zeros(shape, dtype), "v": jnp.zeros(shape, dtype)}

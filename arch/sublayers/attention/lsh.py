@@ -6,6 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from arch.checks import at_least, below_one, one_of
@@ -24,9 +25,9 @@ class LSHAttention(Sublayer):
     most `chunk` places apart in it. Keys are the normalised queries; a position sees itself only
     where it sees nothing else.
 
-    Where the longest sequence fits one chunk it is exact attention with shared queries and keys;
-    with `attend_across_buckets`, where the sequence at hand does.
-    The rotations are drawn from the context's key, in evaluation without one from a constant.
+    It is exact attention with shared queries and keys where the longest sequence fits into one
+    chunk, or with `attend_across_buckets` where the present sequence does. The rotations are drawn
+    from the context's key; where it has none, as in evaluation, from a constant.
 
     Args:
         width: of the input and the output.
@@ -34,13 +35,13 @@ class LSHAttention(Sublayer):
         head_width: d; 0 stands for width / heads.
         rounds: hashes.
         evaluate_rounds: hashes when not training; 0 stands for as many.
-        chunk: places a query sees, to either side where not causal.
+        chunk: how many places before it a query sees, and after it where not causal.
         buckets: even factors; their product is the number of buckets. () stands for two buckets per
             chunk of the longest sequence that the model is built for, whatever the length at hand.
         key_norm: unit | rms, see `dot_product.keys_of`.
-        attend_across_buckets: chunks see all of their own and the neighbouring chunks, whatever the
+        attend_across_buckets: a query sees all of its chunk and its neighbours, whatever the
             bucket, as in Hugging Face's and trax's later code. **Not causal**: what comes later
-            moves the chunks' borders; no token-by-token decoding.
+            moves the chunks' borders. It cannot decode token by token.
         remove_duplicates: a pair of several rounds counts once (eq. 16).
         before, after: with `attend_across_buckets`, chunks seen before and after a chunk's own.
         bias: biases on the three projections.
@@ -58,20 +59,20 @@ class LSHAttention(Sublayer):
         self,
         width: int,
         *,
-        heads=8,
-        head_width=0,
-        rounds=2,
-        evaluate_rounds=0,
-        chunk=64,
-        buckets=(),
-        key_norm="unit",
-        attend_across_buckets=False,
-        remove_duplicates=True,
-        before=1,
-        after=0,
-        bias=False,
-        attention_dropout=0.0,
-        init_std=0.0,
+        heads: int = 8,
+        head_width: int = 0,
+        rounds: int = 2,
+        evaluate_rounds: int = 0,
+        chunk: int = 64,
+        buckets: tuple[int, ...] = (),
+        key_norm: str = "unit",
+        attend_across_buckets: bool = False,
+        remove_duplicates: bool = True,
+        before: int = 1,
+        after: int = 0,
+        bias: bool = False,
+        attention_dropout: float = 0.0,
+        init_std: float = 0.0,
         rngs: nnx.Rngs,
     ):
         at_least(1, rounds=rounds, chunk=chunk)
@@ -106,6 +107,7 @@ class LSHAttention(Sublayer):
     def __call__(
         self, x: Float[Array, "batch length width"], context: Context
     ) -> tuple[Float[Array, "batch length width"], Extras]:
+        """(y in the shape and dtype of x, Extras with the buckets to replay)."""
         q, v = self._split(self.query(x)), self._split(self.value(x))
         self._check(context)
         dropping = dot_product.dropping(self.attention_dropout, context)
@@ -139,7 +141,7 @@ class LSHAttention(Sublayer):
         y = y.reshape(x.shape[0], self.heads, *y.shape[1:]).swapaxes(1, 2)
         return self.output(_joined(y)), Extras(replay=replay)
 
-    def init_cache(self, batch: int, length: int, dtype, context: Context) -> Cache:
+    def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> Cache:
         """Room for the keys and values of `length` steps, and for their buckets."""
         room = jnp.zeros((batch, length, self.heads, self.head_width), dtype)
         rounds = self._rounds(context)

@@ -32,23 +32,23 @@ class Benes(Sublayer):
     All forward layers of a block have the same switch, all reverse layers another, the last layer a
     third: 2 · blocks + 1 sets of weights for any length.
 
-    It brings its own residual and its own normalisation: the stack adds neither, nor dropout. It is
-    not causal. Sequences are filled up with zeros at their end to a power of two, 2 at least, and
-    cut again; a model of such letters alone fills up with token 0 instead, as the authors do (see
-    `padded_length`). `context.mask` changes nothing: padding is input like any other, which takes
-    part in the normalisation, and what is moved may rest there on its way.
+    It has its own residual and its own normalisation: the stack adds neither, nor dropout. It is
+    not causal. Sequences are padded with zeros to a power of two, at least 2, and cut again; a
+    model of such letters alone pads with token 0 instead, as the authors do (see `padded_length`).
+    `context.mask` changes nothing: padding is input like any other, takes part in the
+    normalisation, and may hold a token on its way through the network.
 
     Args:
         width: of the input and the output, m.
         blocks: B.
         unit: residual | gated: the switch of 2020 or of 2019.
         normalisation: sequence | features: of the residual unit, see there.
-        skips: of the gated unit: from the second block on a switch is also given what the same
-            layer of the block before was given, and the last layer what the last block was.
-        switch_dropout: rate on what leaves a switch, divided by k: the authors' 1 - keep.
+        skips: of the gated unit: from the second block on, a switch also receives the input of the
+            same layer of the block before; the last layer receives the input of the last block.
+        switch_dropout: k times the rate on a switch's output: the authors' 1 - keep.
 
-    For the gradient a layer keeps its input alone and works the rest out again, which takes an
-    eighth of the memory, and on CPU less time too.
+    For the gradient a layer keeps its input alone and computes the rest again, which takes an
+    eighth of the memory, and less time on CPU too.
     """
 
     causal = False
@@ -60,11 +60,11 @@ class Benes(Sublayer):
         self,
         width: int,
         *,
-        blocks=2,
-        unit="residual",
-        normalisation="sequence",
-        skips=True,
-        switch_dropout=0.1,
+        blocks: int = 2,
+        unit: str = "residual",
+        normalisation: str = "sequence",
+        skips: bool = True,
+        switch_dropout: float = 0.1,
         rngs: nnx.Rngs,
     ):
         one_of(UNITS, unit=unit)
@@ -87,6 +87,7 @@ class Benes(Sublayer):
     def __call__(
         self, x: Float[Array, "batch length width"], context: Context
     ) -> Float[Array, "batch length width"]:
+        """The new stream, in the shape and dtype of x."""
         length, padded = x.shape[1], self.padded_length(x.shape[1])
         x = jnp.pad(x, ((0, 0), (0, padded - length), (0, 0)))
         pairs = x.reshape(x.shape[0], padded // 2, 2 * self.width)
@@ -102,7 +103,7 @@ class Benes(Sublayer):
         return pairs.reshape(x.shape)[:, :length]
 
     def _switch(self, unit, first: int, layers: int, context: Context) -> Switch:
-        """The unit with its dropout, whose randomness is of the layer's number."""
+        """The unit with its dropout, whose key depends on the layer's number."""
 
         def switch(pairs, layer, earlier):
             y = unit(pairs, earlier)
@@ -114,7 +115,7 @@ class Benes(Sublayer):
         return jax.checkpoint(switch)
 
     def padded_length(self, length: int) -> int:
-        """The next power of two, 2 at least: what a sequence is filled up to."""
+        """The next power of two, at least 2."""
         return max(2, 1 << (length - 1).bit_length())
 
     def flops(self, length: int) -> int:
@@ -136,10 +137,10 @@ def walk(
     earlier: tuple = (None, None),
     keep: bool = False,
 ) -> tuple[Array, tuple]:
-    """(pairs after one block, what each layer of either half was given, if they are to be kept).
+    """(pairs after one block, the inputs of each layer of either half where `keep`).
 
-    earlier: what the block before kept. A scan over the layers of a half: what is compiled does not
-    grow with the length.
+    earlier: the inputs that the block before kept. A scan over the layers of a half: the compiled
+    program does not grow with the length.
     """
     kept = []
     for switch, shuffle, before in (

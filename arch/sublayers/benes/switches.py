@@ -27,7 +27,7 @@ class GatedUnit(nnx.Module):
     is of a channel and starts at ½.
     """
 
-    def __init__(self, width: int, *, skips=False, rngs: nnx.Rngs):
+    def __init__(self, width: int, *, skips: bool = False, rngs: nnx.Rngs):
         self.width, pair = width, 2 * width
         draw = kernel_initializer(0.0)
         self.gates = Projection(pair, 3 * pair, rngs=rngs)
@@ -42,6 +42,7 @@ class GatedUnit(nnx.Module):
     def __call__(
         self, x: Float[Array, "batch pairs channels"], earlier: Array | None = None
     ) -> Float[Array, "batch pairs channels"]:
+        """The pairs after the switch. earlier: what is skipped to it, in the shape of x."""
         s = x
         if self.skip is not None and earlier is not None:
             s = s + jnp.tile(self.skip[...].astype(x.dtype), 2)[None, None] * earlier
@@ -50,7 +51,7 @@ class GatedUnit(nnx.Module):
         return u * swapped(x) + (1 - u) * c
 
     def flops(self) -> int:
-        """Forward FLOPs a pair."""
+        """Forward FLOPs per pair."""
         pair = 2 * self.width
         return product_flops(1, pair, 3 * pair) + 2 * product_flops(1, pair, self.width)
 
@@ -68,7 +69,7 @@ class ResidualUnit(nnx.Module):
         features    over the channels of a pair, as "layer normalisation" in the paper says
     """
 
-    def __init__(self, width: int, *, normalisation="sequence", rngs: nnx.Rngs):
+    def __init__(self, width: int, *, normalisation: str = "sequence", rngs: nnx.Rngs):
         self.width, self.normalisation, pair = width, normalisation, 2 * width
         self.expand = Projection(pair, 2 * pair, bias=False, rngs=rngs)
         self.centre = nnx.Param(jnp.zeros((2 * pair,)))
@@ -80,6 +81,7 @@ class ResidualUnit(nnx.Module):
     def __call__(
         self, x: Float[Array, "batch pairs channels"], earlier: None = None
     ) -> Float[Array, "batch pairs channels"]:
+        """The pairs after the switch; it takes nothing from `earlier`."""
         axis = 1 if self.normalisation == "sequence" else 2
         z = self.expand(x).astype(jnp.float32)
         z = z - jnp.mean(z, axis=axis, keepdims=True) + self.centre[...][None, None]
@@ -89,7 +91,7 @@ class ResidualUnit(nnx.Module):
         return kept * x + CANDIDATE * self.contract(z)
 
     def flops(self) -> int:
-        """Forward FLOPs a pair."""
+        """Forward FLOPs per pair."""
         pair = 2 * self.width
         return product_flops(1, pair, 2 * pair) + product_flops(1, 2 * pair, pair)
 
