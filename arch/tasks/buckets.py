@@ -53,6 +53,7 @@ class Bucketed(Task):
         """The buckets, from the shortest."""
 
     def batch_at(self, step: Int[Array, ""]) -> Int[Array, ""]:
+        """The place of the bucket that a step takes."""
         return self.schedule.bucket(step)
 
     def indices(self, key: Key[Array, ""], step: Int[Array, ""], batch: int) -> Int[Array, " n"]:

@@ -27,6 +27,8 @@ SAMPLING = ("permutation", "uniform")
 
 
 class Batch(NamedTuple):
+    """Tokens, and the tokens one later; `weights` are 1 at targets that count."""
+
     inputs: Int[Array, "batch length"]
     targets: Int[Array, "batch length"]
     weights: Float[Array, "batch length"]
@@ -62,12 +64,12 @@ class LanguageModel(Text):
     def __init__(
         self,
         *,
-        corpus="stdlib",
-        tokenizer="bytes",
-        length=128,
-        vocabulary=0,
-        sampling="permutation",
-        resident_bytes=1 << 30,
+        corpus: str = "stdlib",
+        tokenizer: str = "bytes",
+        length: int = 128,
+        vocabulary: int = 0,
+        sampling: str = "permutation",
+        resident_bytes: int = 1 << 30,
     ):
         one_of(SAMPLING, of="task", sampling=sampling)
         at_least(1, of="task", length=length)
@@ -93,6 +95,7 @@ class LanguageModel(Text):
 
     @property
     def vocabulary(self) -> int:
+        """Entries of the token table."""
         return self._vocabulary or self.entries
 
     @property
@@ -132,6 +135,7 @@ class LanguageModel(Text):
         return source[starts[..., None] + library.arange(self.length + 1)[None]]
 
     def assemble(self, gathered: Int[Array, "batch length+1"]) -> Batch:
+        """Inputs, and targets one token later."""
         gathered = gathered.astype(jnp.int32)
         inputs, targets = gathered[:, :-1], gathered[:, 1:]
         return Batch(inputs, targets, jnp.ones(inputs.shape, jnp.float32))
@@ -156,6 +160,7 @@ class LanguageModel(Text):
         return Prompt(None, jnp.asarray(ids, jnp.int32)[None], length, steps, -1)
 
     def text_of(self, ids: Int[np.ndarray, " steps"]) -> str:
+        """The decoded text."""
         return self.tokenizer.decode(ids)
 
     # Evaluation
@@ -196,6 +201,7 @@ class LanguageModel(Text):
         return ids[where], weights
 
     def assemble_evaluation(self, gathered: tuple) -> Batch:
+        """Inputs and targets, with the weights of the windows."""
         ids, weights = gathered
         batch = self.assemble(ids)
         return batch._replace(weights=weights.astype(jnp.float32))

@@ -51,19 +51,27 @@ def cross_entropy_of(
     return -jnp.where(counts, log_p, 0.0).sum()
 
 
-class Sequences(Protocol):
+class TargetBatch(Protocol):
     """A batch of target sequences: `weights` are 1 at targets, `real` at rows, that count."""
 
     @property
-    def targets(self) -> Int[Array, "batch length"]: ...
+    def targets(self) -> Int[Array, "batch length"]:
+        """The right tokens."""
+        ...
+
     @property
-    def weights(self) -> Float[Array, "batch length"]: ...
+    def weights(self) -> Float[Array, "batch length"]:
+        """1 at targets that count."""
+        ...
+
     @property
-    def real(self) -> Float[Array, " batch"]: ...
+    def real(self) -> Float[Array, " batch"]:
+        """1 at rows that count."""
+        ...
 
 
 def teacher_forced(
-    score: Score, batch: Sequences, context: Context, smoothing: float
+    score: Score, batch: TargetBatch, context: Context, smoothing: float
 ) -> tuple[Sums, Sums]:
     """(losses, statistics) of sequences, each token predicted from the right ones before it: nats
     a token, and the shares of right tokens and of wholly right sequences."""

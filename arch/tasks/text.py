@@ -69,9 +69,11 @@ class Text(Task):
 
     @property
     def tokenizer(self) -> Tokenizer:
+        """The task's own, or the one made from the corpus."""
         return self.ready or self.dataset.tokenizer
 
     def only_evaluate(self, tokenizer: Tokenizer | None = None) -> None:
+        """See `Task.only_evaluate`; splits may be as short as evaluation allows."""
         self.ready, self.evaluates_only = tokenizer or self.ready, True
 
     @property
@@ -81,14 +83,17 @@ class Text(Task):
 
     @property
     def sha256(self) -> str:
+        """Of the corpus in tokens."""
         return self.dataset.sha256
 
     @property
     def details(self) -> dict:
+        """Of the corpus in tokens."""
         return dict(self.dataset.details)
 
     @property
     def splits(self) -> tuple[str, ...]:
+        """All splits but the training split."""
         return tuple(split for split in self.dataset.splits if split != "train")
 
     def weight(self, batch: Any) -> Float[Array, ""]:

@@ -22,8 +22,8 @@ from arch.models.heads.pointer import Pointer
 from arch.registry import ConfigurationError
 from arch.report.lines import read_lines
 from arch.tasks.contract import Window
-from arch.tasks.lambada.last_word import LastWordBatch, encode, unknown_id
-from arch.tasks.lambada.reading import ReadingBatch, places
+from arch.tasks.lambada.last_word import LastWord, LastWordBatch, encode, unknown_id
+from arch.tasks.lambada.reading import Reading, ReadingBatch, places
 from arch.tasks.lambada.task import Lambada
 from arch.training import evaluation
 from arch.training import program as training
@@ -181,6 +181,16 @@ def test_passages_that_are_missing_say_where_to_put_them(tmp_path, monkeypatch):
     monkeypatch.delenv("ARCH_DATA_DIR")
     with pytest.raises(CorpusError, match="unset"):
         lambada.load("dev")
+
+
+# The forms
+
+
+def test_the_forms_are_two_classes_of_one_kind():
+    reading, last_word = Lambada(form="reading"), Lambada()
+    assert (type(reading), type(last_word)) == (Reading, Lambada)
+    assert isinstance(last_word, LastWord) and not isinstance(reading, LastWord)
+    assert reading.kind == last_word.kind == "lambada"
 
 
 # The language-model form

@@ -65,14 +65,14 @@ class AlgorithmicBins(Generated):
     def __init__(
         self,
         *,
-        algorithm="sorting",
-        base=0,
-        bins=(8, 16, 32, 64),
-        lengths=(64, 128, 256, 512),
-        evaluation_examples=256,
-        label_smoothing=0.01,
-        padding_weight=0.01,
-        position_offsets=0,
+        algorithm: str = "sorting",
+        base: int = 0,
+        bins: tuple[int, ...] = (8, 16, 32, 64),
+        lengths: tuple[int, ...] = (64, 128, 256, 512),
+        evaluation_examples: int = 256,
+        label_smoothing: float = 0.01,
+        padding_weight: float = 0.01,
+        position_offsets: int = 0,
     ):
         one_of(same_length.GENERATORS, of="task", algorithm=algorithm)
         base = base or (2 if algorithm in same_length.SEPARATORS else 11)
@@ -95,11 +95,13 @@ class AlgorithmicBins(Generated):
 
     @property
     def details(self) -> dict:
+        """The options that a line of results names."""
         names = ("algorithm", "base", "bins", "evaluation_examples", "padding_weight")
         return {name: getattr(self, name) for name in names}
 
     @property
     def vocabulary(self) -> int:
+        """Symbols, padding included."""
         return same_length.symbols(self.algorithm, self.base)
 
     @property
@@ -120,6 +122,7 @@ class AlgorithmicBins(Generated):
     # Training
 
     def gather(self, source: Any, indices: Key[Array, " batch"]) -> Batch:
+        """A batch of every bin, made from the keys."""
         return tuple(self._bin(place, indices) for place in range(len(self.bins)))
 
     def _bin(self, place: int, keys: Key[Array, " batch"]) -> Aligned:
@@ -213,6 +216,7 @@ class AlgorithmicBins(Generated):
         return jax.tree.map(np.asarray, made)
 
     def assemble_evaluation(self, gathered: Aligned) -> Batch:
+        """One batch of one length, as a tuple of one bin."""
         return (gathered,)
 
     def figures(

@@ -73,16 +73,16 @@ class Algorithmic(Generated):
     def __init__(
         self,
         *,
-        algorithm="reverse",
-        base=2,
-        format="sequence_to_sequence",
-        length=20,
-        training_lengths="uniform",
-        multiples=(1, 2, 4, 10),
-        evaluation_lengths="exact",
-        evaluation_examples=512,
-        position_offsets=0,
-        label_smoothing=0.0,
+        algorithm: str = "reverse",
+        base: int = 2,
+        format: str = "sequence_to_sequence",
+        length: int = 20,
+        training_lengths: str = "uniform",
+        multiples: tuple[int, ...] = (1, 2, 4, 10),
+        evaluation_lengths: str = "exact",
+        evaluation_examples: int = 512,
+        position_offsets: int = 0,
+        label_smoothing: float = 0.0,
     ):
         one_of(algorithms.GENERATORS, of="task", algorithm=algorithm)
         one_of(FAMILIES, of="task", format=format)
@@ -103,15 +103,18 @@ class Algorithmic(Generated):
 
     @property
     def families(self) -> tuple[str, ...]:
+        """Of the format."""
         return FAMILIES[self.format]
 
     @property
     def details(self) -> dict:
+        """The options that a line of results names."""
         names = ("algorithm", "base", "format", "evaluation_lengths", "evaluation_examples")
         return {name: getattr(self, name) for name in names} | {"length": self.input_length}
 
     @property
     def vocabulary(self) -> int:
+        """Symbols, and in the format decoder the separator."""
         return algorithms.symbols(self.algorithm, self.base) + (self.format == "decoder")
 
     @property
@@ -134,6 +137,7 @@ class Algorithmic(Generated):
     # Training
 
     def gather(self, source: Any, indices: Key[Array, " batch"]) -> Example:
+        """Examples made from the keys."""
         return algorithms.generate(
             self.algorithm, indices, self.training_bounds, self.base, self.input_length
         )
@@ -146,6 +150,7 @@ class Algorithmic(Generated):
         return formats.pairs(example)
 
     def weight(self, batch: Pairs | Sequences) -> Float[Array, ""]:
+        """Positions of targets."""
         return batch.weights.sum()
 
     def sums(

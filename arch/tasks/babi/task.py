@@ -28,6 +28,8 @@ FACTS, FACTS_OF_TASK_3 = 70, 130
 
 
 class Batch(NamedTuple):
+    """Stories with their question last. `mask` is 1 at sentences, `real` at rows that count."""
+
     sentences: Int[Array, "batch sentences words"]
     mask: Bool[Array, "batch sentences"]
     answers: Int[Array, "batch 1"]
@@ -98,10 +100,12 @@ class Babi(Bucketed):
 
     @property
     def sha256(self) -> str:
+        """Of the files that are used."""
         return self.data.files.sha256
 
     @property
     def details(self) -> dict[str, object]:
+        """Questions of each split, and the extents of the arrays."""
         sentences, words = self.arrays["train"].sentences.shape[1:]
         return {
             "questions": {split: len(part) for split, part in self.questions.items()},
@@ -118,6 +122,7 @@ class Babi(Bucketed):
 
     @property
     def vocabulary(self) -> int:
+        """Words, and padding."""
         return len(self.words) + 1
 
     @property
@@ -135,11 +140,13 @@ class Babi(Bucketed):
 
     @functools.cached_property
     def schedule(self) -> buckets_of.BucketSchedule:
+        """Which bucket a step takes, in proportion to its questions."""
         sizes = tuple(len(rows) for _, rows in self.data.buckets)
         return buckets_of.schedule(sizes, (1,) * len(sizes))
 
     @functools.cached_property
     def batches(self) -> tuple[Bucket, ...]:
+        """The buckets, from the shortest stories."""
         return tuple(
             Bucket(self.schedule, place, share=1, size=len(rows))
             for place, (_, rows) in enumerate(self.data.buckets)
@@ -155,6 +162,7 @@ class Babi(Bucketed):
         return tuple(parts)
 
     def assemble(self, gathered: Any) -> Batch:
+        """The batch with the mask of its sentences."""
         places = jnp.arange(gathered.sentences.shape[1])
         return Batch(
             sentences=gathered.sentences.astype(jnp.int32),

@@ -24,6 +24,8 @@ from arch.tasks.objective import Arrays
 
 
 class LastWordBatch(NamedTuple):
+    """Passages, padded at the end; only the last word's tokens are predicted."""
+
     inputs: Int[Arrays, "batch length"]
     targets: Int[Arrays, "batch length"]
     weights: Float[Arrays, "batch length"]  # 1 at the tokens of the last word
@@ -54,26 +56,33 @@ class LastWord(Passages):
 
     @property
     def streamed(self) -> bool:
+        """As the corpus is."""
         return self.text.streamed
 
     def source(self) -> Any:
+        """The corpus's tokens, on the device."""
         return self.text.source()
 
     def stream(self) -> np.ndarray:
+        """The corpus's tokens, on the host."""
         return self.text.stream()
 
     def indices(
         self, key: Key[Array, ""], step: Int[Array, ""], batch: int
     ) -> Int[Array, " batch"]:
+        """As of `LanguageModel`."""
         return self.text.indices(key, step, batch)
 
     def gather(self, source: Any, indices: Any) -> Any:
+        """As of `LanguageModel`."""
         return self.text.gather(source, indices)
 
     def assemble(self, gathered: Any) -> Batch:
+        """As of `LanguageModel`."""
         return self.text.assemble(gathered)
 
     def weight(self, batch: Any) -> Float[Array, ""]:
+        """Predicted tokens of the corpus."""
         return self.text.weight(batch)
 
     def sums(
@@ -133,6 +142,7 @@ class LastWord(Passages):
         return LastWordBatch(inputs, targets, weights, mask, known, np.ones(n, np.float32))
 
     def assemble_evaluation(self, gathered: Any) -> Any:
+        """Passages as they are, windows of the corpus as `LanguageModel` has them."""
         passages = isinstance(gathered, LastWordBatch)
         return gathered if passages else self.text.assemble_evaluation(gathered)
 

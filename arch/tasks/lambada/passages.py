@@ -53,14 +53,17 @@ class Passages(Task):
 
     @property
     def tokenizer(self) -> Tokenizer:
+        """The corpus's."""
         return self.dataset.tokenizer
 
     @property
     def vocabulary(self) -> int:
+        """As of `LanguageModel`."""
         return self.text.vocabulary
 
     @property
     def about(self) -> str:
+        """Tokens of the corpus, and how many passages there are."""
         passages = ", ".join(f"{s} {len(self.passages(s)):,}" for s in self.splits if s != "valid")
         return f"{self.text.about}; passages: {passages}"
 
@@ -76,6 +79,7 @@ class Passages(Task):
 
     @property
     def details(self) -> dict[str, object]:
+        """Of the corpus, how the passages are written, and their digests."""
         return {**self.dataset.details, "passages": self._written, "lambada": self._digests}
 
     @property

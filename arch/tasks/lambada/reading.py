@@ -34,6 +34,8 @@ SPECIAL = 2  # <unk> and <eos>, the first entries of a words tokenizer; then wor
 
 
 class ReadingBatch(NamedTuple):
+    """Texts and the word to be found in each."""
+
     inputs: Int[Arrays, "batch length"]
     targets: Int[Arrays, "batch 1"]
     mask: Bool[Arrays, "batch length"] | None  # None: a token everywhere
@@ -139,6 +141,7 @@ class Reading(Passages):
         return tokens[where[..., None] + jnp.arange(-self.length, 1)[None]], where
 
     def assemble(self, gathered: tuple[Int[Array, "batch length+1"], Array]) -> ReadingBatch:
+        """Texts and answers, cut at random where `shortest` says so."""
         tokens = gathered[0].astype(jnp.int32)
         inputs, targets, ones = tokens[:, :-1], tokens[:, -1:], jnp.ones(len(tokens), jnp.float32)
         if not self.shortest:
@@ -158,6 +161,7 @@ class Reading(Passages):
         return ReadingBatch(inputs, targets, mask, answerable, ones)
 
     def weight(self, batch: ReadingBatch) -> Float[Array, ""]:
+        """Examples whose answer is in the text."""
         return jnp.sum(batch.answerable)
 
     def sums(

@@ -29,6 +29,8 @@ LONGEST_SPAN = 10
 
 
 class Chosen(NamedTuple):
+    """Which of a split's fixed pairs are evaluated."""
+
     index: Int[np.ndarray, " n"]  # of the split's fixed pairs
 
 
@@ -66,18 +68,18 @@ class MaskedLanguageModel(Text):
     def __init__(
         self,
         *,
-        corpus="stdlib",
-        tokenizer="bytes",
-        length=128,
-        sentence="order",
-        rate=0.15,
-        spans=1,
-        whole_words=False,
-        short=0.1,
-        most=0,
-        evaluation_examples=512,
-        measure=(),
-        vocabulary=0,
+        corpus: str = "stdlib",
+        tokenizer: str = "bytes",
+        length: int = 128,
+        sentence: str = "order",
+        rate: float = 0.15,
+        spans: int = 1,
+        whole_words: bool = False,
+        short: float = 0.1,
+        most: int = 0,
+        evaluation_examples: int = 512,
+        measure: tuple[str, ...] = (),
+        vocabulary: int = 0,
     ):
         one_of(segments.RELATIONS, of="task", sentence=sentence)
         if len(set(measure)) < len(measure) or not set(measure) <= {"next", "order"}:
@@ -135,16 +137,19 @@ class MaskedLanguageModel(Text):
 
     @property
     def vocabulary(self) -> int:
+        """The tokenizer's entries and the special tokens."""
         own = self.ready is not None and self.ready.special is not None
         return self._vocabulary or self.entries + (0 if own else segments.SPECIAL)
 
     # Training
 
     def source(self) -> Source:
+        """The training split on the device."""
         return self.pairs.source(self.dataset.splits["train"])
 
     @functools.cached_property
     def pairs(self) -> Pairs:
+        """The drawing of masked pairs."""
         return Pairs(self.tokenizer, **self._drawing)
 
     def indices(
@@ -224,6 +229,7 @@ class MaskedLanguageModel(Text):
         return Chosen(np.arange(min(n, self.evaluation_examples)))
 
     def evaluation_batch(self, split: str, examples: Chosen, window: Window = WHOLE) -> Batch:
+        """The fixed pairs of these numbers."""
         return jax.tree.map(lambda a: a[examples.index], self._fixed(split))
 
     def _fixed_pairs(self, split: str) -> Batch:

@@ -16,6 +16,8 @@ from arch.data.tokenizers.kinds import Tokenizer
 
 
 class Batch(NamedTuple):
+    """Pairs of segments with tokens hidden; `weights` are 1 at places that are predicted."""
+
     inputs: Int[Array, "batch length"]
     segments: Int[Array, "batch length"]
     mask: Bool[Array, "batch length"]
@@ -43,7 +45,16 @@ class Pairs:
         length, spans, whole_words, short: of the task.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, length, counts, spans, whole_words, short):
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        length: int,
+        counts: Int[np.ndarray, " tokens"],
+        spans: int,
+        whole_words: bool,
+        short: float,
+    ):
         self.tokenizer, self.special = tokenizer, segments.special(tokenizer)
         self.length, self.counts = length, counts
         self.spans, self.whole_words, self.short = spans, whole_words, short

@@ -15,7 +15,7 @@ from arch.data.dataset import Tokens
 from arch.data.tokenizers import kinds as tokenizers
 from arch.models.families import Model
 from arch.models.generation import PAD, Prompt, Search
-from arch.registry import ConfigurationError, tasks
+from arch.registry import Config, ConfigurationError, tasks
 from arch.stacks.parameters import Parameters
 from arch.tasks import objective, sequence_to_sequence
 from arch.tasks.buckets import Bucket, Bucketed
@@ -97,10 +97,12 @@ class Translation(Bucketed):
 
     @property
     def sha256(self) -> str:
+        """Of the corpus's files."""
         return self.data.text.sha256
 
     @property
     def details(self) -> dict[str, object]:
+        """Pairs of each bucket, left out, and cut."""
         return self.data.details
 
     @property
@@ -113,10 +115,12 @@ class Translation(Bucketed):
 
     @property
     def splits(self) -> tuple[str, ...]:
+        """All splits but the training split."""
         return tuple(split for split in self.data.splits if split != "train")
 
     @property
     def max_length(self) -> int:
+        """Positions in decoding: a start, and `length` tokens after it."""
         return self.length + 1  # decoding: a start, and `length` tokens after it
 
     @functools.cached_property
@@ -135,6 +139,7 @@ class Translation(Bucketed):
 
     @functools.cached_property
     def schedule(self) -> buckets_of.BucketSchedule:
+        """Which bucket a step takes, in proportion to its steps per epoch."""
         sizes = tuple(len(rows) for rows in self.data.pairs)
         return buckets_of.schedule(sizes, self._shares)
 
@@ -145,6 +150,7 @@ class Translation(Bucketed):
 
     @functools.cached_property
     def batches(self) -> tuple[Bucket, ...]:
+        """The buckets, from the shortest sentences."""
         return tuple(
             Bucket(self.schedule, place, share, len(rows))
             for place, (share, rows) in enumerate(zip(self._shares, self.data.pairs, strict=True))
@@ -159,6 +165,7 @@ class Translation(Bucketed):
         )
 
     def assemble(self, gathered: Any) -> Pairs:
+        """The batch of sources and targets."""
         return sequence_to_sequence.pairs(*gathered)
 
     def weight(self, batch: Pairs) -> Float[Array, ""]:
@@ -173,7 +180,7 @@ class Translation(Bucketed):
 
     # Evaluation
 
-    def check_evaluation(self, settings) -> None:
+    def check_evaluation(self, settings: Config) -> None:
         """Raises ConfigurationError for a window or stride, or a split that is not there."""
         no_windows(settings, "translation is evaluated by the sentence")
         for split in settings["splits"]:
@@ -203,6 +210,7 @@ class Translation(Bucketed):
         return Rows(sources, targets, examples.astype(np.int32))
 
     def assemble_evaluation(self, gathered: Rows) -> Pairs:
+        """The batch of the rows' sources and targets."""
         return self.assemble((gathered.source, gathered.targets))
 
     def figures(
