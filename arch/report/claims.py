@@ -4,6 +4,7 @@
 """
 
 import csv
+import dataclasses
 import io
 import math
 from collections.abc import Iterable, Sequence
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from arch.report.columns import MISSING
+from arch.report.comparisons import untrained_cells
 from arch.report.files import replace_file
 from arch.report.lines import read_experiment, read_lines
+from arch.report.rows import group_rows
 from arch.report.specification import TableSpec
 from arch.report.statistics import number
 from arch.report.verdicts import (
@@ -20,6 +23,7 @@ from arch.report.verdicts import (
     INCONCLUSIVE,
     REFUTED,
     UNTESTED,
+    UNTRAINED,
     Claim,
     Verdict,
     claims_of,
@@ -55,8 +59,18 @@ def judge_folder(folder: Path) -> list[Judged]:
     if not claims:
         return []
     spec = TableSpec.of(experiment.get("table") or {})
-    found = judge(claims, lines, spec.metric, spec.split)
-    return [Judged(folder.name, experiment.get("scale", ""), verdict) for verdict in found]
+    rows = group_rows(lines, experiment.get("cells", ()), spec.split, spec.metric)
+    untrained = untrained_cells(rows, spec.split, experiment.get("trivial") or {})
+    trained = [line for line in lines if line["cell"] not in untrained]
+    found = judge(claims, trained, spec.metric, spec.split, spec.exact)
+    scale = experiment.get("scale", "")
+    return [Judged(folder.name, scale, _unless_untrained(v, untrained)) for v in found]
+
+
+def _unless_untrained(verdict: Verdict, untrained: frozenset[str]) -> Verdict:
+    if untrained.isdisjoint(verdict.claim.contrast):
+        return verdict
+    return dataclasses.replace(verdict, verdict=UNTRAINED)
 
 
 def verdict_section(verdicts: Sequence[Judged]) -> dict[str, Any]:
@@ -67,7 +81,8 @@ def verdict_section(verdicts: Sequence[Judged]) -> dict[str, Any]:
         "rows": [[_claimed(v.claim), v.claim.source, *_texts(v)] for _, _, v in verdicts],
         "note": "Confirmed: the interval, corrected for the number of claims (Holm), lies on the "
         "claimed side of 0. Refuted at this scale: it excludes the claimed direction, or lies "
-        "within the margin. Inconclusive: else.",
+        "within the margin. Inconclusive: else. Untrained: a cell has learned no more than the "
+        "frequencies of tokens.",
     }
 
 
@@ -130,8 +145,9 @@ def to_claims_markdown(verdicts: Sequence[Judged], untested: Sequence[Untested])
         "A claim is a contrast between cells, paired by seed. Its interval is corrected for the "
         "claims of its experiment (Holm). Confirmed: the interval lies on the claimed side of 0. "
         "Refuted: at our scale, it excludes the claimed direction, or lies within the margin below "
-        "which a difference does not matter. Inconclusive: else; beside it stands the number of "
-        "seeds that would decide it.",
+        "which a difference does not matter. Untrained: a cell of the contrast has learned no "
+        "more than the frequencies of tokens, and says nothing. Inconclusive: else; beside it "
+        "stands the number of seeds that would decide it.",
         "",
         f"| {' | '.join(('claim', 'source', 'scale', *HEADERS[2:]))} |",
         "| --- | --- | --- | ---: | ---: | ---: | --- | --- |",
@@ -150,7 +166,8 @@ def to_claims_markdown(verdicts: Sequence[Judged], untested: Sequence[Untested])
 
 def count_verdicts(verdicts: Iterable[Judged], untested: Sequence[Untested]) -> dict[str, int]:
     """Verdict → number of claims."""
-    counts = dict.fromkeys((CONFIRMED, REFUTED, INCONCLUSIVE, UNTESTED), 0)
+    words = (CONFIRMED, REFUTED, INCONCLUSIVE, UNTRAINED, UNTESTED)
+    counts: dict[str, int] = dict.fromkeys(words, 0)
     for judged in verdicts:
         counts[judged.verdict.verdict] += 1
     return {**counts, NO_EXPERIMENT: len(untested)}
@@ -166,7 +183,7 @@ def _texts(v: Verdict) -> list[str]:
     ours = MISSING
     if v.difference.n:
         ours = _amount(claim, v.difference.mean)
-        if math.isfinite(interval.low):
+        if v.difference.n > 1:
             ours += f" [{_amount(claim, interval.low)}, {_amount(claim, interval.high)}]"
     paper = MISSING if claim.effect is None else _amount(claim, claim.effect)
     decide = f"{v.seeds} seeds" if v.seeds else ""

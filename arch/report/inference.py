@@ -6,7 +6,7 @@ with unknown variance, so that tests and intervals are Student's.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import optimize, special, stats
@@ -106,7 +106,7 @@ def detectable_difference(sd: float, n: int, alpha: float = ALPHA) -> float:
         return 0.0
     unit = sd / math.sqrt(n)
     high = 2 * float(special.stdtrit(n - 1, 1 - alpha / 2)) + 10
-    found = optimize.brentq(lambda x: power(x * unit, sd, n, alpha) - POWER, 0.0, high)
+    found: Any = optimize.brentq(lambda x: power(x * unit, sd, n, alpha) - POWER, 0.0, high)
     return float(found) * unit
 
 

@@ -69,6 +69,7 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
         *_caption(rows, spec),
         *_difference_notes(rows, spec, compared),
         *_untrained_notes(untrained),
+        *_selection_notes(experiment, spec),
         *_paper_notes(spec),
         *_loss_notes(rows),
     ]
@@ -161,6 +162,15 @@ def _untrained_notes(untrained: frozenset[str]) -> list[str]:
     return [
         "Untrained, and not compared: the loss is not below that of the frequencies of single "
         f"tokens ({', '.join(sorted(untrained))})."
+    ]
+
+
+def _selection_notes(experiment: Mapping[str, Any], spec: TableSpec) -> list[str]:
+    if not spec.split or experiment.get("selected") != spec.split:
+        return []
+    return [
+        f"The weights of each run are those of its lowest loss on {spec.split}, the split shown "
+        "here: all figures are a little better than on text that had no part in the choice."
     ]
 
 

@@ -8,6 +8,8 @@ experiment, its interval corrected for their number (Holm):
     inconclusive  else; with the number of seeds that would decide it
 
 A claim of equality is confirmed within the margin and refuted where the interval has no part of it.
+A figure that no seed changes, for example a count of parameters, has no interval: it decides alone.
+A claim about a cell that has learned no more than frequencies is not judged: `untrained`.
 """
 
 import dataclasses
@@ -23,7 +25,8 @@ from arch.report.statistics import Summary, summary
 
 DIRECTIONS = ("lower", "higher", "equal")
 SCALES = ("relative", "absolute")
-CONFIRMED, REFUTED, INCONCLUSIVE, UNTESTED = "confirmed", "refuted", "inconclusive", "not run"
+CONFIRMED, REFUTED, INCONCLUSIVE = "confirmed", "refuted", "inconclusive"
+UNTESTED, UNTRAINED = "not run", "untrained"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +98,11 @@ class Verdict:
 
 
 def judge(
-    claims: Sequence[Claim], lines: Iterable[Mapping[str, Any]], metric: str, split: str
+    claims: Sequence[Claim],
+    lines: Iterable[Mapping[str, Any]],
+    metric: str,
+    split: str,
+    exact: bool = False,
 ) -> list[Verdict]:
     """A verdict for each claim, from the lines of an experiment's results.
 
@@ -104,11 +111,14 @@ def judge(
     Args:
         lines: of runs.jsonl; those that did not finish count for nothing here.
         metric, split: the table's own, for claims that name none.
+        exact: True for figures that no seed changes: one of them decides.
     """
     lines = list(lines)
     differences = [
         contrasted(claim, lines, claim.metric or metric, claim.split or split) for claim in claims
     ]
+    if exact:
+        return [_measured(claim, found) for claim, found in zip(claims, differences, strict=True)]
     ready = [index for index, found in enumerate(differences) if found.n > 1]
     p_values = [_p(claims[index], differences[index]) for index in ready]
     alphas = dict(zip(ready, inference.holm_alphas(p_values), strict=True))
@@ -157,6 +167,15 @@ def _judged(claim: Claim, difference: Summary, alpha: float) -> Verdict:
         aim = claim.margin if equal else claim.effect or claim.margin or difference.mean
         seeds = inference.seeds_needed(aim, difference.sd, alpha)
     return Verdict(claim, verdict, difference, interval, detectable, seeds)
+
+
+def _measured(claim: Claim, difference: Summary) -> Verdict:
+    """The verdict of an exact figure: its interval is itself, and no difference is a decision."""
+    point = Interval(difference.mean, difference.mean, 0.0)
+    verdict = _verdict(claim, difference, point)
+    if verdict == INCONCLUSIVE:
+        verdict = REFUTED
+    return Verdict(claim, verdict, difference, point, 0.0, None)
 
 
 def _verdict(claim: Claim, difference: Summary, interval: Interval) -> str:

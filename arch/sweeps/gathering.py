@@ -1,7 +1,8 @@
 """runs/ → results/: the lines of finished and failed replicas, and what the table is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from arch.registry import ConfigurationError
 from arch.report.lines import (
@@ -13,7 +14,7 @@ from arch.report.lines import (
 )
 from arch.report.seals import sealed
 from arch.report.verdicts import as_json
-from arch.sweeps.experiment import Experiment, Results
+from arch.sweeps.experiment import Cell, Experiment, Results
 from arch.sweeps.sweep import RESULTS, Job, Sweep
 
 
@@ -40,6 +41,8 @@ def refresh(folder: Path) -> None:
     """Ask the experiment of a results folder again for its cells, table and claims.
 
     For results that were made when the experiment's file said something else; no run is touched.
+    Sections, charts, and claims with values of their own that the file does not make any more stay,
+    because some take runs that are not committed.
     Raises ConfigurationError for a folder that no experiment is written in, or where the file can
     no longer make its table.
     """
@@ -50,7 +53,22 @@ def refresh(folder: Path) -> None:
     experiment = Experiment(reference, held["overrides"])
     known = Results(read_lines(folder), *experiment.metric)
     described = _description(experiment, known)
+    described["table"] = _with_kept(described["table"], held.get("table") or {})
+    ids = {claim["id"] for claim in described["claims"]}
+    described["claims"] += [
+        claim for claim in held.get("claims", ()) if claim.get("values") and claim["id"] not in ids
+    ]
     write_experiment(folder, {**held, **described, "name": held.get("name", "")})
+
+
+def _with_kept(table: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:
+    """The table, with the held sections and charts of other titles behind its own."""
+    kept: dict[str, Any] = {}
+    for part in ("sections", "charts"):
+        new = list(table.get(part, ()))
+        titles = {one.get("title") for one in new}
+        kept[part] = new + [one for one in held.get(part, ()) if one.get("title") not in titles]
+    return {**table, **{part: found for part, found in kept.items() if found}}
 
 
 def _lines(sweep: Sweep, jobs: Sequence[Job]) -> list[dict]:
@@ -68,7 +86,7 @@ def _lines(sweep: Sweep, jobs: Sequence[Job]) -> list[dict]:
     return found
 
 
-def _description(experiment: Experiment, known: Results) -> dict[str, object]:
+def _description(experiment: Experiment, known: Results) -> dict[str, Any]:
     """experiment.json: enough to make the table again, and to come back to the sweep."""
     cells = experiment.cells(known)
     said = {**experiment.given, **experiment.letters}
@@ -80,4 +98,12 @@ def _description(experiment: Experiment, known: Results) -> dict[str, object]:
         "cells": [cell.name for cell in cells],
         "table": experiment.table(cells, known),
         "claims": as_json(experiment.claims(cells, known)),
+        "selected": _selected(experiment, cells),
     }
+
+
+def _selected(experiment: Experiment, cells: Sequence[Cell]) -> str:
+    """The split on which the evaluated weights were chosen; '' where none had a part in it."""
+    if not cells or not experiment.trains:
+        return ""
+    return "valid" * (experiment.config(cells[0]).evaluate.weights == "best")

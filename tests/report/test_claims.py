@@ -93,3 +93,32 @@ def test_what_is_open_says_what_would_decide_it(results):
     write_lines(results / "x", [])
     rows = folder.write_report(results / "x", ("md",)).sections[-1].rows
     assert rows[0][-2:] == (verdicts.UNTESTED, "—")
+
+
+def test_claims_of_exact_figures_have_no_interval(results):
+    write_lines(results / "x", [line for line in lines() if line["seed"] == 0])
+    described = {"cells": ["a", "b"], "table": {"exact": True}, "claims": as_json([BETTER])}
+    write_experiment(results / "x", described)
+    (row,) = folder.write_report(results / "x", ("md",)).sections[-1].rows
+    assert row[2:] == ("−10.00 %", "−10.00 %", "1", "confirmed", "—")
+
+
+def test_a_table_says_where_weights_were_chosen_on_the_split_that_it_shows(results):
+    table = {"title": "T", "baseline": "b"}
+    for selected, split, said in (("valid", "valid", 1), ("valid", "test", 0), ("", "valid", 0)):
+        described = {"cells": ["a", "b"], "table": table | {"split": split}, "selected": selected}
+        write_experiment(results / "x", described)
+        notes = folder.write_report(results / "x", ("md",)).notes
+        assert sum("lowest loss on valid, the split shown" in note for note in notes) == said
+
+
+def test_a_claim_about_an_untrained_cell_is_not_judged(results):
+    found = [{**line} for line in lines()]
+    for line in found:
+        line["evaluations"] = {"valid": {"perplexity": 9.0, "loss": 2.0 + (line["cell"] == "a")}}
+    write_lines(results / "x", found)
+    described = {"cells": ["a", "b"], "claims": as_json([BETTER]), "trivial": {"a": {"valid": 3.0}}}
+    write_experiment(results / "x", described)
+    (judged,) = judge_folder(results / "x")
+    assert (judged.verdict.verdict, judged.verdict.difference.n) == (verdicts.UNTRAINED, 0)
+    assert count_verdicts([judged], [])[verdicts.UNTRAINED] == 1

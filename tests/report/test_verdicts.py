@@ -119,3 +119,26 @@ def test_a_run_that_is_lost_counts_for_nothing():
 def test_a_claim_that_cannot_be_is_refused(changes, message):
     with pytest.raises(ConfigurationError, match=message):
         claim(**changes)
+
+
+@pytest.mark.parametrize(
+    ("ours", "direction", "margin", "expected"),
+    [
+        (10.2, "equal", 0.5, "confirmed"),
+        (11.0, "equal", 0.5, "refuted"),
+        (9.0, "lower", 0.0, "confirmed"),
+        (11.0, "lower", 0.0, "refuted"),
+        (10.0, "lower", 0.0, "refuted"),  # no difference at all
+        (9.9, "lower", 0.5, "refuted"),  # there, but too small to matter
+    ],
+)
+def test_an_exact_figure_decides_by_itself(ours, direction, margin, expected):
+    claims, found = [claim(direction, margin=margin)], lines(a=[ours], b=[10.0])
+    (exact,) = judge(claims, found, "perplexity", "valid", exact=True)
+    assert (exact.verdict, exact.interval.low) == (expected, pytest.approx(ours - 10))
+    assert verdict(claims, found) == ["inconclusive"]
+
+
+def test_an_exact_figure_that_is_missing_decides_nothing():
+    (found,) = judge([claim()], [], "perplexity", "valid", exact=True)
+    assert found.verdict == "not run"
