@@ -17,6 +17,7 @@ a perplexity of 207. Width of three layers pays to twice the narrowest, 147 to 1
 """
 
 from arch import config
+from arch.report.verdicts import Claim
 from arch.sweeps.experiment import Cell
 from experiments.papers import lan2019
 
@@ -59,3 +60,34 @@ def TABLE(arg, cells, results):
         "Tables 11 (L, layers) and 12 (W, width in multiples of 1024, three layers)",
         baseline="L3",
     )
+
+
+def CLAIMS(arg, cells, results):
+    table11 = "Lan et al. 2019, Table 11 (there of the downstream average)"
+    table12 = "Lan et al. 2019, Table 12 (there of the downstream average)"
+    deeper = "{} layers with one set of weights are better than {}"
+    wider = "Three shared layers of {} times the width are better than of {}"
+    stated = [
+        (table11, deeper, "lower", "L", 3, 1),
+        (table11, deeper, "lower", "L", 6, 3),
+        (table11, deeper, "lower", "L", 12, 6),
+        (table11, deeper, "lower", "L", 24, 12),
+        (table11, "{} layers with one set of weights are worse than {}", "higher", "L", 48, 24),
+        (table12, wider, "lower", "W", 2, 1),
+        (table12, wider, "lower", "W", 4, 2),
+        (table12, "Three shared layers of {} times the width are worse than of {}", "higher", "W",
+         6, 4),
+    ]  # fmt: skip
+    names = {cell.name for cell in cells}
+    return [
+        Claim(
+            f"lan2019-{'table11' if letter == 'L' else 'table12'}-{letter}{more}",
+            statement.format(more, less),
+            source,
+            direction,
+            {f"{letter}{more}": 1, "L3" if (letter, less) == ("W", 1) else f"{letter}{less}": -1},
+            margin=lan2019.MARGIN,
+        )
+        for source, statement, direction, letter, more, less in stated
+        if f"{letter}{more}" in names
+    ]

@@ -15,6 +15,7 @@ perplexity falls from 162 to 19 and from 164 to 21. A table of 512 tokens has no
 of columns, and sharing costs little of anything: 2.0 [-0.5, +4.5] at the full width.
 """
 
+from arch.report.verdicts import Claim
 from arch.sweeps.experiment import Cell
 from experiments.papers import lan2019
 
@@ -49,3 +50,32 @@ def TABLE(arg, cells, results):
         "Embedding sizes, to a width of 768", cells, results, PAPER, "Table 3, base",
         baseline="none-E768",
     )  # fmt: skip
+
+
+def CLAIMS(arg, cells, results):
+    table3 = "Lan et al. 2019, Table 3 (there of the downstream average)"
+    narrow = [
+        Claim(
+            f"lan2019-table3-none-E{size}",
+            f"Without sharing, a token table of {size} / 768 of the width is worse than one as "
+            "wide as the model",
+            table3,
+            "higher",
+            {f"none-E{size}": 1, "none-E768": -1},
+            margin=lan2019.MARGIN,
+        )
+        for size in SIZES[:-1]
+    ]
+    return narrow + [
+        Claim(
+            f"lan2019-table3-all-E{size}",
+            f"With all sublayers shared, a token table of {size} / 768 of the width is worse than "
+            "one of 128 / 768",
+            table3,
+            "higher",
+            {f"all-E{size}": 1, "all-E128": -1},
+            margin=lan2019.MARGIN,
+        )
+        for size in SIZES
+        if size != 128
+    ]

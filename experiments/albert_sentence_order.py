@@ -21,10 +21,13 @@ a foreign one and a swapped one alike. Neither loss costs accuracy on hidden tok
 
 from arch import config
 from arch.report.sections import Mean, means_by_cell
+from arch.report.verdicts import Claim
 from arch.sweeps.experiment import Cell
 from experiments.papers import lan2019
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
+
+METRICS = ("accuracy", "next_accuracy", "order_accuracy")  # as the paper's columns stand
 
 # Sentences are learned from many pairs, hence short ones, and told apart by where they stand.
 TINY = {
@@ -77,3 +80,47 @@ def all_accuracies(cells, results):
     return means_by_cell(
         "Accuracies on the test split", results, cells, columns, first="trained with", beside=beside
     )
+
+
+def CLAIMS(arg, cells, results):
+    def claim(name, statement, direction, ours, base, metric, margin=0.05):
+        column = METRICS.index(metric)
+        return Claim(
+            f"lan2019-table5-{name}",
+            statement,
+            "Lan et al. 2019, Table 5",
+            direction,
+            {ours: 1, base: -1},
+            effect=(lan2019.SENTENCE[ours][column] - lan2019.SENTENCE[base][column]) / 100,
+            margin=margin,
+            scale="absolute",
+            metric=metric,
+        )
+
+    return [
+        claim(
+            "next-learns-next",
+            "Trained on next sentences, a model tells foreign ones better than without that loss",
+            "higher", "next", "none", "next_accuracy",
+        ),
+        claim(
+            "next-cannot-order",
+            "Trained on next sentences, a model cannot tell their order",
+            "equal", "next", "none", "order_accuracy",
+        ),
+        claim(
+            "order-learns-order",
+            "Trained on the order of sentences, a model tells it better than one of next sentences",
+            "higher", "order", "next", "order_accuracy",
+        ),
+        claim(
+            "order-tells-next",
+            "Trained on the order of sentences, a model tells foreign ones too",
+            "higher", "order", "none", "next_accuracy",
+        ),
+        claim(
+            "hidden-tokens",
+            "The loss of sentence order costs hardly any accuracy on hidden tokens",
+            "equal", "order", "none", "accuracy", margin=0.02,
+        ),
+    ]  # fmt: skip

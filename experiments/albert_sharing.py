@@ -17,6 +17,7 @@ attention shared, +1.6 [+1.2, +2.0] with feed-forward, +2.0 [-0.5, +4.5] with al
 16 columns, costs sixty, and what is shared beside it does not show.
 """
 
+from arch.report.verdicts import Claim
 from arch.sweeps.experiment import Cell
 from experiments.papers import lan2019
 
@@ -50,3 +51,37 @@ def TABLE(arg, cells, results):
     return lan2019.table(
         "Sharing by letter", cells, results, PAPER, "Table 4, base", baseline="E768-none"
     )
+
+
+def CLAIMS(arg, cells, results):
+    table4 = "Lan et al. 2019, Table 4 (there of the downstream average)"
+    claims = []
+    for size, words in ((768, "a wide token table"), (128, "a narrow token table")):
+        none, attention = f"E{size}-none", f"E{size}-attention"
+        claims += [
+            Claim(
+                f"lan2019-table4-E{size}-attention",
+                f"Sharing attention alone costs hardly anything, with {words}",
+                table4,
+                "equal",
+                {attention: 1, none: -1},
+                margin=lan2019.MARGIN,
+            ),
+            Claim(
+                f"lan2019-table4-E{size}-ffn",
+                f"Sharing feed-forward costs more than sharing attention, with {words}",
+                table4,
+                "higher",
+                {f"E{size}-ffn": 1, attention: -1},
+                margin=lan2019.MARGIN,
+            ),
+            Claim(
+                f"lan2019-table4-E{size}-all",
+                f"Sharing all sublayers costs something, with {words}",
+                table4,
+                "higher",
+                {f"E{size}-all": 1, none: -1},
+                margin=lan2019.MARGIN,
+            ),
+        ]
+    return claims

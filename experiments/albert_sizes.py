@@ -9,6 +9,7 @@ encoder of ALBERT xxlarge, 222.6M, is 235M in Table 1. An encoder is table, laye
 """
 
 from arch import config, variants
+from arch.report.verdicts import Claim
 from arch.sweeps.experiment import Cell
 from experiments.papers import lan2019
 
@@ -16,6 +17,7 @@ ARGUMENTS = {"corpus": "stdlib"}
 
 ENCODER = {"head": {"predict": False, "classes": 0}}
 LENGTH = 512
+ROUNDING = 0.05  # half a million of the least count, ten
 SEEDS = (0,)  # a count is the same for all
 
 
@@ -78,3 +80,33 @@ TABLE = {
     "paper_label": "Lan et al. 2019, Tables 1, 3 and 4",
     "paper_comparable": True,
 }
+
+
+def CLAIMS(arg, cells, results):
+    printed = {name: paper for name, (_, _, paper) in models().items() if paper}
+    ours = {name: results.values(name, "millions", "measured").get(0) for name in printed}
+    table1 = [name for name in printed if name in lan2019.SIZES and ours[name]]
+    others = {n: ours[n] / printed[n] - 1 for n in printed if n not in lan2019.SIZES and ours[n]}
+    claims = [
+        Claim(
+            f"lan2019-table1-{name}",
+            f"An encoder of {name} has {printed[name]} million parameters",
+            "Lan et al. 2019, Table 1",
+            "equal",
+            values={0: ours[name] / printed[name] - 1},
+            margin=ROUNDING,
+        )
+        for name in table1
+    ]
+    if others:
+        claims.append(
+            Claim(
+                "lan2019-tables3-4-sizes",
+                "Counts at other sharing and embedding sizes (the one that differs most)",
+                "Lan et al. 2019, Tables 3 and 4",
+                "equal",
+                values={0: max(others.values(), key=abs)},
+                margin=ROUNDING,
+            )
+        )
+    return claims

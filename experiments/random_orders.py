@@ -16,6 +16,7 @@ parameters between the halves (`press2020.halves`); the paper's rule is not stat
 
 from arch import order as orders
 from arch.report import statistics
+from arch.report.verdicts import Claim
 from arch.sweeps.experiment import Cell
 from experiments import sandwich
 from experiments.papers import press2020
@@ -105,8 +106,7 @@ def counted(arg, results):
             if len(values) < 3:
                 continue
             summary = statistics.summary(values)
-            shift = [bottom_heavy(order) for order, _ in data]
-            r = statistics.pearson(shift, values).r
+            r = correlation(data)
             rows.append(
                 [title, whose, as_good(values, mean), as_good(values, paired)]
                 + [statistics.mean_and_sd(summary, 2), f"{min(values):.2f}", f"{r:+.2f}"]
@@ -140,6 +140,52 @@ def bottom_heavy(order):
     """Attention sublayers in the bottom half of the parameters, less those in the top half."""
     bottom, top = press2020.halves(order)
     return bottom["s"] - top["s"]
+
+
+def CLAIMS(arg, cells, results):
+    mean = results.mean("baseline", BASELINE_SEEDS)
+    rows = {kind: finished(arg, results, kind) for kind in ("p", "b")}
+    if mean is None or any(len(found) < SAMPLES - 1 for found in rows.values()):
+        return []
+    pooled = rows["p"] + rows["b"]
+    printed = {"p": press2020.PERMUTATIONS, "b": press2020.BUDGET}
+    paper = statistics.summary(press2020.BASELINE).mean
+    both = list(press2020.PERMUTATIONS + press2020.BUDGET)
+    named = {"p": "with the baseline's sublayers", "b": "with the baseline's parameters"}
+    shares = [
+        Claim(
+            f"press2020-table{table}",
+            f"Some random orders {named[kind]} are at least as good as its mean (their share)",
+            f"Press et al. 2020, Table {table}",
+            "higher",
+            values={0: share(rows[kind], mean)},
+            effect=share(printed[kind], paper),
+            scale="absolute",
+        )
+        for table, kind in ((1, "p"), (2, "b"))
+    ]
+    return [
+        *shares,
+        Claim(
+            "press2020-figure4",
+            "The more attention lies in the bottom half, the lower the perplexity (Pearson's r)",
+            "Press et al. 2020, Figure 4 (r recomputed from Tables 1 and 2)",
+            "lower",
+            values={0: correlation(pooled)},
+            effect=correlation(both),
+            scale="absolute",
+        ),
+    ]
+
+
+def share(rows, baseline):
+    """The share of orders that are at least as good."""
+    return sum(value <= baseline for _, value in rows) / len(rows)
+
+
+def correlation(rows):
+    """Pearson's r of perplexity with the surplus of attention in the bottom half."""
+    return statistics.pearson([bottom_heavy(order) for order, _ in rows], [v for _, v in rows]).r
 
 
 def half_table(arg, results):

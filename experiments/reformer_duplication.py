@@ -20,6 +20,7 @@ itself in full attention too, the paper does not say what its evaluation did.
 
 from arch import config, variants
 from arch.report.sections import Mean
+from arch.report.verdicts import Claim
 from arch.sweeps.experiment import Cell
 from experiments.papers import kitaev2020
 
@@ -114,7 +115,7 @@ def TABLE(arg, cells, results):
         "metric": METRIC,
         "lower_is_better": False,
         "split": "valid",
-        "columns": ["tokens_per_second"],
+        "baseline": "full",
         "sections": [
             {
                 "title": "Trained with, in rows; evaluated with, in columns: accuracy in %",
@@ -124,3 +125,45 @@ def TABLE(arg, cells, results):
             }
         ],
     }
+
+
+def CLAIMS(arg, cells, results):
+    def claim(name, statement, direction, trained, base, evaluated):
+        """Of two models' accuracies; `evaluated` is a column, or '' for each model's own."""
+        first, second = (
+            kitaev2020.DUPLICATION[of][kitaev2020.EVALUATED.index(evaluated or of)]
+            for of in (trained, base)
+        )
+        return Claim(
+            f"kitaev2020-table2-{name}",
+            statement,
+            "Kitaev et al. 2020, Table 2",
+            direction,
+            {trained: 1, base: -1},
+            effect=(first - second) / 100,
+            margin=0.01,
+            scale="absolute",
+            split=f"valid@{evaluated}" if evaluated else "",
+        )
+
+    return [
+        claim(
+            "lsh4", "Four rounds of hashing copy as well as full attention", "equal",
+            "lsh4", "full", "",
+        ),
+        claim(
+            "lsh1", "One round of hashing copies worse than full attention", "lower",
+            "lsh1", "full", "",
+        ),
+        claim(
+            "trained-by-hashing",
+            "Evaluated with one round, a model trained with four is better than one of full "
+            "attention",
+            "higher", "lsh4", "full", "lsh1",
+        ),
+        claim(
+            "evaluated-in-full",
+            "Evaluated with full attention, a model trained with four rounds fails",
+            "lower", "lsh4", "full", "full",
+        ),
+    ]  # fmt: skip

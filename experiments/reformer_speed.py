@@ -17,6 +17,7 @@ lengths, longer than eight from 4,096 on.
 
 from arch import config, variants
 from arch.report import charts, statistics
+from arch.report.verdicts import Claim
 from arch.sweeps import machine
 from arch.sweeps.experiment import Cell
 from arch.training import bench
@@ -88,3 +89,37 @@ def TABLE(arg, cells, results):
             )
         ],
     }
+
+
+def CLAIMS(arg, cells, results):
+    lengths = SCALES[arg.scale]["lengths"]
+    shortest, longest = lengths[0], lengths[-1]
+    figure5 = "Kitaev et al. 2020, Figure 5 (curves without numbers)"
+    flat = [
+        Claim(
+            f"kitaev2020-figure5-lsh{n}",
+            f"Hashing with {n} round{'s' * (n > 1)} takes as long a token at length {longest:,} "
+            f"as at {shortest:,}",
+            figure5,
+            "equal",
+            {f"lsh{n}-l{longest}": 1, f"lsh{n}-l{shortest}": -1},
+            margin=0.1,
+        )
+        for n in ROUNDS
+    ]
+    return flat + [
+        Claim(
+            "kitaev2020-figure5-full",
+            f"Full attention takes longer a token at length {longest:,} than at {shortest:,}",
+            figure5,
+            "higher",
+            {f"full-l{longest}": 1, f"full-l{shortest}": -1},
+        ),
+        Claim(
+            "kitaev2020-figure5-against-full",
+            f"At length {longest:,} eight rounds of hashing are faster than full attention",
+            figure5,
+            "lower",
+            {f"lsh8-l{longest}": 1, f"full-l{longest}": -1},
+        ),
+    ]

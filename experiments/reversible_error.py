@@ -116,6 +116,7 @@ def TABLE(arg, cells, results):
     return {
         "title": "What rounding takes from a reversible stack",
         "metric": "reconstruction",
+        "baseline": "float32-vanilla-12",
         "split": "measured",
         "sections": [
             {

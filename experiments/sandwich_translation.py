@@ -15,6 +15,7 @@ the decoder's k = 2, by 0.5 (which with four comparisons is little).
 """
 
 from arch import variants
+from arch.report.verdicts import Claim
 from arch.sweeps.experiment import Cell
 from experiments import universal_translation
 from experiments.papers import press2020
@@ -72,3 +73,22 @@ def TABLE(arg, cells, results):
         "paper_unit": "WMT14",
         "sections": [universal_translation.measures(cells, results)],
     }
+
+
+def CLAIMS(arg, cells, results):
+    ks = SCALES[arg.scale]["coefficients"]
+    return [
+        Claim(
+            f"press2020-table6-{part}",
+            f"Moving sublayers of the {part} into a sandwich does not change BLEU, on average "
+            "over the coefficients",
+            "Press et al. 2020, Table 6",
+            "equal",
+            {**{f"{part}-k{k}": 1 / len(ks) for k in ks}, "baseline": -1},
+            effect=sum(press2020.TABLE6[part][k] for k in ks) / len(ks)
+            - press2020.TABLE6["baseline"][0],
+            margin=0.5,
+            scale="absolute",
+        )
+        for part in ("encoder", "decoder")
+    ]

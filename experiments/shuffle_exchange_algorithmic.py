@@ -25,6 +25,7 @@ duplication at length 32, and of the others less.
 from arch import config, variants
 from arch.report import charts, statistics
 from arch.report.sections import number_text
+from arch.report.verdicts import Claim
 from arch.sweeps.experiment import Cell
 from experiments.papers import freivalds2019
 from experiments.papers.freivalds2019 import NAMES
@@ -173,6 +174,31 @@ def TABLE(arg, cells, results):
         "sections": [over_lengths(arg, results, a) for a in scale["algorithms"]],
         "charts": [over_length(arg, results, a) for a in scale["algorithms"]],
     }
+
+
+def CLAIMS(arg, cells, results):
+    claims, longest = [], LENGTHS[-1]
+    for algorithm in SCALES[arg.scale]["algorithms"]:
+        name = str(TITLES.get(algorithm, algorithm))
+        paper = freivalds2019.ACCURACY[algorithm][longest]
+        values = results.values(f"{algorithm}-nse", "token_accuracy", f"n{longest}")
+        if not values:
+            continue
+        claims.append(
+            Claim(
+                f"freivalds2019-{name}",
+                f"{name.capitalize()}, trained on short inputs: the Neural Shuffle-Exchange "
+                f"network gets {paper:.2f} of the symbols right at length {longest:,} (ours less "
+                "that)",
+                "Freivalds et al. 2019, accuracy over length (read off a figure)",
+                "equal",
+                values={seed: value - paper for seed, value in values.items()},
+                effect=0.0,
+                margin=0.05,
+                scale="absolute",
+            )
+        )
+    return claims
 
 
 def found(results, algorithm, model, length, metric="token_accuracy"):

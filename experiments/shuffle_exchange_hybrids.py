@@ -96,6 +96,6 @@ def TABLE(arg, cells, results):
         "metric": "perplexity",
         "split": "test",
         "baseline": "attention",
-        "columns": ["order", "parameters.unique", "flops_per_token", "tokens_per_second"],
+        "columns": ["order", "parameters.unique", "flops_per_token"],
         "sections": [means_by_cell("Hidden tokens found", results, cells, found)],
     }

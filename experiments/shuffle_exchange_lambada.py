@@ -24,6 +24,7 @@ newspaper held out, gated switches are ahead, 16.0 % (SD 0.6), of residual ones,
 
 from arch import config, variants
 from arch.report.sections import Mean, means_by_cell
+from arch.report.verdicts import Claim
 from arch.sweeps.experiment import Cell
 from experiments.papers import freivalds2019
 from experiments.papers.freivalds2019 import NAMES
@@ -138,6 +139,7 @@ def TABLE(arg, cells, results):
         "metric": "accuracy",
         "lower_is_better": False,
         "split": "test",
+        "baseline": "rse",
         "columns": ("order", "parameters.unique"),
         "paper": {name: printed[name][0] for name in ("nse", "rse", "ut")},
         "paper_label": "Draguns et al. 2020: LAMBADA, test",
@@ -153,3 +155,24 @@ def TABLE(arg, cells, results):
             },
         ],
     }  # fmt: skip
+
+
+def CLAIMS(arg, cells, results):
+    printed = freivalds2019.LAMBADA
+
+    def claim(statement, ours, base):
+        return Claim(
+            f"draguns2020-lambada-{ours}-{base}",
+            statement,
+            "Draguns et al. 2020, LAMBADA",
+            "higher",
+            {ours: 1, base: -1},
+            effect=printed[ours][0] - printed[base][0],
+            margin=0.01,
+            scale="absolute",
+        )
+
+    return [
+        claim("Residual switches find more of the words than gated ones", "rse", "nse"),
+        claim("The Universal Transformer finds more of them than residual switches", "ut", "rse"),
+    ]

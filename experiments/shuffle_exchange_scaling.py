@@ -12,8 +12,10 @@ the Universal Transformer in equal memory; Freivalds et al. 2019 print seconds o
 fewer where they are long; a seed is a repetition. Memory is what the compiler says the gradient
 needs besides itself; what would need more than nine tenths of the machine's memory, eight of an
 accelerator's, is not run. All models keep of a layer its input alone, and work the rest out again
-for the gradient. How much longer the residual network takes for twice the length is measured by
-itself, both lengths in turn, to twice the longest: a machine's speed changes from minute to minute.
+for the gradient. Full attention takes `path=plain`, which holds its whole matrix of weights, as the
+papers' did; the paths that never hold it are not measured here. How much longer the residual
+network takes for twice the length is measured by itself, both lengths in turn, to twice the
+longest: a machine's speed changes from minute to minute.
 
 At tiny scale the Residual Shuffle-Exchange network is faster than full attention from 1,024 on: 7.2
 times at 4,096, 15 times at 8,192, 52 times at 16,384, beyond which full attention does not fit. In
@@ -33,6 +35,7 @@ from arch import config, variants
 from arch.context import Context
 from arch.report import charts, statistics
 from arch.report.sections import number_text
+from arch.report.verdicts import Claim
 from arch.sweeps import machine
 from arch.sweeps.experiment import Cell
 from arch.tasks.contract import Window
@@ -70,6 +73,10 @@ NAMES = {
 OTHERS = ("full", "lsh", "ut")  # what the residual network is compared with
 RATIOS = [f"{NAMES[model]} / residual" for model in OTHERS]
 SHORTEST = 64
+AS_LONG = 128  # how many times as long the paper's inputs are in equal memory
+PLAIN_PATH = (
+    "Full attention and the Universal Transformer hold their whole matrix of weights (path=plain)."
+)
 TURNS = 3  # of a length and its half
 QUADRATIC = ("full", "ut")
 MOST = 65536  # of these the compiler is not asked for more
@@ -213,6 +220,53 @@ def TABLE(arg, cells, results):
     }
 
 
+def CLAIMS(arg, cells, results):
+    longest = lengths(arg)[-1]
+    short, top = longest // AS_LONG, 2 * longest
+    paper = freivalds2019.SECONDS
+    claims = [
+        Claim(
+            f"freivalds2019-seconds-{n}",
+            f"At length {n:,} the Neural Shuffle-Exchange network is evaluated faster than the "
+            "Universal Transformer",
+            "Freivalds et al. 2019, seconds over length (read off a figure)",
+            "lower",
+            {f"nse-l{n}": 1, f"ut-l{n}": -1},
+            effect=paper["nse"][n] / paper["ut"][n] - 1,
+            metric="evaluation_seconds",
+        )
+        for n in (64, 4096)
+    ]
+    claims.append(
+        Claim(
+            "draguns2020-memory",
+            f"At {AS_LONG} times the length ({longest:,}) the residual network needs no more "
+            f"memory than the Universal Transformer (at {short:,})",
+            "Draguns et al. 2020, the authors' words",
+            "lower",
+            {f"rse-l{longest}": 1, f"ut-l{short}": -1},
+            metric="MiB",
+        )
+    )
+    # n log n: twice the length takes 2 log(2n) / log(n) times as long
+    expected = 2 * np.log2(top) / np.log2(longest)
+    grown = results.values(f"growth-l{top}", "growth", "measured")
+    if grown:
+        claims.append(
+            Claim(
+                "freivalds2019-n-log-n",
+                f"From length {longest:,} to {top:,} time grows as n log n, {expected:.2f} times "
+                "(ours to that)",
+                "Freivalds et al. 2019, the network's cost",
+                "equal",
+                values={seed: float(value / expected - 1) for seed, value in grown.items()},
+                effect=0.0,
+                margin=0.1,
+            )
+        )
+    return claims
+
+
 def times(shown, of, kind, title):
     """Each model's time, the growth of the Beneš block's, and the others' as many times its own."""
     rows = []
@@ -230,7 +284,8 @@ def times(shown, of, kind, title):
         "title": title,
         "columns": ["length", *NAMES.values(), "residual / that of half the length", *RATIOS],
         "rows": rows,
-        "note": f"Half the length: both in turn, the median of {TURNS} turns; mean ± SD of those.",
+        "note": f"Half the length: both in turn, the median of {TURNS} turns; mean ± SD of those. "
+        + PLAIN_PATH,
     }
 
 
@@ -244,7 +299,8 @@ def memory(shown, of):
         "title": "Memory of the gradient: MiB",
         "columns": ["length", *NAMES.values(), *RATIOS],
         "rows": rows,
-        "note": "As the compiler counts it, besides the gradients; what needs too much is not run.",
+        "note": "As the compiler counts it, besides the gradients; what needs too much is not run. "
+        + PLAIN_PATH,
     }
 
 

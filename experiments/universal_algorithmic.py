@@ -25,6 +25,7 @@ LSTM does. With halting, positions stop after one or two of six steps.
 from arch import config, variants
 from arch.report import charts
 from arch.report.sections import Mean, mean_text
+from arch.report.verdicts import Claim
 from arch.sweeps.experiment import Cell
 from experiments.papers import dehghani2018
 from experiments.papers.dehghani2018 import NAMES
@@ -143,6 +144,25 @@ def TABLE(arg, cells, results):
         ],
         "charts": [over_length(arg, results, algorithm) for algorithm in ALGORITHMS],
     }
+
+
+def CLAIMS(arg, cells, results):
+    return [
+        Claim(
+            f"dehghani2018-{algorithm}-{other}",
+            f"{algorithm.capitalize()}, at ten times the length of training: the Universal "
+            f"Transformer gets more symbols right than the {NAMES[other]}",
+            "Dehghani et al. 2018, algorithmic tasks",
+            "higher",
+            {f"{algorithm}-ut": 1, f"{algorithm}-{other}": -1},
+            effect=PAPER["ut", algorithm][0] - PAPER[other, algorithm][0],
+            margin=0.05,
+            scale="absolute",
+            split="x10",
+        )
+        for algorithm in ALGORITHMS
+        for other in ("transformer", "lstm")
+    ]
 
 
 def over_lengths(arg, results, algorithm):

@@ -35,6 +35,7 @@ from arch.context import Context
 from arch.data.corpora.babi import TASKS
 from arch.report import statistics
 from arch.report.sections import number_text
+from arch.report.verdicts import Claim
 from arch.sweeps.experiment import Cell
 from experiments.papers import dehghani2018
 from experiments.papers.dehghani2018 import NAMES
@@ -174,6 +175,49 @@ def TABLE(arg, cells, results):
         "sections": [over_tasks(arg, results), ponder_times(arg, results)],
         "charts": halting_steps(arg, results),
     }
+
+
+def CLAIMS(arg, cells, results):
+    prefixes, paper = list(groups(arg)), BEST[arg.size, arg.training]
+    whole = SCALES[arg.scale]["tasks"] == TASKS
+    table1 = "Dehghani et al. 2018, Table 1 (best of ten seeds, twenty tasks)"
+
+    def claim(statement, ours, base):
+        weights = {f"{prefix}-{ours}": 1 / len(prefixes) for prefix in prefixes}
+        weights |= {f"{prefix}-{base}": -1 / len(prefixes) for prefix in prefixes}
+        return Claim(
+            f"dehghani2018-babi-{ours}",
+            statement,
+            table1,
+            "lower",
+            weights,
+            effect=paper[ours] - paper[base] if whole else None,
+            margin=1.0,
+            scale="absolute",
+        )
+
+    claims = [
+        claim("bAbI: the Universal Transformer has fewer errors than the Transformer, in percent "
+              "of the answers, the mean over tasks", "ut", "transformer"),
+        claim("bAbI: halting takes away some of the Universal Transformer's errors", "ut_act",
+              "ut"),
+    ]  # fmt: skip
+    if arg.training == "joint":
+        return claims
+    return claims + [
+        Claim(
+            f"dehghani2018-ponder-{many}",
+            f"Answers that rest on {many} facts take more steps than those on one (tasks {many} "
+            "and 1)",
+            "Dehghani et al. 2018, §3.1",
+            "higher",
+            {f"task{many:02}-ut_act": 1, "task01-ut_act": -1},
+            effect=PONDER[many][0] - PONDER[1][0],
+            scale="absolute",
+            metric="ponder_time",
+        )
+        for many in (2, 3)
+    ]
 
 
 def over_tasks(arg, results):

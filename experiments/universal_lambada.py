@@ -25,6 +25,7 @@ a language model. The test passages are read from ARCH_DATA_DIR/lambada.
 
 from arch import config, variants
 from arch.report.sections import Mean, means_by_cell
+from arch.report.verdicts import Claim
 from arch.sweeps.experiment import Cell
 from experiments.papers import dehghani2018
 
@@ -119,6 +120,32 @@ def TABLE(arg, cells, results):
         "paper_unit": "word",
         "sections": [beside(arg, cells, results)],
     }
+
+
+def CLAIMS(arg, cells, results):
+    reading, metric = arg.form == "reading", METRICS[arg.form]
+    column = "reading" if reading else metric
+    scale, direction = ("absolute", "higher") if reading else ("relative", "lower")
+
+    def claim(statement, ours, base):
+        effect = PAPER[ours][column] - PAPER[base][column]
+        return Claim(
+            f"dehghani2018-lambada-{arg.form}-{ours}",
+            statement,
+            "Dehghani et al. 2018, LAMBADA",
+            direction,
+            {ours: 1, base: -1},
+            effect=effect if reading else effect / PAPER[base][column],
+            margin=0.01,
+            scale=scale,
+        )
+
+    what = "accuracy in reading comprehension" if reading else "perplexity of the last word"
+    return [
+        claim(f"The Universal Transformer has a better {what} than the Transformer", "ut",
+              "transformer"),
+        claim(f"With halting, the Universal Transformer has a better {what}", "ut_act", "ut"),
+    ]  # fmt: skip
 
 
 def beside(arg, cells, results):

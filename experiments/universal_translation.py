@@ -20,6 +20,7 @@ encoder stops after one step of six and the decoder after two.
 from arch import config, variants
 from arch.report import statistics
 from arch.report.sections import Mean, means_by_cell
+from arch.report.verdicts import Claim
 from arch.sweeps.experiment import Cell
 from experiments.papers import dehghani2018
 from experiments.papers.dehghani2018 import NAMES
@@ -107,12 +108,37 @@ def TABLE(arg, cells, results):
         "lower_is_better": False,
         "split": "test",
         "baseline": "transformer",
-        "columns": ("parameters.unique", "parameters.applied", "tokens_per_second"),
+        "columns": ("parameters.unique", "parameters.applied"),
         "paper": PAPER,
         "paper_label": "Dehghani et al. 2018: newstest2014 En-De",
         "paper_unit": "WMT14",
         "sections": [measures(cells, results)],
     }
+
+
+def CLAIMS(arg, cells, results):
+    table = "Dehghani et al. 2018, WMT14 En-De"
+    return [
+        Claim(
+            "dehghani2018-translation",
+            "The Universal Transformer translates better than the Transformer (BLEU)",
+            table,
+            "higher",
+            {"ut": 1, "transformer": -1},
+            effect=PAPER["ut"] - PAPER["transformer"],
+            margin=0.5,
+            scale="absolute",
+        ),
+        Claim(
+            "dehghani2018-translation-act",
+            "Halting makes its translations a little worse (BLEU)",
+            table,
+            "lower",
+            {"ut_act": 1, "ut": -1},
+            margin=0.5,
+            scale="absolute",
+        ),
+    ]
 
 
 def measures(cells, results):

@@ -1,5 +1,7 @@
 """Settings of Dehghani et al. 2018 (arXiv 1807.03819), as tensor2tensor has them. Data only."""
 
+from arch.report.claims import Untested
+
 NAMES = {
     "lstm": "LSTM",
     "transformer": "Transformer",
@@ -18,3 +20,44 @@ def adam(width):
         "schedule": "rsqrt",
         "warmup_steps": 8000,
     }
+
+
+# Statements that no experiment here tests, and why.
+UNTESTED = (
+    Untested(
+        "dehghani2018-agreement",
+        "Universal Transformers agree verbs with their subjects as well as an LSTM, and better "
+        "with five nouns between",
+        "Dehghani et al. 2018, subject-verb agreement",
+        "no task for it: its corpus of sentences is not among those that are read here",
+    ),
+    Untested(
+        "dehghani2018-execute-memory",
+        "Universal Transformers copy, double and reverse strings of the learning-to-execute set "
+        "without a fault",
+        "Dehghani et al. 2018, learning to execute, memorisation",
+        "no task for it: the generator of that set is not built",
+    ),
+    Untested(
+        "dehghani2018-execute-programs",
+        "Universal Transformers evaluate short programs better than an LSTM, and all but one "
+        "kind better than a Transformer",
+        "Dehghani et al. 2018, learning to execute, programs",
+        "no task for it: the generator of that set is not built",
+    ),
+    Untested(
+        "dehghani2018-lambada-perplexity",
+        "Universal Transformers have a far lower perplexity of the last word of LAMBADA than a "
+        "Transformer",
+        "Dehghani et al. 2018, LAMBADA, language modelling",
+        "experiments/universal_lambada.py has the cells; tiny models have perplexities of "
+        "millions, which say nothing",
+    ),
+    Untested(
+        "dehghani2018-neural-gpu",
+        "A Neural GPU trained by a curriculum solves copying, reversal and addition at ten "
+        "times the length",
+        "Dehghani et al. 2018, algorithmic tasks",
+        "the Neural GPU is not built",
+    ),
+)

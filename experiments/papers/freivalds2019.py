@@ -4,6 +4,8 @@ Data only."""
 
 import math
 
+from arch.report.claims import Untested
+
 NAMES = {
     "nse": "Neural Shuffle-Exchange",
     "rse": "Residual Shuffle-Exchange, over the sequence",
@@ -56,3 +58,27 @@ SECONDS = {
     },
     "ut": {64: 0.023, 512: 0.028, 1024: 0.046, 2048: 0.112, 4096: 0.227},
 }  # fmt: skip
+
+# Statements that no experiment here tests, and why.
+UNTESTED = (
+    Untested(
+        "draguns2020-musicnet",
+        "A Residual Shuffle-Exchange network transcribes music better than published models, "
+        "with 3 million parameters",
+        "Draguns et al. 2020, MusicNet",
+        "no task for it: recordings are not among the data that are read here",
+    ),
+    Untested(
+        "freivalds2019-multiplication",
+        "Trained to length 64, the network gets 0.61 of the symbols of products right at 128",
+        "Freivalds et al. 2019, accuracy over length",
+        "in experiments/shuffle_exchange_algorithmic.py from scale=small on, which has not been "
+        "run",
+    ),
+    Untested(
+        "draguns2020-lambada-reader",
+        "Residual switches find more of LAMBADA's words than the Gated-Attention Reader",
+        "Draguns et al. 2020, LAMBADA",
+        "the Gated-Attention Reader is not built",
+    ),
+)

@@ -7,6 +7,7 @@ can be compared by rank alone.
 
 from arch import config, variants
 from arch.report import statistics
+from arch.report.claims import Untested
 from arch.report.sections import Mean, means_by_cell
 
 # The letters that one owner has for the whole depth, by the paper's names.
@@ -49,6 +50,8 @@ SENTENCE = {
 # Tables 11 (large, width 1024) and 12 (three layers): layers or multiple of 1024 → average.
 DEPTH = {1: 52.9, 3: 71.2, 6: 77.2, 12: 81.5, 24: 82.1, 48: 81.8}
 WIDTHS = {1: 71.2, 2: 74.6, 4: 76.3, 6: 74.0}
+
+MARGIN = 0.02  # of perplexity: a smaller difference does not matter in what follows
 
 ADAM = {"name": "adamw", "learning_rate": 2e-3, "schedule": "linear", "warmup": 0.1, "final": 0.0}
 LAMB = {
@@ -145,7 +148,7 @@ def table(title, cells, results, paper, label, **more):
         "title": title,
         "metric": "perplexity",
         "split": "test",
-        "columns": ["parameters.unique", "parameters.applied", "tokens_per_second"],
+        "columns": ["parameters.unique", "parameters.applied"],
         "paper": paper,
         "paper_label": f"Lan et al. 2019, {label}",
         "paper_metric": "downstream average",
@@ -182,3 +185,51 @@ def agreement(results, paper):
             "note": "Of the means over seeds; +1 is the same order of merit.",
         }
     ]
+
+
+# Statements that no experiment here tests, and why.
+UNTESTED = (
+    Untested(
+        "lan2019-table2",
+        "ALBERT xxlarge is better than BERT large on all five downstream tasks",
+        "Lan et al. 2019, Table 2",
+        "no task for it: models are not fine-tuned here, and what we measure is intrinsic",
+    ),
+    Untested(
+        "lan2019-table6",
+        "At equal time of training, ALBERT xxlarge is better than BERT large",
+        "Lan et al. 2019, Table 6",
+        "no task for it: models are not fine-tuned here, and what we measure is intrinsic",
+    ),
+    Untested(
+        "lan2019-table7",
+        "More data for pre-training help on average",
+        "Lan et al. 2019, Table 7",
+        "no experiment file: the additional data are not given out, and models are not fine- "
+        "tuned here",
+    ),
+    Untested(
+        "lan2019-table8",
+        "Without dropout the largest model is better",
+        "Lan et al. 2019, Table 8",
+        "no experiment file: a million steps of ALBERT xxlarge take weeks on a TPU pod",
+    ),
+    Untested(
+        "lan2019-table9",
+        "ALBERT is better than the best published models on GLUE",
+        "Lan et al. 2019, Table 9",
+        "no task for it: models are not fine-tuned here, and what we measure is intrinsic",
+    ),
+    Untested(
+        "lan2019-table10",
+        "ALBERT is better than the best published models on SQuAD and RACE",
+        "Lan et al. 2019, Table 10",
+        "no task for it: models are not fine-tuned here, and what we measure is intrinsic",
+    ),
+    Untested(
+        "lan2019-table13",
+        "ALBERT xxlarge is as good with 12 layers as with 24",
+        "Lan et al. 2019, Table 13",
+        "no experiment file: ALBERT xxlarge takes weeks on a TPU pod",
+    ),
+)

@@ -9,6 +9,8 @@ graphics, to about the last digit given; tables are as printed.
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from arch.report.claims import Untested
+
 COST = {"s": 1, "f": 2}  # section 3: s has 4 d^2 parameters, f 8 d^2; the budget is 48 s
 
 # Table 1: random permutations of 16 s and 16 f, (order, perplexity).
@@ -73,6 +75,8 @@ FIGURE4 = {
     "worse": {"bottom": {"s": 8.07, "f": 7.68}, "top": {"s": 8.86, "f": 7.71}},
     "better": {"bottom": {"s": 10.00, "f": 6.83}, "top": {"s": 6.25, "f": 8.92}},
 }
+
+LAYERS = 16  # of the study's language models, and hence of the coefficients of Figure 5
 
 # Figure 5: sandwich s^k (sf)^(16-k) f^k, k -> perplexity; one run each, k = 6 the best of five.
 SWEEP = {
@@ -198,3 +202,33 @@ def half_means(
         }
         for name, pairs in groups.items()
     }
+
+
+# Statements that no experiment here tests, and why.
+UNTESTED = (
+    Untested(
+        "press2020-table3",
+        "A sandwich with k = 6 of 16 has a lower test perplexity than the baseline on "
+        "WikiText-103, in sliding windows",
+        "Press et al. 2020, Table 3",
+        "experiments/sandwich.py:scale=paper has the setting; 286,000 steps take days on 8 GPUs",
+    ),
+    Untested(
+        "press2020-table4",
+        "A sandwich with k = 7 of 16 has a lower test perplexity on the Toronto Books Corpus",
+        "Press et al. 2020, Table 4",
+        "the corpus is no longer given out",
+    ),
+    Untested(
+        "press2020-table5-text8",
+        "A sandwich with k = 3 of 24 needs fewer bits a character of text8",
+        "Press et al. 2020, Table 5",
+        "no experiment file: 209M parameters, post-norm, with adaptive spans, which are not built",
+    ),
+    Untested(
+        "press2020-table5-enwik8",
+        "A sandwich with k = 5 of 24 needs fewer bits a character of enwik8",
+        "Press et al. 2020, Table 5",
+        "no experiment file: 209M parameters, post-norm, with adaptive spans, which are not built",
+    ),
+)
