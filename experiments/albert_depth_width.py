@@ -22,6 +22,7 @@ from arch.sweeps.experiment import Cell
 from experiments.papers import lan2019
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
+VARIES = ("model.order", "model.width", "model.sublayers.s.heads", "model.sublayers.f.inner_width")
 
 LAYERS = {"tiny": (1, 3, 6, 12), "small": tuple(lan2019.DEPTH), "paper": tuple(lan2019.DEPTH)}
 TIMES = {"tiny": (2, 4), "small": (2, 4, 6), "paper": (2, 4, 6)}

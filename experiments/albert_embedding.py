@@ -20,6 +20,7 @@ from arch.sweeps.experiment import Cell
 from experiments.papers import lan2019
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
+VARIES = ("model.embedding.*", "model.stack.share")
 
 SIZES = (64, 128, 256, 768)
 PAPER = {

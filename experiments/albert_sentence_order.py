@@ -26,6 +26,7 @@ from arch.sweeps.experiment import Cell
 from experiments.papers import lan2019
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
+VARIES = ("task.sentence",)
 
 METRICS = ("accuracy", "next_accuracy", "order_accuracy")  # as the paper's columns stand
 

@@ -22,6 +22,7 @@ from arch.sweeps.experiment import Cell
 from experiments.papers import lan2019
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
+VARIES = ("model.stack.share", "model.embedding.*")
 
 SIZES = (768, 128)
 PAPER = {

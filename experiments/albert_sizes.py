@@ -14,6 +14,16 @@ from arch.sweeps.experiment import Cell
 from experiments.papers import lan2019
 
 ARGUMENTS = {"corpus": "stdlib"}
+VARIES = (
+    "model.order",
+    "model.width",
+    "model.embedding.*",
+    "model.head.*",
+    "model.stack.share",
+    "model.sublayers.s.heads",
+    "model.sublayers.f.*",
+    "task.tokenizer",
+)
 
 ENCODER = {"head": {"predict": False, "classes": 0}}
 LENGTH = 512
@@ -60,7 +70,11 @@ def cells(arg, results):
     found = []
     for name, (model, entries, _) in models().items():
         own = config.make(seeds=SEEDS, model=model, task=task(arg, entries))
-        changes = {k: v for k, v in config.flat(own.to_dict()).items() if v != base.get(k)}
+        fields = config.flat(own.to_dict())
+        changes = dict.fromkeys(field for field in base if field not in fields)
+        changes |= {k: v for k, v in fields.items() if v != base.get(k)}
+        if "model.embedding.kind" in changes:
+            changes["model.embedding.init_std"] = 0.0  # nothing is initialised to be counted
         found.append(Cell(name, changes, variant=name.partition("-")[0]))
     return found
 

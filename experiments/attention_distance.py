@@ -28,6 +28,7 @@ from experiments import sandwich
 from experiments.papers import press2020
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
+VARIES = ("model.order",)
 
 WINDOWS = 4  # validation windows that the distance is averaged over
 QUERIES = 16  # query positions compared in each, from the second half of the window

@@ -25,6 +25,7 @@ ARGUMENTS = {
     "heads": 4,
     "corpus": "stdlib",
 }
+VARIES = ("model.order",)
 
 
 def get_config(arg):

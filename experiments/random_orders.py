@@ -22,6 +22,7 @@ from experiments import sandwich
 from experiments.papers import press2020
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
+VARIES = ("model.order",)
 
 BASELINE_SEEDS = (0, 1, 2, 3, 4)
 SAMPLES = 20

@@ -25,6 +25,7 @@ from arch.sweeps.experiment import Cell
 from experiments.papers import kitaev2020
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper")}
+VARIES = ("model.sublayers.s.*",)
 
 PAPER = {
     "model": {"width": 256, "inner_width": 256, "chunk": 64},
@@ -89,6 +90,11 @@ def attention(arg, name):
     return {f"sublayers.s.{field}": value for field, value in {**own, "heads": HEADS}.items()}
 
 
+def given_up(name):
+    """What full attention has no option for."""
+    return {"model.sublayers.s.rounds": None} if name == "full" else {}
+
+
 def cells(arg, results):
     every = {
         f"evaluate.models.{name}.{field}": value
@@ -98,7 +104,7 @@ def cells(arg, results):
     return [
         Cell(
             name,
-            {f"model.{k}": v for k, v in attention(arg, name).items()} | every,
+            {f"model.{k}": v for k, v in attention(arg, name).items()} | given_up(name) | every,
         )
         for name in kitaev2020.DUPLICATION
     ]

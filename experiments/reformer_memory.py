@@ -28,6 +28,14 @@ from arch.sweeps.experiment import Cell
 from arch.training import bench
 
 ARGUMENTS = {"scale": ("tiny", "small"), "corpus": ""}
+VARIES = (
+    "model.order",
+    "model.stack.kind",
+    "model.stack.apply",
+    "model.sublayers.s.*",
+    "model.sublayers.f.chunk",
+    "task.length",
+)
 
 SCALES = {
     "tiny": {"width": 256, "heads": 4, "depths": (6, 12, 24), "lengths": (1024, 4096, 16384)},
@@ -40,11 +48,12 @@ PLAIN_PATH = (
 )
 FULL = {"model.sublayers.s.path": "plain"}
 SEQUENTIAL = {"model.stack.kind": "sequential", "model.stack.apply": "scan"}
-REVERSIBLE = {"model.stack.kind": "reversible"}
+REVERSIBLE = {"model.stack.kind": "reversible", "model.stack.apply": "switch"}
 CHUNKED = {"model.sublayers.f.chunk": 512}
 LSH = {
     "model.sublayers.s.kind": "lsh_attention",
     "model.sublayers.s.chunk": CHUNK,
+    "model.sublayers.s.bias": False,
 }
 MODELS = {
     "transformer": SEQUENTIAL | FULL,

@@ -23,6 +23,7 @@ from arch.report.verdicts import Claim
 from arch.sweeps.experiment import Cell
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
+VARIES = ("model.sublayers.s.*", "evaluate.models.*")
 
 ADAM = {"name": "adamw", "learning_rate": 2e-3, "beta2": 0.98, "weight_decay": 0.01}
 SCALES = {

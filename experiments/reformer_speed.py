@@ -23,6 +23,7 @@ from arch.sweeps.experiment import Cell
 from arch.training import bench
 
 ARGUMENTS = {"scale": ("tiny", "small"), "corpus": ""}
+VARIES = ("model.sublayers.s.*", "task.length", "train.batch")
 
 SCALES = {
     "tiny": {
@@ -54,7 +55,11 @@ def get_config(arg):
 
 def cells(arg, results):
     scale, found = SCALES[arg.scale], []
-    hashes = {"model.sublayers.s.kind": "lsh_attention", "model.sublayers.s.heads": scale["heads"]}
+    hashes = {
+        "model.sublayers.s.kind": "lsh_attention",
+        "model.sublayers.s.heads": scale["heads"],
+        "model.sublayers.s.bias": False,
+    }
     models = {"full": {}} | {f"lsh{n}": hashes | {"model.sublayers.s.rounds": n} for n in ROUNDS}
     for name, overrides in models.items():
         for length in scale["lengths"]:

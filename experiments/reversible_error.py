@@ -27,6 +27,7 @@ from arch.report.sections import mean_text
 from arch.sweeps.experiment import Cell
 
 ARGUMENTS = {"scale": ("tiny", "small"), "corpus": ""}
+VARIES = ("model.order", "model.dtype")
 
 SCALES = {
     "tiny": {"width": 64, "heads": 4, "batch": 4, "length": 64},

@@ -23,6 +23,7 @@ from arch.sweeps.experiment import Cell
 from experiments.papers import press2020
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
+VARIES = ("model.order",)
 
 ADAM = {"name": "adamw", "learning_rate": 2e-3, "beta2": 0.98, "weight_decay": 0.01}
 # fairseq's transformer_lm_wiki103: warm-up and cosine in steps, final rate 1e-4 of a peak of 1.0

@@ -21,6 +21,7 @@ from experiments import universal_translation
 from experiments.papers import press2020
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "source": "", "target": ""}
+VARIES = ("model.order", "model.encoder_order")
 
 BASE = universal_translation.SCALES
 SCALES = {

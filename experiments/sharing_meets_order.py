@@ -30,6 +30,7 @@ from experiments import sandwich
 from experiments.orders import width_for
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": ""}
+VARIES = ("model.order", "model.stack.share", "model.width")
 
 SHARES = {"none": "", "attention": "s", "ffn": "f", "all": "sf"}
 

@@ -31,6 +31,19 @@ from experiments.papers import freivalds2019
 from experiments.papers.freivalds2019 import NAMES
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper")}
+VARIES = (
+    "model.order",
+    "model.width",
+    "model.embedding.*",
+    "model.stack.kind",
+    "model.stack.steps",
+    "model.stack.final_norm",
+    "model.sublayers.x.*",
+    "task.algorithm",
+    "task.position_offsets",
+    "train.steps",
+    "train.optimizer.*",
+)
 
 LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)
 TITLES = {"reverse": "reversal", "double": "duplication"}
@@ -125,13 +138,18 @@ def models(arg):
         "train.optimizer.name": "adamw",
         "train.optimizer.learning_rate": 1e-3,
         "train.optimizer.beta2": 0.98,
+        "train.optimizer.epsilon": 1e-8,
         "train.optimizer.weight_decay": 0.0,
         "train.optimizer.warmup": 0.1,
     }
     width, layers = scale["attention"]
     wider, steps = scale["universal"]
     return {
-        "nse": {"model.sublayers.x.unit": "gated", "model.embedding.kind": "squashed"},
+        "nse": {
+            "model.sublayers.x.unit": "gated",
+            "model.embedding.kind": "squashed",
+            "model.embedding.init_std": None,
+        },
         "rse_features": {"model.sublayers.x.normalisation": "features"},
         "ut": {
             **attention,

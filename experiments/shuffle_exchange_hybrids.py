@@ -23,6 +23,7 @@ from arch.sweeps.experiment import Cell
 from experiments.papers.lan2019 import ADAM
 
 ARGUMENTS = {"scale": ("tiny", "small"), "corpus": ""}
+VARIES = ("model.order",)
 
 SCALES = {
     "tiny": {

@@ -30,6 +30,17 @@ from experiments.papers import freivalds2019
 from experiments.papers.freivalds2019 import NAMES
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "corpus": "", "passages": ""}
+VARIES = (
+    "model.order",
+    "model.width",
+    "model.embedding.positions",
+    "model.stack.kind",
+    "model.stack.steps",
+    "model.stack.final_norm",
+    "model.sublayers.x.*",
+    "train.optimizer.learning_rate",
+    "train.optimizer.warmup",
+)
 
 SCALES = {
     "tiny": {

@@ -44,6 +44,15 @@ from arch.training.program import build
 from experiments.papers import freivalds2019
 
 ARGUMENTS = {"scale": ("tiny", "small")}
+VARIES = (
+    "model.order",
+    "model.width",
+    "model.embedding.positions",
+    "model.stack.*",
+    "model.sublayers.x.unit",
+    "task.lengths",
+    "task.bins",
+)
 
 SCALES = {
     "tiny": {

@@ -31,6 +31,14 @@ from experiments.papers import dehghani2018
 from experiments.papers.dehghani2018 import NAMES
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "base": 10}
+VARIES = (
+    "model.order",
+    "model.encoder_order",
+    "model.stack.kind",
+    "model.stack.steps",
+    "model.stack.halting",
+    "task.algorithm",
+)
 
 ALGORITHMS = ("copy", "reverse", "addition")
 MULTIPLES = {"valid": 1, "x2": 2, "x4": 4, "x10": 10}
@@ -109,7 +117,7 @@ def get_config(arg):
 def models(arg):
     """Model → what makes it of the configuration."""
     steps = SCALES[arg.scale]["steps"]
-    plain = {"model.stack.kind": "sequential"}
+    plain = {"model.stack.kind": "sequential", "model.stack.steps": None}
     return {
         "lstm": {**plain, "model.encoder_order": "l2", "model.order": "(lc)2"},
         "transformer": {

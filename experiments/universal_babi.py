@@ -45,6 +45,13 @@ ARGUMENTS = {
     "size": ("1k", "10k"),
     "training": ("single", "joint"),
 }
+VARIES = (
+    "model.order",
+    "model.stack.kind",
+    "model.stack.steps",
+    "model.stack.halting",
+    "task.tasks",
+)
 
 SHOWN = (1, 2, 3, 15, 20)
 MOST_SHOWN = 12  # sentences in a chart of halting
@@ -122,7 +129,11 @@ def models(arg):
     """Model → what makes it of the configuration."""
     steps = SCALES[arg.scale]["steps"]
     return {
-        "transformer": {"model.order": f"(sf){steps}", "model.stack.kind": "sequential"},
+        "transformer": {
+            "model.order": f"(sf){steps}",
+            "model.stack.kind": "sequential",
+            "model.stack.steps": None,
+        },
         "ut": {},
         "ut_act": {"model.stack.halting": "act", "model.stack.steps": 2 * steps},
     }

@@ -35,6 +35,7 @@ ARGUMENTS = {
     "corpus": "",
     "passages": "",
 }
+VARIES = ("model.order", "model.stack.kind", "model.stack.steps", "model.stack.halting")
 
 ADAM = {"name": "adamw", "learning_rate": 1e-3, "beta2": 0.98}
 SCALES = {

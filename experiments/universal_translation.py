@@ -26,6 +26,13 @@ from experiments.papers import dehghani2018
 from experiments.papers.dehghani2018 import NAMES
 
 ARGUMENTS = {"scale": ("tiny", "small", "paper"), "source": "", "target": ""}
+VARIES = (
+    "model.order",
+    "model.encoder_order",
+    "model.stack.kind",
+    "model.stack.steps",
+    "model.stack.halting",
+)
 
 ADAM = {"name": "adamw", "learning_rate": 2e-3, "beta2": 0.98, "weight_decay": 0.0, "warmup": 0.1}
 SCALES = {

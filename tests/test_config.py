@@ -7,7 +7,15 @@ import re
 import pytest
 
 from arch import config
-from arch.config import bind, canonical, flat, identity, make, override
+from arch.config import (
+    bind,
+    canonical,
+    fields,
+    flat,
+    identity,
+    make,
+    override,
+)
 from arch.registry import ConfigurationError
 from tests import cli
 
@@ -62,7 +70,7 @@ def test_every_field_is_part_of_the_identity(base, path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"model.sublayers.s.kind": "feed_forward"},
+        {"model.sublayers.s.kind": "feed_forward", "model.sublayers.s.heads": None},
         {"model.embedding.kind": "factorised"},
         {"train.optimizer.name": "sgd"},
     ],
@@ -93,7 +101,7 @@ def test_an_option_at_its_default_is_no_part_of_the_identity():
 def test_a_new_option_does_not_change_the_identity_of_what_was_run(base, monkeypatch):
     before = identity(base, SHA)
     defaults = {**config.DEFAULTS, "train": {**config.DEFAULTS["train"], "novelty": 3}}
-    monkeypatch.setattr(config, "DEFAULTS", defaults)
+    monkeypatch.setattr(fields, "DEFAULTS", defaults)
     after = make(**PARTS)
     assert after.train.novelty == 3
     assert identity(after, SHA) == before
@@ -237,7 +245,8 @@ def test_changing_a_field_leaves_the_original_as_it_was(base):
 
 def test_changing_a_kind_drops_the_options_of_the_old_and_keeps_what_surrounds_it(base):
     scaled = override(base, {"model.sublayers.s.scale": 0.5})
-    other = override(scaled, {"model.sublayers.s.kind": "feed_forward"}).model.sublayers.s
+    changes = {"model.sublayers.s.kind": "feed_forward", "model.sublayers.s.heads": None}
+    other = override(scaled, changes).model.sublayers.s
     assert "heads" not in other and other.expand == 4.0
     assert other.scale == 0.5
     sgd = override(base, {"train.optimizer.name": "sgd", "train.optimizer.learning_rate": "0.5"})
@@ -247,6 +256,7 @@ def test_changing_a_kind_drops_the_options_of_the_old_and_keeps_what_surrounds_i
 def test_an_option_of_the_new_kind_may_be_said_in_any_order_with_it(base):
     expand, kind = ("model.sublayers.s.expand", "2"), ("model.sublayers.s.kind", "feed_forward")
     for changes in (dict([expand, kind]), dict([kind, expand])):
+        changes["model.sublayers.s.heads"] = None
         assert override(base, changes).model.sublayers.s.expand == 2.0
 
 
@@ -265,8 +275,10 @@ def test_a_binding_that_one_order_does_not_use_is_there_for_another(base):
 
 
 def test_a_letter_is_rebound_to_another_kind(base):
-    assert bind(base, "s", "feed_forward").model.sublayers.s.kind == "feed_forward"
-    assert "heads" not in bind(base, "s", "feed_forward").model.sublayers.s
+    told = []
+    bound = bind(base, "s", "feed_forward", told.extend).model.sublayers.s
+    assert bound.kind == "feed_forward" and "heads" not in bound
+    assert [(one.field, one.value) for one in told] == [("model.sublayers.s.heads", 2)]
 
 
 def test_a_configuration_comes_back_from_json_as_it_was(base):

@@ -1,17 +1,20 @@
-"""`describe`: order, parameters, FLOPs and memory of every cell, nothing compiled."""
+"""`describe`: order, parameters, FLOPs, memory and differences of every cell, nothing compiled."""
 
 import json
 
 from arch.commands import flags, from_flags, terminal
+from arch.commands.arms import arm_lines
 from arch.sweeps import machine
-from arch.sweeps.experiment import matching
+from arch.sweeps.experiment import Results, matching
 from arch.training import describe
 
 
 def run(command: flags.Describe) -> int:
-    """Print a table, or a JSON object a cell."""
+    """Print a table and the fields in which each cell differs from the baseline, or a JSON object a
+    cell, whose `differs` is field → [the baseline's value, its own]."""
     experiment = from_flags.experiment(command)
-    cells = experiment.first_cells()
+    none = Results([], *experiment.metric)
+    every = cells = experiment.cells(none)
     if command.cells != "*":
         cells = matching(cells, command.cells)
     rows = [
@@ -21,14 +24,17 @@ def run(command: flags.Describe) -> int:
         for cell in cells
     ]
     if command.json:
+        found = experiment.differences(every, none)
         for row in rows:
-            print(json.dumps(row))
+            print(json.dumps({**row, "differs": found[row["cell"]]}))
         return 0
     table = terminal.table(experiment.reference, *describe.COLUMNS)
     for row in rows:
         table.add_row(*describe.row(row))
     console = terminal.console()
     console.print(table)
+    for line in arm_lines(experiment, every, none, [cell.name for cell in cells]):
+        print(line)
     if any(r["parameters"]["unique"] != r["parameters"]["applied"] for r in rows):
         console.print("Sharing saves memory, not time: `applied` counts a weight at every use.")
     return 0

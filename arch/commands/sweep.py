@@ -3,6 +3,7 @@
 import sys
 
 from arch.commands import flags, from_flags, terminal
+from arch.commands.arms import arm_lines
 from arch.report.folder import write_report
 from arch.report.renderers import print_table
 from arch.sweeps import running
@@ -43,9 +44,10 @@ def train(sweep: Sweep, dry_run: bool = False) -> int:
 
 
 def _plan(sweep: Sweep) -> int:
-    """Print what would be trained."""
+    """Print what would be trained, and the fields in which the cells differ."""
     table = terminal.table(sweep.name, "cell", "hash", "seeds", "finished", "order")
-    for job in sweep.jobs():
+    jobs = sweep.jobs()
+    for job in jobs:
         left = job.unfinished()
         done = [seed for seed in job.seeds if seed not in left]
         table.add_row(
@@ -53,4 +55,8 @@ def _plan(sweep: Sweep) -> int:
             " ".join(map(str, done)) or "none", job.config.model.order,
         )  # fmt: skip
     terminal.console().print(table)
+    known = sweep.results()
+    shown = [job.cell.name for job in jobs]
+    for line in arm_lines(sweep.experiment, sweep.experiment.cells(known), known, shown):
+        print(line)
     return 0

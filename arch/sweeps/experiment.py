@@ -5,7 +5,8 @@ import dataclasses
 import fnmatch
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +15,9 @@ from ml_collections import ConfigDict
 
 from arch import config as configuration
 from arch import plugins
+from arch.config.overriding import Dropped
 from arch.models.families import Model
-from arch.registry import Config, ConfigurationError, suggestion
+from arch.registry import Config, ConfigurationError, read, suggestion
 from arch.report.charts import Chart
 from arch.report.specification import TableSpec
 from arch.report.verdicts import Claim
@@ -27,7 +29,12 @@ CELL_NAME = re.compile(r"[A-Za-z0-9(][A-Za-z0-9._=+()-]*")
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A name and overrides on `get_config`; seeds of its own where it has others than the rest."""
+    """A name and overrides on `get_config`; seeds of its own where it has others than the rest.
+
+    An override that changes a kind keeps what both kinds have. An option that was set and that the
+    new kind lacks is given up by None, as by {"model.stack.steps": None} beside a kind that makes
+    no steps.
+    """
 
     name: str
     overrides: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -83,11 +90,12 @@ class Experiment:
         self.reference, self.file = reference, file
         self.overrides = dict(overrides or {})
         if "plugins" in self.overrides:
-            paths = configuration.read(self.overrides["plugins"], (), "plugins")
+            paths = read(self.overrides["plugins"], (), "plugins")
             plugins.load(paths)
         contents = ExperimentFile.load(file)
         self.contents = contents.without_cells() if alone else contents
         self.arguments, self.letters, self.given = _arguments(contents.ARGUMENTS, file, text)
+        self._told: set[str] = set()
 
     @property
     def default_name(self) -> str:
@@ -115,7 +123,7 @@ class Experiment:
         """The filled configuration of a cell, or of `get_config` alone."""
         base = self.base()
         for letter, kind in self.letters.items():
-            base = configuration.bind(base, letter, kind)
+            base = configuration.bind(base, letter, kind, self._tell)
         if cell is not None:
             clash = sorted(set(self.overrides) & set(cell.overrides))
             if clash:
@@ -126,9 +134,29 @@ class Experiment:
             with self._blamed(f"cell {cell.name}"):
                 base = configuration.override(base, cell.overrides)
         try:
-            return configuration.override(base, self.overrides)
+            return configuration.override(base, self.overrides, self._tell)
         except ConfigurationError as error:
             raise ConfigurationError(f"--config.{error}") from None
+
+    def _tell(self, dropped: Sequence[Dropped]) -> None:
+        """Say once on stderr that options are gone, since the user changed the kind."""
+        for one in dropped:
+            text = f"{one.field}={one.value!r} is dropped: {one.change} has no such option"
+            if text not in self._told:
+                self._told.add(text)
+                print(text, file=sys.stderr)
+
+    def baseline(self, cells: list[Cell], results: Results) -> Cell:
+        """The cell that the others are compared with: the table's baseline, else the first."""
+        named = self.table(cells, results).get("baseline")
+        return next((cell for cell in cells if cell.name == named), cells[0])
+
+    def differences(
+        self, cells: list[Cell], results: Results
+    ) -> dict[str, dict[str, tuple[object, object]]]:
+        """Cell → field → (the baseline's value, its own), of the fields in which they differ."""
+        base = self.config(self.baseline(cells, results))
+        return {cell.name: configuration.differences(base, self.config(cell)) for cell in cells}
 
     def cells(self, results: Results) -> list[Cell]:
         """The cells that the results so far call for; one named after a file that has none."""
@@ -262,10 +290,10 @@ def _arguments(
             choices = {str(choice): choice for choice in declared[name]}
             if value not in choices:
                 raise ConfigurationError(f"{field}={value}: allowed are {', '.join(choices)}")
-            read = choices[value]
+            meant = choices[value]
         else:
-            read = configuration.read(value, values[name], field)
-        if read != values[name]:
+            meant = read(value, values[name], field)
+        if meant != values[name]:
             given[name] = value
-        values[name] = read
+        values[name] = meant
     return SimpleNamespace(**values, letters=letters), letters, given

@@ -4,6 +4,8 @@ get_config(arg)      required: the configuration that all cells start from; arg.
 cells(arg, results)  the cells; asked again until it names nothing new. results.values(cell) is
                      {seed: metric} of what has finished. Without it, `get_config` is the only cell
 ARGUMENTS  name → default, or a tuple of what is allowed, the default first
+VARIES     globs over the dotted fields in which the cells differ from the baseline (the table's,
+           else the first cell): ("model.order", "model.stack.*"). A test holds the cells to it
 TABLE      the table the cells fill: a dictionary, or a function of (arg, cells, results)
 CLAIMS     what papers claim of the cells: a list of `arch.report.verdicts.Claim`, or a function of
            (arg, cells, results)
@@ -30,6 +32,7 @@ class ExperimentFile:
     cells: Callable[..., Any] | None = None
     measure: Callable[..., Mapping[str, float]] | None = None
     ARGUMENTS: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    VARIES: Sequence[str] = ()
     TABLE: Mapping[str, Any] | Callable[..., Any] | None = None
     CLAIMS: Sequence[Claim] | Callable[..., Sequence[Claim]] = ()
 
@@ -49,6 +52,7 @@ class ExperimentFile:
         for name in ("get_config", "cells", "measure"):
             found._check(name, Callable, "a function", optional=name != "get_config")
         found._check("ARGUMENTS", Mapping, "a dictionary, name → default")
+        found._check("VARIES", list | tuple, "a tuple of globs over fields")
         found._check("TABLE", Mapping | Callable, "a dictionary or a function", optional=True)
         found._check("CLAIMS", Sequence | Callable, "a list of Claim or a function")
         return found

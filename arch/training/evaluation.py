@@ -66,7 +66,8 @@ def everything(program: Program, parameters, window: Window = WHOLE) -> dict[str
 
 def others(config: Config) -> dict[str, Config]:
     """Name → configuration, of each of `evaluate.models`: what the parameters are evaluated by
-    besides the model that they were trained in.
+    besides the model that they were trained in. Where a letter has another kind there, options that
+    this kind lacks go.
 
     Raises ConfigurationError for a field that the model does not have.
     """
@@ -74,7 +75,7 @@ def others(config: Config) -> dict[str, Config]:
     for name, fields in config["evaluate"]["models"].to_dict().items():
         changes = {f"model.{field}": value for field, value in configuration.flat(fields).items()}
         try:
-            found[name] = configuration.override(config, changes)
+            found[name] = configuration.override(config, changes, on_drop=lambda dropped: None)
         except ConfigurationError as error:
             raise ConfigurationError(f"evaluate.models.{name}: {error}") from None
     return found

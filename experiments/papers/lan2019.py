@@ -138,7 +138,8 @@ def embedded(arg, size):
     width = SCALES[arg.scale]["width"]
     if size == WIDTH:
         std = SCALES[arg.scale]["model"].get("init_std", 0.02)
-        return {"model.embedding.kind": "plain", "model.embedding.init_std": std}
+        given_up = dict.fromkeys(f"model.embedding.{name}" for name in ("size", "early", "back"))
+        return {"model.embedding.kind": "plain", "model.embedding.init_std": std, **given_up}
     return {"model.embedding.size": size * width // WIDTH}
 
 

@@ -168,3 +168,42 @@ def test_refresh_asks_the_file_again_and_touches_no_line(small):
     told = cli.run("claims", cwd=small)
     assert told.code == 0 and "1 not run" in told.out
     assert "order matters" in Path("results/claims.md").read_text()
+
+
+def test_options_that_a_change_of_kind_drops_are_told_where_the_user_changes_it(small):
+    """Once, however many cells there are; a letter's and a section's."""
+    told = cli.run(
+        "describe", "--config=small.py:s=feed_forward", "--config.model.stack.kind=reversible",
+        "--config.model.sublayers.f.chunk=0", cwd=small,
+    )  # fmt: skip
+    assert told.code == 0
+    assert told.err == (
+        "model.sublayers.s.heads=2 is dropped: model.sublayers.s.kind=feed_forward has no such "
+        "option\n"
+    )
+
+
+def test_a_cell_that_drops_an_option_must_say_so(tmp_path, monkeypatch):
+    change = (
+        '"model.order": "fs"',
+        '"model.order": "fs", "model.sublayers.s.kind": "feed_forward"',
+    )
+    monkeypatch.chdir(cli.write_small(tmp_path, change))
+    told = cli.run("describe", "--config=small.py")
+    assert told.code == 2
+    assert "small.py: cell fs: model.sublayers.s.kind=feed_forward: this kind has" in told.err
+    assert "say {'model.sublayers.s.heads': None} beside it" in told.err
+
+
+def test_describe_and_dry_run_name_the_fields_in_which_cells_differ(small):
+    line = "fs differs from sf in: model.order sf → fs\n"
+    assert line in cli.run("describe", "--config=small.py", cwd=small).out
+    assert line in cli.run("sweep", "--config=small.py", "--dry-run", cwd=small).out
+    told = cli.run("describe", "--config=small.py", "--json", "--cells=fs", cwd=small).out
+    assert json.loads(told)["differs"] == {"model.order": ["sf", "fs"]}
+
+
+def test_varies_is_a_tuple_of_globs(tmp_path, monkeypatch):
+    monkeypatch.chdir(cli.write_small(tmp_path, ("TABLE = ", 'VARIES = "model.order"\nTABLE = ')))
+    with pytest.raises(ConfigurationError, match="VARIES='model.order': expected a tuple of globs"):
+        Experiment("small.py")
