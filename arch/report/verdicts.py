@@ -165,7 +165,9 @@ def _judged(claim: Claim, difference: Summary, alpha: float) -> Verdict:
     seeds = None
     if verdict == INCONCLUSIVE and difference.n > 1:
         aim = claim.margin if equal else claim.effect or claim.margin or difference.mean
-        seeds = inference.seeds_needed(aim, difference.sd, alpha)
+        needed = inference.seeds_needed(aim, difference.sd, alpha)
+        # as many as there are have not decided it
+        seeds = needed and max(needed, difference.n + 1)
     return Verdict(claim, verdict, difference, interval, detectable, seeds)
 
 

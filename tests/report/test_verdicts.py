@@ -100,6 +100,12 @@ def test_an_inconclusive_claim_says_how_many_seeds_would_decide_it():
     assert found.detectable > 1.0
 
 
+def test_as_many_seeds_as_there_are_do_not_decide_what_they_have_left_open():
+    ours = [b + d for b, d in zip(BASE, [-1.0, 1.1, -0.9, 0.5], strict=True)]
+    (found,) = judge([claim(effect=-9.0)], lines(a=ours, b=BASE), "perplexity", "valid")
+    assert found.verdict == "inconclusive" and found.seeds == len(BASE) + 1
+
+
 def test_a_run_that_is_lost_counts_for_nothing():
     found = lines(a=[b - 1 for b in BASE], b=BASE)
     found[0]["status"] = "nan"
