@@ -1,4 +1,4 @@
-"""The contract of a task: what training, evaluation and notebooks ask of one."""
+"""The contract of a task: the members that training, evaluation and notebooks use."""
 
 import abc
 from collections.abc import Mapping
@@ -149,7 +149,7 @@ class Task(BatchSource):
 
     @abc.abstractmethod
     def examples(self, split: str, window: Window = WHOLE) -> Any:
-        """What a split is evaluated on: a tree of arrays with a leading axis over examples."""
+        """The examples of a split: a tree of arrays with a leading axis over them."""
 
     def evaluation_batch(self, split: str, examples: Any, window: Window = WHOLE) -> Any:
         """The arrays of some of the examples, as many rows as there are examples."""
@@ -163,7 +163,7 @@ class Task(BatchSource):
     def figures(
         self, split: str, means: Mapping[str, float], count: int, window: Window = WHOLE
     ) -> dict[str, Any]:
-        """What is reported of a split.
+        """The figures of a split that lines and tables show.
 
         means: of every loss and statistic. count: the weight of 'loss'. Means that it does not
         name are reported under their own names.
@@ -172,13 +172,13 @@ class Task(BatchSource):
     # Decoding
 
     def prompt(self, batch: Any) -> Prompt:
-        """What the model decodes from, for a batch of `assemble_evaluation`."""
+        """The tokens to decode from, for a batch of `assemble_evaluation`."""
         raise ConfigurationError(f"task.kind={self.kind!r} does not decode")
 
     def decoded_figures(
         self, split: str, ids: Int[np.ndarray, "n steps"], gathered: Any
     ) -> dict[str, Any]:
-        """What is reported of decoded tokens; gathered: `evaluation_batch` of the same rows."""
+        """The figures of decoded tokens; gathered: `evaluation_batch` of the same rows."""
         raise ConfigurationError(f"task.kind={self.kind!r} does not decode")
 
     # Text, for notebooks and `launch.py generate`

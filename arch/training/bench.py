@@ -11,6 +11,7 @@ import numpy as np
 
 from arch.models import DTYPES
 from arch.registry import Config
+from arch.tasks.contract import Task
 from arch.training.program import Program
 from arch.training.replica import Replica
 from arch.training.state import Swept
@@ -20,7 +21,7 @@ PATIENCE = 40.0  # seconds after which no further run of a gradient begins
 PRODUCT = 2048  # side of the square product the machine's rate is measured by
 
 
-def bench(config: Config, task: Any, model: Any, platform: str) -> dict[str, float]:
+def bench(config: Config, task: Task, model: Any, platform: str) -> dict[str, float]:
     """Training speed of one replica, measured in rounds of a few steps; medians.
 
     tokens_per_second; compile_seconds of the training program; peak_memory_bytes as the compiler
@@ -54,7 +55,7 @@ def bench(config: Config, task: Any, model: Any, platform: str) -> dict[str, flo
 class Gradient:
     """The program of loss and gradient of one batch, compiled; nothing is updated."""
 
-    def __init__(self, config: Config, task: Any, model: Any, platform: str):
+    def __init__(self, config: Config, task: Task, model: Any, platform: str):
         replica = Replica(config, task, model, platform)
         self.tokens = config.train.batch * task.tokens_per_sequence
         self._init = jax.jit(model.init)

@@ -8,6 +8,7 @@ import numpy as np
 
 from arch import order as orders
 from arch.registry import Config
+from arch.tasks.contract import Task
 from arch.training import state as states
 from arch.training.program import build
 
@@ -23,7 +24,7 @@ def describe(cell: str, variant: str, config: Config, platform: str = "cpu") -> 
     }
 
 
-def details(variant: str, task: Any, model: Any) -> dict[str, Any]:
+def details(variant: str, task: Task, model: Any) -> dict[str, Any]:
     """What every result says of its architecture."""
     return {
         "variant": variant,

@@ -36,7 +36,7 @@ class AlgorithmicBins(Generated):
 
     A step trains on `train.batch` sequences of **each** bin, and the loss is the mean over bins. An
     example of a bin fills it or is shorter, down to the bin before, its length uniform; one in 21
-    is of a smaller bin. What is left of a bin is 0, token and target alike.
+    is of a smaller bin. The rest of a bin is 0, token and target alike.
 
         loss        nats a position, its mean over a sequence first: where the target is 0 a
                     position weighs `padding_weight`, else 1

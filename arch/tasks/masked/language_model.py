@@ -243,7 +243,7 @@ class MaskedLanguageModel(Text):
     def figures(
         self, split: str, means: Mapping[str, float], count: int, window: Window = WHOLE
     ) -> dict[str, Any]:
-        """What is reported of a mean loss in nats a token over `count` hidden tokens."""
+        """Loss in nats and perplexity, over `count` hidden tokens."""
         return {
             "loss": means["loss"],
             "perplexity": objective.perplexity(means["loss"]),
