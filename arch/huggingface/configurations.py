@@ -1,6 +1,5 @@
-"""Hugging Face's config.json ↔ the `model` part of a configuration, by the tables of
-`huggingface_rules` and `huggingface_reformer`; what they cannot say of each other is refused by
-name."""
+"""Hugging Face's config.json ↔ the `model` part of a configuration, by the tables of rules.py and
+reformer.py. A setting that one side cannot express is refused by name."""
 
 import copy
 from collections.abc import Mapping
@@ -16,8 +15,8 @@ from arch.huggingface.rules import ACTIVATIONS, ALBERT, BERT, GPT2, HARMLESS, PA
 from arch.registry import Config, ConfigurationError, suggestion, typed
 
 FAMILIES = {"bert": BERT, "albert": ALBERT, "gpt2": GPT2, "reformer": reformer.REFORMER}
-Values = dict[str, Any]  # attribute → value, of all that a family's `defaults` name
-# What a checkpoint has no word for: how, not what, is computed, and how parameters start.
+Values = dict[str, Any]  # attribute → value, for every attribute in a family's `defaults`
+# Fields that no checkpoint has: they change how, not what, is computed, or the initial parameters.
 UNSAID = frozenset(
     """dtype stack.apply stack.remat stack.scale_output_init head.chunk sublayers.s.path
     sublayers.f.chunk embedding.rotary_base embedding.axial_shape embedding.axial_widths""".split()
@@ -110,7 +109,7 @@ def model_of(name: str, values: Values, parts: Mapping[str, bool]) -> dict[str, 
 
 
 def _check_groups(layers: int, groups: int) -> None:
-    """Hugging Face finds a layer's group in floating point, which rarely rounds down too far."""
+    """Refuses groups that Hugging Face finds differently: it computes them in floating point."""
     if groups > layers:
         raise ConfigurationError(
             f"num_hidden_groups={groups}: allowed is 1 to {layers}, the layers"
@@ -123,7 +122,7 @@ def _check_groups(layers: int, groups: int) -> None:
             )
 
 
-def _ours(activation: str, attribute: str, value):
+def _ours(activation: str, attribute: str, value: Any) -> Any:
     if attribute == activation:
         if value not in ACTIVATIONS:
             raise ConfigurationError(
@@ -139,7 +138,7 @@ def _is_of(model: Mapping, path: str) -> bool:
     return section != "sublayers" or rest[0] in model["sublayers"]
 
 
-def _put(tree: dict, path: str, value) -> None:
+def _put(tree: dict, path: str, value: Any) -> None:
     *sections, name = path.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})
@@ -147,9 +146,9 @@ def _put(tree: dict, path: str, value) -> None:
 
 
 def values_of(model: Config, vocabulary: int, max_length: int) -> tuple[str, Values, dict]:
-    """(family, values, parts) of a model configuration: `model_of` backwards.
+    """(family, values, parts) of a model configuration: the inverse of `model_of`.
 
-    Raises ConfigurationError for the first field that the family cannot have as it is.
+    Raises ConfigurationError for the first field that the family cannot express.
     """
     given = model.to_dict() if isinstance(model, ConfigDict) else model
     filled = config.make(model=given).model.to_dict()
@@ -203,7 +202,7 @@ def values_of(model: Config, vocabulary: int, max_length: int) -> tuple[str, Val
 
 
 def _layers(name: str, mine: Mapping, written: str) -> int:
-    """How many there are of (sf)ⁿ."""
+    """The n of (sf)ⁿ."""
     inner = mine["stack.inner_groups"]
     layers = mine["order"].count("s") // inner
     if mine["order"] != "sf" * (layers * inner) or not layers:
@@ -216,7 +215,7 @@ def _filled(name: str, values: Values, parts: Mapping[str, bool]) -> dict:
 
 
 def _normal(name: str, filled: dict) -> dict:
-    """Flat, with one way to say each thing of those that have several."""
+    """Flat, with one spelling for settings that have several."""
     filled = copy.deepcopy(filled)
     order = orders.expand(filled["order"])
     filled["order"] = order
@@ -237,7 +236,7 @@ def _normal(name: str, filled: dict) -> dict:
     return config.flat(filled)
 
 
-def _compare(name: str, mine: dict, theirs: dict, only_kinds=False) -> None:
+def _compare(name: str, mine: dict, theirs: dict, only_kinds: bool = False) -> None:
     for field, value in theirs.items():
         if field in UNSAID or field.endswith("init_std"):
             continue
@@ -250,8 +249,8 @@ def _compare(name: str, mine: dict, theirs: dict, only_kinds=False) -> None:
 
 
 def class_for(name: str, parts: Mapping[str, bool]) -> str:
-    """The class that has these parts; a pooler that it has no use for is left to it, as in the
-    files that Google published."""
+    """The class that has these parts. A pooler that it does not use is allowed, as in the files
+    that Google published."""
     have = {part for part, there in parts.items() if there}
     for architecture, needed in FAMILIES[name].architectures.items():
         if set(needed) <= have <= {*needed, "pooler"}:
@@ -269,7 +268,8 @@ def required(name: str, architecture: str) -> dict[str, bool]:
 
 
 def document(name: str, values: Values, architecture: str) -> dict[str, object]:
-    """What config.json says. GPT-2's own token ids would lie outside of a small vocabulary."""
+    """The content of config.json. GPT-2's own token ids are left out: they would lie outside of a
+    small vocabulary."""
     ends = {"bos_token_id": None, "eos_token_id": None} if name == "gpt2" else {}
     about = {"architectures": [architecture], "model_type": name, "dtype": "float32"}
     if name == "reformer":

@@ -15,7 +15,10 @@ OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm
 
 
 class Tensors(NamedTuple):
-    """name → array, name → the file that has it, and the file that says which there are."""
+    """The tensors of a checkpoint.
+
+    arrays: name → array. files: name → the file that holds it. source: the file that lists them.
+    """
 
     arrays: dict[str, np.ndarray]
     files: dict[str, Path]
@@ -23,6 +26,7 @@ class Tensors(NamedTuple):
 
 
 def read_json(file: Path) -> dict:
+    """The object in a JSON file; ConfigurationError where there is none."""
     try:
         written = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
@@ -30,11 +34,12 @@ def read_json(file: Path) -> dict:
     except (ValueError, OSError) as error:
         raise ConfigurationError(f"{file}: not readable JSON: {error}") from None
     if not isinstance(written, dict):
-        raise ConfigurationError(f"{file}: an object is wanted, not {type(written).__name__}")
+        raise ConfigurationError(f"{file}: expected an object, found {type(written).__name__}")
     return written
 
 
 def read(folder: Path) -> Tensors:
+    """The tensors of a folder, in one file or in shards; ConfigurationError for missing ones."""
     whole, index = folder / WEIGHTS, folder / INDEX
     if whole.is_file():
         arrays = _load(whole)
@@ -43,7 +48,7 @@ def read(folder: Path) -> Tensors:
         raise ConfigurationError(f"{folder}: has no {WEIGHTS} and no {INDEX}")
     shards = read_json(index).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(v, str) for v in shards.values()):
-        raise ConfigurationError(f"{index}: weight_map: wanted is an object, tensor → file")
+        raise ConfigurationError(f"{index}: weight_map: expected an object, tensor → file")
     tensors = Tensors({}, {}, index)
     for shard in sorted(set(shards.values())):
         if not (folder / shard).is_file() or Path(shard).name != shard:

@@ -1,16 +1,17 @@
-"""Reformer's part of `huggingface`: its tables, and what no table says of its configuration.
+"""Reformer's tables, and the rules of its configuration that no table holds.
 
-As transformers computes them, the LSH layers of such a model are not causal: see `causally`. What
-differs from transformers besides:
+The LSH layers of such a model are not causal, as transformers computes them: see `causally`. Other
+differences from transformers:
 
-- The head's bias is added. So did transformers before its version 5, which keeps but forgets it.
-- Rotations are drawn from the context's key, whatever `hash_seed` is.
-- A length that is no multiple of a chunk is filled up for each kind of layer by itself; there it is
-  for all, up to a multiple of both chunks.
+- The head's bias is added. transformers did so before version 5, which keeps it but forgets it.
+- Rotations are drawn from the context's key; `hash_seed` is not read.
+- A length that is no multiple of a chunk is padded for each kind of layer by itself; transformers
+  pads it for all layers, to a multiple of both chunks.
 
-And in training: transformers drops inside the feed-forward before the activation, which is the same
-with relu; tokens and positions each by themselves, of axial positions whole columns; and once more
-after the final norm. Here the activations are dropped, and the sum of tokens and positions.
+Differences in training: transformers applies dropout inside the feed-forward before the activation
+(the same with relu), to tokens and positions separately (to whole columns of axial positions), and
+again after the final norm. Here dropout applies to the activations, and to the sum of tokens and
+positions.
 """
 
 import copy
@@ -20,7 +21,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from arch import order as orders
-from arch.huggingface.rules import ANY, INIT_STD, Family, Rule, linear, matrix, norm, same
+from arch.huggingface.family import Family, Rule, linear, matrix, norm, same
+from arch.huggingface.rules import ANY, INIT_STD
 from arch.models.embeddings import axial
 from arch.registry import ConfigurationError
 from arch.sublayers.attention import hashing
@@ -131,9 +133,10 @@ REFORMER = Family(
 
 
 def start(values: Values) -> tuple[dict[str, Any], Values]:
-    """What of the model the fields do not set, and the values that they are set to.
+    """(the part of `model` that no field sets, the values with automatic ones filled in).
 
-    Raises ConfigurationError, naming the attribute, for what transformers or this cannot compute.
+    Raises ConfigurationError, naming the attribute, for what transformers, or this code, cannot
+    compute.
     """
     kinds = values["attn_layers"]
     unknown = [kind for kind in kinds if kind not in LETTERS]
@@ -195,8 +198,9 @@ def _check_axial(values: Values) -> None:
 
 
 def _buckets(values: Values) -> tuple[int, ...]:
-    """Null stands for a power of 2 near two buckets a chunk, which transformers takes of the first
-    sequence that it sees, and this of the longest; in two factors where they are many."""
+    """Numbers of buckets. Null stands for a power of 2 near two buckets per chunk, in two factors
+    where that is many; transformers counts the chunks of the first sequence, this of the longest.
+    """
     given, chunk = values["num_buckets"], values["lsh_attn_chunk_length"]
     if any(type(n) is not int or n < 2 or n % 2 for n in given):
         raise ConfigurationError(
@@ -213,7 +217,10 @@ def _buckets(values: Values) -> tuple[int, ...]:
 
 
 def example(filled: Mapping) -> Values:
-    """Values of the same letters, to compare kinds with; refuses an order that is no Reformer's."""
+    """Values with the same letters, to compare kinds with.
+
+    Raises ConfigurationError for an order that no Reformer has.
+    """
     order = orders.expand(filled["order"])
     if not re.fullmatch("([sl]f)+", order):
         raise ConfigurationError(
@@ -231,7 +238,7 @@ def example(filled: Mapping) -> Values:
 
 
 def explicit(filled: dict, max_length: int) -> dict:
-    """A filled model in which what is chosen automatically is written out."""
+    """The filled model with all automatic choices written out."""
     filled = copy.deepcopy(filled)
     for binding in filled["sublayers"].values():
         if binding["kind"] in ("local_attention", "lsh_attention"):
@@ -248,7 +255,7 @@ def explicit(filled: dict, max_length: int) -> dict:
 
 
 def own_values(mine: Mapping[str, Any]) -> Values:
-    """Of a flat explicit model, what no field sets."""
+    """The values of a flat explicit model that no field sets."""
     if mine["embedding.positions"] != "axial":
         return {"axial_pos_embds": False}
     shape, widths = mine["embedding.axial_shape"], mine["embedding.axial_widths"]
@@ -256,11 +263,12 @@ def own_values(mine: Mapping[str, Any]) -> Values:
 
 
 def causally(model: Mapping[str, Any]) -> dict[str, Any]:
-    """A decoder of the same parameters whose LSH attention is causal; itself if it has none.
+    """A decoder with the same parameters whose LSH attention is causal; the model itself if it has
+    no LSH attention, or is no decoder.
 
-    What comes later moves the borders of the chunks, and with them what a position of the
-    checkpoint's model sees. Here it sees its own bucket alone, a chunk back in it, and a pair that
-    several rounds put together once: by that the results differ from those of transformers.
+    In the checkpoint's model, later positions move the borders of the chunks, and thereby what a
+    position sees. Here a position sees its own bucket only, one chunk back, and counts a pair that
+    several rounds put together once. So the results differ from those of transformers.
     """
     if model["family"] != "decoder":
         return dict(model)

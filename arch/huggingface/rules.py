@@ -1,88 +1,7 @@
-"""What `huggingface` knows of each family: which tensor is which parameter, which attribute is
-which field, and what may be left aside. Tables alone; Reformer's is in `huggingface_reformer`.
+"""The tables of BERT, ALBERT and GPT-2: which tensor is which parameter, which attribute is which
+field, and what may be ignored. Reformer's are in reformer.py; family.py says what a table holds."""
 
-In names, {base} is the prefix that a model without heads lacks, {layer} the layer of an owner of a
-letter, and {group}, {turn} an owner of ALBERT's: the group, and which of its inner layers.
-"""
-
-import dataclasses
-from collections.abc import Mapping
-
-
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    """The parameter `path` is the tensor `name`, or part `part` of `parts` of its last axis.
-
-    `unit`: an axis of length 1 that the tensor has besides.
-    """
-
-    path: str
-    name: str
-    transposed: bool = False
-    part: int = 0
-    parts: int = 1
-    unit: int | None = None
-
-
-def same(path: str, name: str) -> tuple[Rule, ...]:
-    return (Rule(path, name),)
-
-
-def norm(path: str, name: str) -> tuple[Rule, ...]:
-    return Rule(f"{path}.scale", f"{name}.weight"), Rule(f"{path}.bias", f"{name}.bias")
-
-
-def linear(path: str, name: str) -> tuple[Rule, ...]:
-    """PyTorch's: a weight of (outputs, inputs)."""
-    kernel = Rule(f"{path}.kernel", f"{name}.weight", transposed=True)
-    return kernel, Rule(f"{path}.bias", f"{name}.bias")
-
-
-def matrix(path: str, name: str) -> tuple[Rule, ...]:
-    """PyTorch's, without a bias."""
-    return linear(path, name)[:1]
-
-
-def conv1d(path: str, name: str, part: int = 0, parts: int = 1) -> tuple[Rule, ...]:
-    """GPT-2's: a weight of (inputs, outputs), maybe several side by side."""
-    kernel = Rule(f"{path}.kernel", f"{name}.weight", part=part, parts=parts)
-    return kernel, Rule(f"{path}.bias", f"{name}.bias", part=part, parts=parts)
-
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """One `model_type`.
-
-    Args:
-        base: the prefix.
-        rules: every parameter that there may be.
-        tied: tensor that may be there → the tensor it must equal.
-        buffers: tensor that may be there → what it must hold: see `huggingface.BUFFERS`.
-        layers, positions, activation: the attributes that give these.
-        fields: attribute → the fields of `model` that it sets.
-        defaults: attribute → its value where config.json is silent, of all that have a meaning.
-        fixed: attribute → the one value that is supported.
-        architectures: class → the parts of the head that it must have.
-        automatic: attributes whose null is their default.
-        zero: those of the whole numbers that may be 0.
-        unread: attributes that are HARMLESS in this family.
-    """
-
-    base: str
-    rules: tuple[Rule, ...]
-    tied: Mapping[str, str]
-    buffers: Mapping[str, str]
-    layers: str
-    positions: str
-    activation: str
-    fields: Mapping[str, tuple[str, ...]]
-    defaults: Mapping[str, object]
-    fixed: Mapping[str, object]
-    architectures: Mapping[str, tuple[str, ...]]
-    automatic: frozenset[str] = frozenset()
-    zero: frozenset[str] = frozenset()
-    unread: frozenset[str] = frozenset()
-
+from arch.huggingface.family import Family, Rule, conv1d, linear, norm, same
 
 # hidden_act → activation; of those that are one function the first is written
 ACTIVATIONS = {
@@ -96,14 +15,14 @@ ACTIVATIONS = {
     "gelu_fast": "gelu_tanh",
     "swish": "silu",
 }
-# The parts of the head `masked` → the parameter that tells.
+# Part of the head `masked` → a parameter that is there only with this part.
 PARTS = {
     "pooler": "head.pooler.kernel",
     "predict": "head.transform.kernel",
     "sentence": "head.sentence.kernel",
 }
-# Attributes that change nothing of what is computed here: names, token ids, what is returned,
-# defaults of generation, and parts that other classes have.
+# Attributes that change nothing of the computation: names, token ids, what is returned, defaults of
+# generation, and parts that other classes have.
 HARMLESS = frozenset(
     """
     model_type architectures transformers_version dtype torch_dtype use_cache _name_or_path

@@ -1,13 +1,13 @@
 """Weights from and to Hugging Face: BERT, ALBERT, GPT-2 and Reformer in a local directory.
 
 `read` takes a directory of config.json and safetensors, `write` makes one that `transformers`
-loads. The rules are strict both ways: every tensor of the file is used, or is named as a duplicate
-or a buffer and holds what it must; every parameter is filled; attributes that would change what is
-computed are supported, or refused by name. All errors are ConfigurationErrors of one line.
+loads. The rules are strict both ways: every tensor of the file is used, or is a known duplicate or
+buffer with the right content; every parameter is filled; an attribute that changes the computation
+is supported, or refused by name. All errors are ConfigurationErrors of one line.
 
-What differs only in training: Hugging Face's ALBERT drops nothing after its feed-forward layers
-and drops `classifier_dropout_prob` before its sentence head; neither is so here. What else differs
-of Reformer is said in `huggingface_reformer`.
+Two differences in training alone: Hugging Face's ALBERT has no dropout after its feed-forward
+layers, and has dropout of `classifier_dropout_prob` before its sentence head. For Reformer's
+differences see reformer.py.
 """
 
 import json
@@ -26,13 +26,14 @@ from arch import order as orders
 from arch.huggingface import configurations as configs
 from arch.huggingface import files
 from arch.huggingface.configurations import FAMILIES
+from arch.huggingface.family import Rule
 from arch.huggingface.reformer import causally
-from arch.huggingface.rules import PARTS, Rule
+from arch.huggingface.rules import PARTS
 from arch.models import families as models
 from arch.registry import Config, ConfigurationError
 from arch.stacks.parameters import Parameters
 
-# What a buffer must hold, of its shape.
+# Content of a buffer → whether an array has it.
 BUFFERS = {
     "positions": lambda a: a == np.arange(a.shape[-1]),
     "zeros": lambda a: a == 0,
@@ -43,7 +44,11 @@ BUFFERS = {
 
 
 class Imported(NamedTuple):
-    """`model` is what `config.make` takes under that name."""
+    """A checkpoint as read.
+
+    model: the `model` part of a configuration, for `config.make`.
+    vocabulary: number of tokens. max_length: number of positions.
+    """
 
     model: dict[str, Any]
     vocabulary: int
@@ -52,8 +57,12 @@ class Imported(NamedTuple):
 
 
 class Shapes(NamedTuple):
-    """Of a model: parameter → shape, letter → the layer of each of its places in the order, and
-    inner groups."""
+    """A model's shapes.
+
+    leaves: path of a parameter → its shape.
+    layers: letter → the layer of each of its places in the order.
+    inner: inner layers per group.
+    """
 
     leaves: dict[str, tuple[int, ...]]
     layers: dict[str, list[int]]
@@ -61,7 +70,7 @@ class Shapes(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where one owner's parameter stands: of which rule, in which tensor of which shape."""
+    """The tensor, by name and shape, that holds one owner's parameter of a rule."""
 
     rule: Rule
     owner: int | None
@@ -79,7 +88,11 @@ def is_checkpoint(folder: str | Path) -> bool:
 
 
 def read(folder: str | Path) -> Imported:
-    """The model in a directory: configuration, vocabulary, positions, and float32 parameters."""
+    """The model in a directory, with parameters in float32.
+
+    Raises ConfigurationError for an unreadable file, a tensor or an attribute that is missing,
+    unknown, or of another shape or value than supported.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise ConfigurationError(f"{folder}: not a directory")
@@ -114,7 +127,8 @@ def write(
 ) -> None:
     """A directory that `transformers` loads, and `read` reads back to the bit.
 
-    `model` is a configuration's, filled or not. Files of the same names are overwritten.
+    model: the `model` part of a configuration, filled or not. Files of the same names are
+    overwritten. Raises ConfigurationError for a model that no family can express.
     """
     name, values, parts = configs.values_of(model, vocabulary, max_length)
     architecture = configs.class_for(name, parts)
@@ -142,7 +156,7 @@ def as_tensors(
         wanted = shapes.leaves.get(path, "nothing")
         if wanted != found:
             raise ConfigurationError(
-                f"parameters: {path}: the configuration has {wanted}, given is {found}"
+                f"parameters: {path}: the configuration has {wanted}, found {found}"
             )
     pieces: dict[str, list[np.ndarray]] = {}
     for place in _places(name, "" if bare else FAMILIES[name].base, shapes):
@@ -185,7 +199,8 @@ def _shapes(model: Mapping, vocabulary: int, positions: int) -> Shapes:
 
 
 def _places(name: str, base: str, shapes: Shapes) -> Iterator[Place]:
-    """Every parameter's places, by the rules; a parameter without a rule is a fault of theirs."""
+    """The places of every parameter, by the rules. Raises ConfigurationError for a parameter
+    without a rule."""
     rules, leaves, inner = {r.path: r for r in FAMILIES[name].rules}, shapes.leaves, shapes.inner
     for path in (*(path for path in rules if path in leaves), *(leaves.keys() - rules.keys())):
         if path not in rules:
@@ -206,22 +221,22 @@ def _places(name: str, base: str, shapes: Shapes) -> Iterator[Place]:
 
 
 def _filled(places: list[Place], shapes: Mapping[str, tuple], tensors: files.Tensors) -> dict:
-    """parameter → array, out of the tensors."""
+    """path of a parameter → array, from the tensors."""
     leaves: dict[str, list[np.ndarray]] = {}
     for rule, _, name, shape in places:
         if name not in tensors.arrays:
             raise ConfigurationError(
-                f"{tensors.source}: tensor {name!r} is missing; expected is shape {shape}"
+                f"{tensors.source}: tensor {name!r} is missing; expected shape {shape}"
             )
         array = tensors.arrays[name]
         if array.shape != shape:
             raise ConfigurationError(
-                f"{tensors.files[name]}: tensor {name!r}: expected is shape {shape}, found "
+                f"{tensors.files[name]}: tensor {name!r}: expected shape {shape}, found "
                 f"{array.shape}"
             )
         if array.dtype.kind not in "fV":  # V: bfloat16
             raise ConfigurationError(
-                f"{tensors.files[name]}: tensor {name!r}: expected are floats, found {array.dtype}"
+                f"{tensors.files[name]}: tensor {name!r}: expected floats, found {array.dtype}"
             )
         part = np.split(array, rule.parts, -1)[rule.part].astype(np.float32)
         part = part if rule.unit is None else part.squeeze(rule.unit)
@@ -230,7 +245,8 @@ def _filled(places: list[Place], shapes: Mapping[str, tuple], tensors: files.Ten
 
 
 def _check_rest(name: str, base: str, places: list[Place], tensors: files.Tensors) -> None:
-    """What no parameter is must be a known duplicate or buffer, and hold what it must."""
+    """Refuses tensors that are neither a parameter nor a known duplicate or buffer with the right
+    content."""
     family, used = FAMILIES[name], {place.name for place in places}
     layers = {place.owner for place in places if place.owner is not None}
     tied = {copy.format(base=base): of.format(base=base) for copy, of in family.tied.items()}
@@ -257,7 +273,7 @@ def _check_rest(name: str, base: str, places: list[Place], tensors: files.Tensor
 
 
 def _base(name: str, tensors: files.Tensors) -> str:
-    """The prefix that names have, '' in a model without heads."""
+    """The prefix of the tensors' names, '' in a model without heads."""
     tables = {
         (kind, base): family.rules[0].name.format(base=base)
         for kind, family in FAMILIES.items()

@@ -117,7 +117,7 @@ def decode(
         return time + 1, tokens.at[:, :, time + 1].set(token), scores, counts, finished, cache
 
     start = (jnp.zeros((), jnp.int32), tokens, scores, counts, finished, cache)
-    _, tokens, scores, counts, _, _ = jax.lax.while_loop(going, body, start)
+    _, tokens, scores, counts, *_ = jax.lax.while_loop(going, body, start)
     penalty = ((5.0 + counts) / 6.0) ** search.length_penalty
     chosen = jnp.argmax(scores / penalty, axis=1)
     tokens = jnp.take_along_axis(tokens, chosen[:, None, None], axis=1)[:, 0]

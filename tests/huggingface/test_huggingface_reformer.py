@@ -336,7 +336,7 @@ def refused(folder, *says):
         ({"sinusoidal_pos_embds": True}, "sinusoidal_pos_embds=True is not supported"),
         ({"hidden_act": "mish"}, "hidden_act='mish'"),
         ({"num_hashs": 2}, "num_hashs=2: unknown attribute of reformer; did you mean 'num_hashes'"),
-        ({"num_attention_heads": 3}, "query.weight': expected is shape (24, 16), found (16, 16)"),
+        ({"num_attention_heads": 3}, "query.weight': expected shape (24, 16), found (16, 16)"),
         (
             {"attn_layers": ["local", "lsh"]},
             "layers.2.attention.layer_norm.bias' of shape (16,) is",
@@ -361,4 +361,4 @@ def test_a_buffer_of_another_value(copy):
 def test_a_missing_and_a_flat_table(copy):
     name = "reformer.embeddings.position_embeddings.weights.0"
     folder = copy(lambda t: {**t, name: t[name].reshape(8, 6)})
-    refused(folder, name, "expected is shape (8, 1, 6), found (8, 6)")
+    refused(folder, name, "expected shape (8, 1, 6), found (8, 6)")

@@ -1,0 +1,93 @@
+"""A family's tables: which tensor is which parameter, which attribute is which field.
+
+In names, {base} is the prefix that a model without heads lacks, {layer} the layer of an owner of a
+letter, and {group} and {turn} an owner of ALBERT's: the group, and which of its inner layers.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """The parameter `path` is the tensor `name`, or one part of it.
+
+    Args:
+        path: dotted path in the tree of parameters.
+        name: name of the tensor, with placeholders in braces.
+        transposed: whether the tensor is the parameter's transpose.
+        part, parts: which of how many equal parts of the tensor's last axis.
+        unit: an axis of length 1 that only the tensor has; None for none.
+    """
+
+    path: str
+    name: str
+    transposed: bool = False
+    part: int = 0
+    parts: int = 1
+    unit: int | None = None
+
+
+def same(path: str, name: str) -> tuple[Rule, ...]:
+    """A parameter that is stored as it is."""
+    return (Rule(path, name),)
+
+
+def norm(path: str, name: str) -> tuple[Rule, ...]:
+    """A norm's scale and bias."""
+    return Rule(f"{path}.scale", f"{name}.weight"), Rule(f"{path}.bias", f"{name}.bias")
+
+
+def linear(path: str, name: str) -> tuple[Rule, ...]:
+    """PyTorch's linear layer, whose weight is (outputs, inputs), and its bias."""
+    kernel = Rule(f"{path}.kernel", f"{name}.weight", transposed=True)
+    return kernel, Rule(f"{path}.bias", f"{name}.bias")
+
+
+def matrix(path: str, name: str) -> tuple[Rule, ...]:
+    """PyTorch's linear layer without a bias."""
+    return linear(path, name)[:1]
+
+
+def conv1d(path: str, name: str, part: int = 0, parts: int = 1) -> tuple[Rule, ...]:
+    """GPT-2's linear layer, whose weight is (inputs, outputs).
+
+    part, parts: which of several projections that stand side by side in one tensor.
+    """
+    kernel = Rule(f"{path}.kernel", f"{name}.weight", part=part, parts=parts)
+    return kernel, Rule(f"{path}.bias", f"{name}.bias", part=part, parts=parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """The tables of one `model_type`.
+
+    Args:
+        base: prefix of the names of tensors, which a model without heads lacks.
+        rules: every parameter that may occur.
+        tied: optional tensor → the tensor that it must equal.
+        buffers: optional tensor → what it must hold: a key of `weights.BUFFERS`.
+        layers, positions, activation: the attributes that give these.
+        fields: attribute → the fields of `model` that it sets.
+        defaults: every attribute with a meaning → its value where config.json has none.
+        fixed: attribute → the only supported value.
+        architectures: class → the parts of the head that it must have.
+        automatic: attributes for which null means the default.
+        zero: whole numbers that may be 0.
+        unread: attributes that change nothing in this family, beside `rules.HARMLESS`.
+    """
+
+    base: str
+    rules: tuple[Rule, ...]
+    tied: Mapping[str, str]
+    buffers: Mapping[str, str]
+    layers: str
+    positions: str
+    activation: str
+    fields: Mapping[str, tuple[str, ...]]
+    defaults: Mapping[str, object]
+    fixed: Mapping[str, object]
+    architectures: Mapping[str, tuple[str, ...]]
+    automatic: frozenset[str] = frozenset()
+    zero: frozenset[str] = frozenset()
+    unread: frozenset[str] = frozenset()
