@@ -164,10 +164,9 @@ def test_decoding_from_a_cache_is_decoding_anew_token_by_token(name, assert_clos
         if source is not None:
             context = context.replace(memory_mask=source != PAD)
         inputs = ids if source is None else (source, ids)
-        at_once = model.logits(parameters, inputs, context)
-        statistics = {}
-        if "halting" in name:
-            statistics = model.hidden(parameters, inputs, context)[1].statistics
+        x, extras = model.hidden(parameters, inputs, context)
+        head, table = model.bound_head(parameters)
+        at_once = head.logits(table, x.reshape(-1, WIDTH)).reshape(*ids.shape, -1)
         remembered = model.remember(parameters, source, context)
         cache = model.init_cache(parameters, len(ids), TOTAL, remembered)
 
@@ -177,7 +176,7 @@ def test_decoding_from_a_cache_is_decoding_anew_token_by_token(name, assert_clos
             return cache, logits
 
         _, by_steps = jax.lax.scan(body, cache, jnp.arange(ids.shape[1]))
-        return by_steps.swapaxes(0, 1), at_once, statistics
+        return by_steps.swapaxes(0, 1), at_once, extras.statistics
 
     kept, anew = continued(parameters)
     assert same_bytes(kept, anew)
