@@ -16,7 +16,7 @@ from arch.registry import ConfigurationError, suggestion
 EXIT_CODES = """\
 exit codes:
   0    done
-  1    something failed; the rest is finished and reported
+  1    something failed, or all seeds of a cell went NaN or diverged; the rest is reported
   2    bad usage or configuration: one line says what to type instead
   130  interrupted; what is printed goes on from there
 """

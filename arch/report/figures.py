@@ -163,7 +163,7 @@ def _note_lost(axis: "Axes", panel: Panel, curve: bool) -> bool:
             va="bottom" if curve else "center",
         )
     if lost:
-        axis.plot([], [], "x", color=LOST, ms=4, label="NaN or failed / all runs")
+        axis.plot([], [], "x", color=LOST, ms=4, label="NaN, diverged or failed / all runs")
     return bool(lost)
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from arch.tasks.objective import perplexity
 from arch.training.group import Group, Member
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -76,10 +77,9 @@ class Progress:
             table.add_column(name, justify="left" if name == "cell" else "right")
         share = group.tokens_per_second / len(group.members)
         for member, loss, valid in zip(group.members, group.losses, group.validation, strict=True):
-            perplexity = math.exp(min(loss, 700.0)) if math.isfinite(loss) else loss
             table.add_row(
                 member.cell, str(member.seed), f"{group.step}/{group.steps}", f"{loss:.4f}",
-                f"{perplexity:.2f}", f"{valid:.4f}", f"{share:,.0f}", self._left(group),
+                f"{perplexity(loss):.2f}", f"{valid:.4f}", f"{share:,.0f}", self._left(group),
             )  # fmt: skip
         return table
 

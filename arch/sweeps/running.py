@@ -2,6 +2,7 @@
 
 import fnmatch
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 
 from arch.registry import ConfigurationError
@@ -11,12 +12,15 @@ from arch.sweeps.sweep import RUNS, Job, Sweep
 from arch.training import describe
 from arch.training.group import Stop
 
+ENDED = ("finished", "nan", "diverged")  # states of cells that no training goes on with
+
 
 def run(sweep: Sweep) -> int:
     """Train what is not finished and write results after every group.
 
     The experiment is asked for its cells again until it names nothing new. Returns the exit code:
-    0, or 1 where a cell has failed. Raises Interrupted where asked to stop.
+    0, or 1 where a cell has failed or all its seeds went NaN or diverged. Raises Interrupted where
+    asked to stop.
     """
     failed: set[str] = set()
     started_over: set[tuple[str, int]] = set()
@@ -70,16 +74,26 @@ def _prepare(sweep: Sweep, jobs: Sequence[Job]) -> None:
 
 
 def _mark_finished(jobs: Sequence[Job]) -> None:
+    """Say in the state of each cell that is done what became of it: 'finished' where a seed has,
+    else 'nan' or 'diverged', and the causes of those that have not."""
     for job in jobs:
-        state = job.folder.state.get("state")
-        if state not in ("finished", None) and not job.unfinished():
-            job.folder.update_state(state="finished", error="")
+        if job.folder.state.get("state") in (*ENDED, None) or job.unfinished():
+            continue
+        ends = job.ends()
+        lost = {seed: end["error"] for seed, end in ends.items() if end["status"] != "finished"}
+        whole = len(lost) == len(ends)
+        job.folder.update_state(
+            state=next(iter(ends.values()))["status"] if whole else "finished",
+            error="; ".join(f"seed {seed}: {error}" for seed, error in lost.items()),
+        )
 
 
 def _settle(sweep: Sweep, jobs: Sequence[Job], errors: Mapping[str, str]) -> set[str]:
-    """Say in each cell's state.json what became of it; names of those that did not finish."""
+    """Say in each cell's state.json what became of it; names of those without a seed that finished,
+    with all that failed."""
     _mark_finished(jobs)
     failed = [job for job in jobs if job.unfinished()]
+    lost = [job for job in jobs if job.lost()]
     for job in failed:  # a later group of a failed cell may have gone well
         job.folder.fail(
             errors.get(job.cell.name)
@@ -87,4 +101,8 @@ def _settle(sweep: Sweep, jobs: Sequence[Job], errors: Mapping[str, str]) -> set
             or "its process ended without a word; see worker.log"
         )
     gather(sweep, jobs)
-    return {job.cell.name for job in failed}
+    for job in lost:
+        print(
+            f"cell {job.cell.name}: no seed finished: {job.folder.state['error']}", file=sys.stderr
+        )
+    return {job.cell.name for job in (*failed, *lost)}

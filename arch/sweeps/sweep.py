@@ -37,8 +37,19 @@ class Job:
 
     def unfinished(self) -> list[int]:
         """Seeds without a summary of this hash."""
+        ends = self.ends()
+        return [seed for seed in self.seeds if seed not in ends]
+
+    def ends(self) -> dict[int, dict]:
+        """Seed → its summary, of those that have one of this hash."""
         summaries = {seed: self.folder.seed(seed).summary for seed in self.seeds}
-        return [s for s, x in summaries.items() if x is None or x["hash"] != self.identity]
+        return {s: x for s, x in summaries.items() if x is not None and x["hash"] == self.identity}
+
+    def lost(self) -> bool:
+        """Whether all seeds have ended and none has finished: NaN or diverged."""
+        ends = self.ends()
+        all_ended = len(ends) == len(self.seeds)
+        return all_ended and all(end["status"] != "finished" for end in ends.values())
 
     def member(self, seed: int) -> Member:
         """The replica of a seed, not yet restored."""

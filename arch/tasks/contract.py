@@ -1,6 +1,7 @@
 """The contract of a task: the members that training, evaluation and notebooks use."""
 
 import abc
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -98,6 +99,12 @@ class Task(BatchSource):
     def tokens_per_sequence(self) -> float:
         """Tokens of a training sequence, by which tokens/s are counted."""
         return self.length
+
+    @property
+    def guessing_loss(self) -> float | None:
+        """The loss in nats of guessing uniformly: a run that ends well above it has diverged. None
+        where the term 'loss' is no cross-entropy over the vocabulary."""
+        return math.log(self.vocabulary)
 
     # Training
 

@@ -90,5 +90,8 @@ def with_extras(losses: Sums, statistics: Sums, extras: Extras) -> tuple[Sums, S
 
 
 def perplexity(loss: float) -> float:
-    """exp(nats), kept finite."""
-    return math.exp(min(loss, 700.0))
+    """exp(nats); inf beyond what a float holds, about 709 nats."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf

@@ -18,6 +18,7 @@ from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder, SeedFolder, now
 from arch.tasks.contract import Task, Window
 from arch.training import evaluation
+from arch.training.outcome import Outcome, outcome
 from arch.training.program import Program
 from arch.training.replica import STEPS_A_DISPATCH
 from arch.training.state import Swept, TrainState
@@ -241,20 +242,23 @@ class Group:
             checkpoints.wait()
         for i, member in enumerate(self.members):
             evaluations = {split: rows[i] for split, rows in figures.items()} if alive[i] else {}
-            member.own.finish(self._summary(member, bool(alive[i]), int(stopped[i]), evaluations))
-            member.folder.log(f"seed {member.seed}: {'finished' if alive[i] else 'nan'}")
+            step = -1 if alive[i] else int(stopped[i])
+            metrics = member.own.lines("metrics.jsonl")
+            end = outcome(step, metrics, self.program.task.guessing_loss)
+            member.own.finish(self._summary(member, end, evaluations))
+            member.folder.log(f"seed {member.seed}: {end.status}")
 
-    def _summary(self, member: Member, alive: bool, stopped: int, evaluations: dict) -> dict:
+    def _summary(self, member: Member, end: Outcome, evaluations: dict) -> dict:
         task = self.program.task
-        steps = self.steps if alive else stopped
+        steps = end.step if end.status == "nan" else self.steps
         timing = member.own.lines("timing.jsonl")
         seconds = sum(line["seconds"] for line in timing)
         rate = sum(line["steps"] for line in timing) * self._per_step() / seconds if timing else 0.0
         return member.line(
-            "finished" if alive else "nan",
+            end.status,
             evaluations,
-            "" if alive else f"loss or gradient not finite at step {stopped}",
-            stopped_step=max(stopped, 0),
+            end.error,
+            stopped_step=end.step,
             steps=steps,
             tokens=round(steps * self._per_step() / len(self.members)),
             tokens_per_second=rate,

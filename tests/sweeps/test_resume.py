@@ -264,7 +264,10 @@ def test_nan_is_a_result_until_it_is_rerun(undisturbed, tmp_path, monkeypatch):
     cli.write_small(tmp_path, ('Cell("sf"', hot), ("seeds=(0, 1)", "seeds=(1,)"))
     sweep = ("sweep", "--config=small.py", "--cells=[hs]*")
     done = cli.run(*sweep, cwd=tmp_path)
-    assert done.code == 0
+    assert done.code == 1  # a whole cell is lost
+    assert "cell hot: no seed finished: seed 1: loss or gradient not finite at step" in done.err
+    told = cli.run("status", "--name=small", cwd=tmp_path).out
+    assert "nan" in told and "not finite" in told
     assert "hot, sf seeds 1, 1: 80 steps" in done.out  # one group
     folder = cli.folder_of(tmp_path / "runs/small", "hot")
     summary = folder.seed(1).summary
@@ -282,10 +285,10 @@ def test_nan_is_a_result_until_it_is_rerun(undisturbed, tmp_path, monkeypatch):
     assert "1 NaN of 1" in (tmp_path / "results/small/table.md").read_text()
     with monkeypatch.context() as patched:
         forbid_programs(patched)
-        assert cli.run(*sweep, cwd=tmp_path).code == 0
+        assert cli.run(*sweep, cwd=tmp_path).code == 1
     before = cli.files(folder.seed(1).path)
     again = cli.run(*sweep, "--rerun=hot", cwd=tmp_path)
-    assert again.code == 0
+    assert again.code == 1
     assert again.out.startswith("hot seeds 1: 80 steps\n") and "sf seeds" not in again.out
     old = cli.files(folder.path / "seed1.old1")
     assert list(old.values()) == list(before.values())

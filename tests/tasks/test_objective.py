@@ -61,6 +61,11 @@ def test_the_models_own_losses_and_statistics_are_added():
 
 
 @pytest.mark.parametrize(("loss", "expected"), [(0.0, 1.0), (2.0, np.exp(2.0))])
-def test_perplexity_is_the_exponential_of_nats_and_finite(loss, expected):
+def test_perplexity_is_the_exponential_of_nats(loss, expected):
     assert objective.perplexity(loss) == pytest.approx(expected)
-    assert np.isfinite(objective.perplexity(1e5))
+
+
+def test_perplexity_beyond_a_float_is_infinite_and_never_a_figure():
+    assert np.isfinite(objective.perplexity(709.0))
+    assert objective.perplexity(3e8) == objective.perplexity(1e9) == np.inf
+    assert np.isnan(objective.perplexity(np.nan))
