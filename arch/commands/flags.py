@@ -37,6 +37,10 @@ class Trains(Configured):
     rerun: str = flag(
         "--rerun", "", metavar="GLOB", help="start these cells over; what they have is kept beside"
     )
+    keep: bool = flag(
+        "--keep", False,
+        help="where the name holds a cell in another configuration: have both in one table",
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,7 @@ def sweep(
         cells=cells,
         seeds=_seeds(command.seeds),
         rerun=command.rerun,
+        keep=command.keep,
         replicas=_replicas(command.replicas),
         executor=executor,
         command=command.command_line,

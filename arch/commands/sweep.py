@@ -8,6 +8,7 @@ from arch.report.folder import write_report
 from arch.report.renderers import print_table
 from arch.sweeps import running
 from arch.sweeps.experiment import matching
+from arch.sweeps.held import other_configurations
 from arch.sweeps.sweep import RESULTS, Sweep
 from arch.training.group import Interrupted
 
@@ -55,6 +56,8 @@ def _plan(sweep: Sweep) -> int:
             " ".join(map(str, done)) or "none", job.config.model.order,
         )  # fmt: skip
     terminal.console().print(table)
+    for held in other_configurations(sweep, jobs):
+        print(f"{sweep.name} holds another configuration: {held.said()}")
     known = sweep.results()
     shown = [job.cell.name for job in jobs]
     for line in arm_lines(sweep.experiment, sweep.experiment.cells(known), known, shown):

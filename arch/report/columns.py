@@ -42,10 +42,23 @@ def _identity(rows: list[Row], foreign: set[int]) -> dict[str, list[str]]:
     if len({row.device for row in rows if row.lines}) > 1:
         columns["device"] = [row.device for row in rows]
     if len({(row.cell, row.hash) for row in rows}) > len({row.cell for row in rows}):
-        columns["configuration"] = [row.hash[:8] for row in rows]
+        columns |= _varied(rows) or {"configuration": [row.hash[:8] for row in rows]}
     orders = [row.lines[0].get("order", "") if row.lines else "" for row in rows]
     orders = [order and compress_parts(order) for order in orders]
     return columns | ({"order": orders} if any(orders) else {})
+
+
+def _varied(rows: list[Row]) -> dict[str, list[str]]:
+    """A column for each field in which the configurations of one cell differ, by the last part of
+    its name where that is enough."""
+    fields = list(dict.fromkeys(field for row in rows for field, _ in row.varied))
+    last = [field.rpartition(".")[2] for field in fields]
+    names = [n if last.count(n) == 1 else field for n, field in zip(last, fields, strict=True)]
+    values = [dict(row.varied) for row in rows]
+    return {
+        name: [one.get(field, MISSING) for one in values]
+        for name, field in zip(names, fields, strict=True)
+    }
 
 
 def _figures(rows: list[Row], spec: TableSpec) -> dict[str, list[str]]:

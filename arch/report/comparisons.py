@@ -48,13 +48,14 @@ def compare(
 
 
 def baseline(row: Row, rows: Iterable[Row], spec: TableSpec) -> Row | None:
-    """The baseline's row on the device and in the setting of `row`; None unless it is one row."""
+    """The baseline's row on the device, in the setting and with the varied fields of `row`; None
+    unless it is one row."""
     found = [
         r
         for r in rows
         if r.cell == spec.baseline
         and r.values
-        and (r.device, r.setting) == (row.device, row.setting)
+        and (r.device, r.setting, r.varied) == (row.device, row.setting, row.varied)
     ]
     return found[0] if len(found) == 1 else None
 

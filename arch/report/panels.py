@@ -16,7 +16,8 @@ from arch.report.specification import TableSpec
 OURS, PAPER = "#0072B2", "#A6461F"
 MOST_TICKS = 20
 
-Kind = tuple[Setting, str]  # what shares a panel: how it was measured, on which kind of device
+# what shares a panel: how it was measured, on which kind of device, and in which configuration
+Kind = tuple[Setting, str, tuple[tuple[str, str], ...]]
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ class FigurePlan:
 def plan_figure(rows: Iterable[Row], spec: TableSpec) -> FigurePlan | None:
     """What to draw; None where no row has a figure yet."""
     rows = [row for row in rows if row.lines]
-    kinds = list(dict.fromkeys((row.setting, row.device) for row in rows if row.setting))
+    kinds = list(
+        dict.fromkeys((row.setting, row.device, row.varied) for row in rows if row.setting)
+    )
     if not any(row.values for row in rows):
         return None
     cells = list(dict.fromkeys([*(row.cell for row in rows), *spec.paper]))
@@ -106,8 +109,8 @@ def plan_figure(rows: Iterable[Row], spec: TableSpec) -> FigurePlan | None:
 
     def home(row: Row) -> Kind:
         # a row that lost all its seeds has no setting: it joins its device's
-        same = [kind for kind in kinds if kind[1] == row.device] or kinds
-        return (row.setting, row.device) if row.setting else same[0]
+        same = [kind for kind in kinds if kind[1:] == (row.device, row.varied)] or kinds
+        return (row.setting, row.device, row.varied) if row.setting else same[0]
 
     drawn = [
         _ours(kind, [row for row in rows if home(row) == kind], places, spec) for kind in kinds
@@ -144,7 +147,8 @@ def _ours(kind: Kind, rows: list[Row], places: dict[str, float], spec: TableSpec
     n = "–".join(str(c) for c in dict.fromkeys(sorted(counts)[:: max(len(counts) - 1, 1)]))
     legend = f"mean, 95 % interval (n = {n})" if n not in ("", "1") else "single run"
     legend = "exact" if spec.exact else legend
-    return Panel(f"Ours: {kind[0]}; {kind[1]}", spec.metric, legend, OURS, tuple(marks), band)
+    told = "".join(f"; {field.rpartition('.')[2]} {value}" for field, value in kind[2])
+    return Panel(f"Ours: {kind[0]}; {kind[1]}{told}", spec.metric, legend, OURS, tuple(marks), band)
 
 
 def _paper(places: dict[str, float], spec: TableSpec) -> Panel:

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from arch.report.lines import Line, in_order
@@ -39,6 +40,8 @@ class Row:
         values: seed → figure, the finite ones.
         losses: (what became of it, line) of every line without a finite figure, for example
             ('NaN', line); values and losses together are all lines.
+        varied: (field, value) pairs that tell this row's configuration from others of its cell;
+            empty where every cell has one configuration.
     """
 
     cell: str
@@ -48,6 +51,7 @@ class Row:
     lines: tuple[Line, ...]
     values: dict[int, float]
     losses: tuple[tuple[str, Line], ...]
+    varied: tuple[tuple[str, str], ...] = ()
 
 
 def measured(line: Mapping[str, Any], split: str, metric: str) -> Measured | None:
@@ -59,10 +63,19 @@ def measured(line: Mapping[str, Any], split: str, metric: str) -> Measured | Non
     return Measured(setting, float(evaluation[metric]))
 
 
-def group_rows(lines: Iterable[Line], cells: Sequence[str], split: str, metric: str) -> list[Row]:
+def group_rows(
+    lines: Iterable[Line],
+    cells: Sequence[str],
+    split: str,
+    metric: str,
+    varied: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> list[Row]:
     """Groups lines into rows, every line in exactly one, every cell in at least one.
 
     In the order of `cells`; cells that are not among them follow.
+
+    Args:
+        varied: hash → field → value, as experiment.json has it.
     """
     lines = list(lines)
     groups: dict[tuple[str, str, str], list[Line]] = {}
@@ -72,7 +85,9 @@ def group_rows(lines: Iterable[Line], cells: Sequence[str], split: str, metric: 
     for cell in in_order(cells, lines):
         mine = [identity for identity in groups if identity[0] == cell]
         for identity in sorted(mine, key=lambda i: i[1]):
-            found += _split_by_setting(identity, groups[identity], split, metric)
+            told = tuple((f, str(v)) for f, v in varied.get(identity[2], {}).items())
+            rows = _split_by_setting(identity, groups[identity], split, metric)
+            found += [replace(row, varied=told) for row in rows]
         if not mine:
             found.append(Row(cell, "", "", None, (), {}, ()))
     return found

@@ -60,7 +60,8 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
     """
     experiment, lines = read_experiment(folder), read_lines(folder)
     spec = TableSpec.of(experiment.get("table") or {})
-    rows = group_rows(lines, experiment.get("cells", ()), spec.split, spec.metric)
+    varied = experiment.get("varied") or {}
+    rows = group_rows(lines, experiment.get("cells", ()), spec.split, spec.metric, varied)
     name = folder.resolve().name
     foreign = from_other_code(lines)
     untrained = untrained_cells(rows, spec.split, experiment.get("trivial") or {})

@@ -15,6 +15,7 @@ from arch.report.lines import (
 from arch.report.seals import sealed
 from arch.report.verdicts import as_json
 from arch.sweeps.experiment import Cell, Experiment, Results
+from arch.sweeps.held import starts_over, varied_fields
 from arch.sweeps.sweep import RESULTS, Job, Sweep
 
 
@@ -30,10 +31,13 @@ def gather(sweep: Sweep, jobs: Sequence[Job]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"{folder}: cannot be written: {error.strerror}") from None
-    merged = merge_lines(read_lines(folder), _lines(sweep, jobs))
+    merged = merge_lines(_kept_lines(sweep, jobs), _lines(sweep, jobs))
     known = Results(merged, *sweep.experiment.metric)
     name = sweep.name * (sweep.name != sweep.experiment.default_name)
-    write_experiment(folder, {**_description(sweep.experiment, known), "name": name})
+    before = read_experiment(folder).get("varied") or {}
+    varied = varied_fields(sweep.name, jobs, merged, before)
+    described = _description(sweep.experiment, known)
+    write_experiment(folder, {**described, "name": name} | ({"varied": varied} if varied else {}))
     write_lines(folder, merged)
 
 
@@ -59,6 +63,14 @@ def refresh(folder: Path) -> None:
         claim for claim in held.get("claims", ()) if claim.get("values") and claim["id"] not in ids
     ]
     write_experiment(folder, {**held, **described, "name": held.get("name", "")})
+
+
+def _kept_lines(sweep: Sweep, jobs: Sequence[Job]) -> list[dict]:
+    """The lines that are there, without those of cells that are started over in another
+    configuration."""
+    anew = {job.cell.name: job.identity for job in jobs if starts_over(sweep, job.cell.name)}
+    lines = read_lines(RESULTS / sweep.name)
+    return [line for line in lines if anew.get(line["cell"], line["hash"]) == line["hash"]]
 
 
 def _with_kept(table: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:

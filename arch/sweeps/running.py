@@ -1,6 +1,5 @@
 """A sweep from wherever it stands to its end: folders, space, training, results."""
 
-import fnmatch
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from arch.registry import ConfigurationError
 from arch.sweeps.executors import EXECUTORS
 from arch.sweeps.gathering import gather
+from arch.sweeps.held import check_name, run_configurations, starts_over
 from arch.sweeps.sweep import RUNS, Job, Sweep
 from arch.training import describe
 from arch.training.group import Stop
@@ -29,6 +29,7 @@ def run(sweep: Sweep) -> int:
     with Stop() as stop:
         while jobs := [job for job in sweep.jobs() if (job.cell.name, job.seeds) not in seen]:
             seen |= {(job.cell.name, job.seeds) for job in jobs}
+            _say_held(sweep, jobs)
             _start_over(sweep, jobs, started_over)
             _prepare(sweep, jobs)
             gather(sweep, jobs)
@@ -42,11 +43,25 @@ def run(sweep: Sweep) -> int:
     return 1 if failed else 0
 
 
+def _say_held(sweep: Sweep, jobs: Sequence[Job]) -> None:
+    """Say what the name holds of other configurations; ConfigurationError unless both are kept."""
+    if sweep.gathers:
+        for said in check_name(sweep, jobs):
+            print(f"{sweep.name}: {said}; both are kept", file=sys.stderr)
+
+
 def _start_over(sweep: Sweep, jobs: Sequence[Job], done: set[tuple[str, int]]) -> None:
-    """Put aside what the cells named by `rerun` have, each seed once a sweep."""
+    """Put aside what the cells named by `rerun` have, in any configuration, each seed once a
+    sweep."""
+    others = run_configurations(sweep.name).values() if sweep.rerun else ()
     for job in jobs:
-        if sweep.rerun and fnmatch.fnmatchcase(job.cell.name, sweep.rerun):
+        if starts_over(sweep, job.cell.name):
             job.folder.check_free()
+            for folder, cell, _ in others:
+                if cell == job.cell.name and folder.path != job.folder.path:
+                    folder.check_free()
+                    for seed in folder.seeds():
+                        folder.seed(seed).forget()
             for seed in job.seeds:
                 if (job.cell.name, seed) not in done:
                     job.folder.seed(seed).forget()

@@ -69,6 +69,7 @@ class Sweep:
         cells: glob over cell names.
         seeds: instead of the configuration's; empty for those. A cell with its own keeps them.
         rerun: glob over cells to start over; their old files are kept beside.
+        keep: results of another configuration under this name stay beside the new ones.
         replicas: most replicas a group; 0 for as many as fit.
         executor: a name in EXECUTORS: who trains the jobs.
         gathers: whether it writes results/; a worker leaves that to the sweep that started it.
@@ -80,6 +81,7 @@ class Sweep:
     cells: str = "*"
     seeds: tuple[int, ...] = ()
     rerun: str = ""
+    keep: bool = False
     replicas: int = 0
     executor: str = "local"
     gathers: bool = True

@@ -413,3 +413,31 @@ def test_an_unknown_format_lists_the_allowed_ones(folder):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ValueError, match="nowhere: no such results folder"):
         write_report(tmp_path / "nowhere")
+
+
+def test_configurations_of_a_cell_are_told_apart_by_their_fields_and_paired_alike(tmp_path):
+    def rate(value):
+        return {"train.optimizer.learning_rate": value}
+
+    cells = [("k0", "h0", 0.0), ("k6", "h6", -1.0), ("k0", "H0", 5.0), ("k6", "H6", 7.0)]
+    found = [
+        line(cell, seed, 10.0 + shift + seed * (1 + shift / 100), hash=identity)
+        for cell, identity, shift in cells
+        for seed in range(3)
+    ]
+    write_lines(tmp_path, found)
+    varied = {"h0": rate(0.001), "h6": rate(0.001), "H0": rate(0.01), "H6": rate(0.01)}
+    spec = {"metric": "perplexity", "baseline": "k0"}
+    held = {"cells": ["k0", "k6"], "table": spec, "varied": varied}
+    write_experiment(tmp_path, held)
+    table = tables.tabulate(tmp_path)
+    assert "configuration" not in table.main.columns
+    rows = [dict(zip(table.main.columns, row, strict=True)) for row in table.main.rows]
+    difference = {
+        row["learning_rate"]: row["difference to k0"] for row in rows if row["cell"] == "k6"
+    }
+    assert difference["0.001"].startswith("−1.0") and difference["0.01"].startswith("+2.0")
+    panels = plan_figure(table.rows, table.spec).panels
+    assert {panel.title.rpartition("; ")[2] for panel in panels} == {
+        "learning_rate 0.001", "learning_rate 0.01",
+    }  # fmt: skip
