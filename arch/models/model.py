@@ -211,10 +211,15 @@ class Model:
             for stack in self.stacks.values()
         )
 
+    @functools.cached_property
+    def shapes(self) -> Parameters:
+        """The shapes of what `init` gives; nothing is computed."""
+        return jax.eval_shape(self.init, jax.random.key(0))
+
     def parameter_counts(self) -> dict[str, object]:
         """Numbers of scalars: `unique`: held; `applied`: counted once for every use in the depth;
         `embedding`: of embedding and head; `by_letter`: held by each letter, its norms included."""
-        shapes = jax.eval_shape(self.init, jax.random.key(0))
+        shapes = self.shapes
         outside = count(shapes["embedding"]) + count(shapes["head"])
         by_letter, applied = {}, outside
         for name, stack in self.stacks.items():

@@ -66,8 +66,7 @@ def transform(config: Config, model: Any) -> Callable[[Any, Any], Any]:
 def shapes(config: Config, model: Any) -> TrainState:
     """The shapes of one replica's state; nothing is computed."""
 
-    def fresh(key):
-        parameters = model.init(key)
+    def fresh(parameters):
         return TrainState.start(parameters, transform(config, model)(0.0, 0.0).init(parameters))
 
-    return jax.eval_shape(fresh, jax.random.key(0))
+    return jax.eval_shape(fresh, model.shapes)

@@ -14,6 +14,7 @@ tensor2tensor keeps both; an answer of several words, `milk,football`, is one to
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -111,8 +112,9 @@ def _find(folder: Path, task: int, split: str, published: str) -> Path:
     return found[0]
 
 
-def parse(data: bytes, task: int, source: str) -> list[Question]:
-    """The questions of a file.
+@functools.lru_cache(maxsize=8)
+def parse(data: bytes, task: int, source: str) -> tuple[Question, ...]:
+    """The questions of a file; those of the last few files are kept.
 
     Raises:
       CorpusError: a line that is not as described above, named with `source`.
@@ -150,7 +152,7 @@ def parse(data: bytes, task: int, source: str) -> list[Question]:
         questions.append(Question(kept, words, answer, support, task, story))
     if not questions:
         raise CorpusError(f"{source}: no question in it")
-    return questions
+    return tuple(questions)
 
 
 def _answer(parts: list[str], facts: Mapping, where: str) -> tuple[str, tuple[int, ...]]:
