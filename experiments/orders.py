@@ -11,6 +11,7 @@ forward FLOPs a token, of the first, as near as the heads allow. A tiny order ta
 a seed on two cores.
 """
 
+import functools
 import math
 
 from arch import config, variants
@@ -63,16 +64,23 @@ def width_for(base, changes, step, cost=None):
         task, model = build(config.override(base, changes))
         return cost(task, model) if cost else model.parameter_counts()["unique"]
 
+    @functools.cache
+    def at(n):
+        return of({**changes, "model.width": n * step})
+
+    def near(n):
+        """Costs grow about as the square of the width."""
+        return round(n * math.sqrt(wanted / at(n)))
+
     wanted = of({})
-    low, high = 1, 1
-    while of({**changes, "model.width": high * step}) < wanted:
-        low, high = high, 2 * high
+    low, high = 1, max(1, base.model.width // step)
+    while at(high) < wanted:
+        low, high = high, max(high + 1, near(high))
     while high - low > 1:
-        middle = (low + high) // 2
-        smaller = of({**changes, "model.width": middle * step}) < wanted
-        low, high = (middle, high) if smaller else (low, middle)
-    nearest = min((low, high), key=lambda n: abs(of({**changes, "model.width": n * step}) - wanted))
-    return step * nearest
+        end = min((low, high), key=lambda n: abs(at(n) - wanted))
+        middle = min(max(near(end), low + 1), high - 1)
+        low, high = (middle, high) if at(middle) < wanted else (low, middle)
+    return step * min((low, high), key=lambda n: abs(at(n) - wanted))
 
 
 def flops(task, model):

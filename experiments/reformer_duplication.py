@@ -49,7 +49,7 @@ SCALES = {
         "every": 250,
     },
     "small": PAPER | {"train": PAPER["train"] | {"steps": 20000}, "every": 1000},
-    "paper": PAPER,
+    "paper": PAPER | {"train": PAPER["train"] | {"clip": 0.0}},
 }
 HEADS = 4
 METRIC = "token_accuracy_teacher_forced"

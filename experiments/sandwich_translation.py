@@ -37,7 +37,6 @@ SCALES = {
     "small": {**BASE["small"], "layers": 6, "coefficients": (1, 2, 3, 4, 5)},
     "paper": {
         **BASE["paper"],
-        "model": {"width": 512, "heads": 8, "dropout": 0.1, "dtype": "bfloat16"},
         "coefficients": (1, 2, 3, 4, 5),
         "seeds": (0, 1, 2, 3, 4),
     },

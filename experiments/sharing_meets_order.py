@@ -53,6 +53,8 @@ def widths(arg):
     """Sharing → the width at which it holds the parameters of the unshared baseline."""
     base = get_config(arg)
     step = math.lcm(2, sandwich.SCALES[arg.scale]["model"]["heads"])
+    if base.model.embedding.kind == "adaptive":  # each further part of the words is narrower
+        step = math.lcm(step, base.model.embedding.factor ** len(base.model.embedding.cutoffs))
     return {
         name: width_for(base, {"model.stack.share": letters}, step)
         for name, letters in SHARES.items()

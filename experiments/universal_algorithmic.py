@@ -37,6 +37,7 @@ VARIES = (
     "model.stack.kind",
     "model.stack.steps",
     "model.stack.halting",
+    "model.stack.step_signal",  # at paper scale
     "task.algorithm",
 )
 
@@ -68,7 +69,12 @@ SCALES = {
         "dropout": 0.1,
         "length": 40,
         "examples": 1024,
-        "train": {"steps": 100000, "batch": 100, "optimizer": dehghani2018.adam(128)},
+        "train": {
+            "steps": 100000,
+            "batch": 100,
+            "clip": 0.0,
+            "optimizer": dehghani2018.adam(128),
+        },
         "every": 5000,
     },
 }
@@ -87,7 +93,7 @@ PAPER = {
 
 
 def get_config(arg):
-    scale = SCALES[arg.scale]
+    scale, paper = SCALES[arg.scale], arg.scale == "paper"
     model = variants.encoder_decoder(
         "sf",
         "scf",
@@ -95,6 +101,8 @@ def get_config(arg):
         heads=4,
         sublayers={"l": {"kind": "lstm"}},
         dropout=scale["dropout"],
+        attention=dehghani2018.ATTENTION if paper else {},
+        feed_forward=dehghani2018.FEED_FORWARD if paper else {},
         stack={"kind": "universal", "steps": scale["steps"]},
     )
     return config.make(
@@ -107,6 +115,7 @@ def get_config(arg):
             "multiples": tuple(MULTIPLES.values()),
             "position_offsets": 9 * scale["length"],
             "evaluation_examples": scale["examples"],
+            "label_smoothing": dehghani2018.LABEL_SMOOTHING * paper,
         },
         train=scale["train"],
         evaluate={"every": scale["every"], "tokens": 0, "splits": tuple(MULTIPLES)},
@@ -118,6 +127,7 @@ def models(arg):
     """Model → what makes it of the configuration."""
     steps = SCALES[arg.scale]["steps"]
     plain = {"model.stack.kind": "sequential", "model.stack.steps": None}
+    universal = dehghani2018.UNIVERSAL if arg.scale == "paper" else {}
     return {
         "lstm": {**plain, "model.encoder_order": "l2", "model.order": "(lc)2"},
         "transformer": {
@@ -125,8 +135,8 @@ def models(arg):
             "model.encoder_order": f"(sf){steps}",
             "model.order": f"(scf){steps}",
         },
-        "ut": {},
-        "ut_act": {"model.stack.halting": "act", "model.stack.steps": 2 * steps},
+        "ut": universal,
+        "ut_act": {**universal, "model.stack.halting": "act", "model.stack.steps": 2 * steps},
     }
 
 

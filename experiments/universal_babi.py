@@ -50,6 +50,7 @@ VARIES = (
     "model.stack.kind",
     "model.stack.steps",
     "model.stack.halting",
+    "model.stack.step_signal",  # at paper scale
     "task.tasks",
 )
 
@@ -82,7 +83,12 @@ SCALES = {
         "heads": 4,
         "steps": 8,
         "tasks": TASKS,
-        "train": {"steps": 40000, "batch": 128, "optimizer": dehghani2018.adam(128)},
+        "train": {
+            "steps": 40000,
+            "batch": 128,
+            "clip": 0.0,
+            "optimizer": dehghani2018.adam(128),
+        },
         "evaluate": 1000,
         "seeds": tuple(range(10)),
     },
@@ -105,7 +111,14 @@ PONDER = {1: (2.3, 0.8), 2: (3.1, 1.1), 3: (3.8, 2.2)}
 
 
 def get_config(arg):
-    scale = SCALES[arg.scale]
+    scale, paper = SCALES[arg.scale], arg.scale == "paper"
+    attention = {"kind": "attention", "heads": scale["heads"]}
+    letters: dict = {"s": attention}
+    if paper:
+        letters = {
+            "s": {**attention, **dehghani2018.ATTENTION},
+            "f": {"kind": "feed_forward", **dehghani2018.FEED_FORWARD},
+        }
     return config.make(
         seeds=scale["seeds"],
         model={
@@ -113,12 +126,17 @@ def get_config(arg):
             "width": scale["width"],
             "order": "sf",
             "dropout": 0.1,
-            "sublayers": {"s": {"kind": "attention", "heads": scale["heads"]}},
+            "sublayers": letters,
             "stack": {"kind": "universal", "steps": scale["steps"], "halting": "none"},
             "embedding": {"kind": "sentence", "words": WORDS, "positions": "sinusoidal"},
             "head": {"kind": "softmax", "pool": "mean", "tie": False},
         },
-        task={"kind": "babi", "tasks": (1,), "size": arg.size},
+        task={
+            "kind": "babi",
+            "tasks": (1,),
+            "size": arg.size,
+            "label_smoothing": dehghani2018.LABEL_SMOOTHING * paper,
+        },
         train=scale["train"],
         evaluate={"every": scale["evaluate"], "tokens": 0},
         save={"every": scale["evaluate"]},
@@ -128,14 +146,15 @@ def get_config(arg):
 def models(arg):
     """Model → what makes it of the configuration."""
     steps = SCALES[arg.scale]["steps"]
+    universal = dehghani2018.UNIVERSAL if arg.scale == "paper" else {}
     return {
         "transformer": {
             "model.order": f"(sf){steps}",
             "model.stack.kind": "sequential",
             "model.stack.steps": None,
         },
-        "ut": {},
-        "ut_act": {"model.stack.halting": "act", "model.stack.steps": 2 * steps},
+        "ut": universal,
+        "ut_act": {**universal, "model.stack.halting": "act", "model.stack.steps": 2 * steps},
     }
 
 

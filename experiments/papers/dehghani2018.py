@@ -9,6 +9,12 @@ NAMES = {
     "ut_act": "Universal Transformer, ACT",
 }
 
+# Of every size, in attention and feed-forward; the authors' attention has no biases.
+ATTENTION = {"bias": False, "attention_dropout": 0.1}
+FEED_FORWARD = {"activation_dropout": 0.1}
+UNIVERSAL = {"model.stack.step_signal": "learned"}
+LABEL_SMOOTHING = 0.1
+
 
 def adam(width):
     """Adam with a rate of 2 · width^-½ · step^-½ after 8000 steps of linear warm-up."""

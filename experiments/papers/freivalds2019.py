@@ -18,7 +18,8 @@ NAMES = {
 def radam(width, times=1.0):
     """RAdam with a rate of `times` .00125 · √(96 / width) that falls to 0 in a line, and decay of
     what has two axes. The authors' own RAdam divides gradients by √v before their momentum is
-    taken, and decays no embedding."""
+    taken, and decays no embedding. Gradients are clipped at a norm of 1 here, the default; what the
+    authors do is not known."""
     return {
         "name": "radam",
         "learning_rate": times * 0.00125 * math.sqrt(96 / width),

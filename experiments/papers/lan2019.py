@@ -3,6 +3,10 @@
 A downstream average is over SQuAD 1.1 and 2.0, MNLI, SST-2 and RACE. What we measure is intrinsic:
 perplexity and accuracy on hidden tokens, and the accuracy of the sentence head; the two columns
 can be compared by rank alone.
+
+Besides the corpus, the paper scale differs from the paper in two things. Spans of up to three are
+of tokens here, of whole words there. And models of all depths and widths are trained from the
+start; in Tables 11 and 12 a deeper model of the paper goes on from the next shallower one.
 """
 
 from arch import config, variants
