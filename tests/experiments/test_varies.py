@@ -9,7 +9,6 @@ import pytest
 from arch.sweeps.experiment import Experiment, Results
 
 ROOT = Path(__file__).resolve().parents[2]
-NO_CELLS = "sharing_meets_order.py:scale=paper"  # no width fits
 FILES = sorted(
     path for path in (ROOT / "experiments").glob("*.py") if "def get_config" in path.read_text()
 )
@@ -39,8 +38,6 @@ def strays(reference: str) -> set[str]:
 @pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
 def test_cells_differ_in_the_fields_that_the_experiment_names(file):
     for reference in references(file):
-        if reference.endswith(NO_CELLS):
-            continue
         assert strays(reference) == set(), reference
 
 
