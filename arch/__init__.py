@@ -26,6 +26,10 @@ and objective; a *variant* is a paper's point in that space; a *cell* is one con
 *experiment*; a *group* is the (cell, seed) *replicas* that share one compiled program.
 """
 
+from arch.runs.provenance import NUMERICS
+
+__all__ = ["NUMERICS", "load"]
+
 
 def load(path, seed: int = 0, corpus: str = ""):
     """A trained run for a notebook, or a model in Hugging Face's format: see

@@ -41,6 +41,14 @@ class Trains(Configured):
         "--keep", False,
         help="where the name holds a cell in another configuration: have both in one table",
     )  # fmt: skip
+    reuse: bool = flag(
+        "--reuse", False,
+        help="what results/ has of the same configuration, seed and kind of device is not trained",
+    )  # fmt: skip
+    fresh: bool = flag(
+        "--fresh", False,
+        help="train here, whatever is finished of the same configuration under another name",
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,6 +159,18 @@ class Claims(Command):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Audit(Command):
+    name = "audit"
+    summary = "which results the present code would not make again"
+    examples = ("", "--name=sandwich --rerun")
+
+    directory: str = flag("--name", "", metavar="NAME", help="of results/NAME; else all")
+    rerun: bool = flag(
+        "--rerun", False, help="train the cheapest seed of each again, apart, and compare figures"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluate(Command):
     name = "evaluate"
     summary = (
@@ -201,7 +221,7 @@ class Verify(Command):
 COMMANDS: dict[str, type[Command]] = {
     command.name: command
     for command in (
-        List, Describe, Run, Sweep, Prepare, Status, Report, Claims, Evaluate, Generate, Bench,
-        Verify,
+        List, Describe, Run, Sweep, Prepare, Status, Report, Claims, Audit, Evaluate, Generate,
+        Bench, Verify,
     )
 }  # fmt: skip

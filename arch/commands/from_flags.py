@@ -27,6 +27,8 @@ def sweep(
 ) -> Sweep:
     """The sweep that a command asks for. Raises ConfigurationError for a flag that cannot be."""
     EXECUTORS.get(executor, "--executor")
+    if command.reuse and command.fresh:
+        raise ConfigurationError("--reuse --fresh: expected one of them; they say the opposite")
     return Sweep(
         experiment=experiment,
         name=_name(command.directory or experiment.default_name),
@@ -34,6 +36,8 @@ def sweep(
         seeds=_seeds(command.seeds),
         rerun=command.rerun,
         keep=command.keep,
+        reuse=command.reuse,
+        fresh=command.fresh,
         replicas=_replicas(command.replicas),
         executor=executor,
         command=command.command_line,

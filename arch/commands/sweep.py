@@ -9,6 +9,7 @@ from arch.report.renderers import print_table
 from arch.sweeps import running
 from arch.sweeps.experiment import matching
 from arch.sweeps.held import other_configurations
+from arch.sweeps.reuse import finished_elsewhere
 from arch.sweeps.sweep import RESULTS, Sweep
 from arch.training.group import Interrupted
 
@@ -56,6 +57,8 @@ def _plan(sweep: Sweep) -> int:
             " ".join(map(str, done)) or "none", job.config.model.order,
         )  # fmt: skip
     terminal.console().print(table)
+    for one in finished_elsewhere(sweep, jobs):
+        print(f"{one.job.cell.name} seed {one.seed}: finished as {one.source}, by the same hash")
     for held in other_configurations(sweep, jobs):
         print(f"{sweep.name} holds another configuration: {held.said()}")
     known = sweep.results()

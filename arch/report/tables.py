@@ -15,6 +15,7 @@ from arch.report.claims import judge_folder, verdict_section
 from arch.report.columns import MISSING, settings_of
 from arch.report.comparisons import Comparison, compare, untrained_cells
 from arch.report.lines import (
+    Line,
     from_other_code,
     provenance,
     read_experiment,
@@ -73,6 +74,7 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
         *_selection_notes(experiment, spec),
         *_paper_notes(spec),
         *_loss_notes(rows),
+        *_source_notes(lines),
     ]
     if foreign:
         codes = dict.fromkeys(f"{line['cell']} ({revision(line)})" for line in foreign)
@@ -194,6 +196,18 @@ def _loss_notes(rows: list[Row]) -> list[str]:
     lost = sum(len(row.losses) for row in rows)
     head = [f"Means leave out {lost} run(s) without a figure, counted under failures."]
     return head * bool(lost) + [f"{what} ({', '.join(runs)})" for what, runs in where.items()]
+
+
+def _source_notes(lines: list[Line]) -> list[str]:
+    """Which lines were trained under another name."""
+    seeds: dict[tuple[str, str], list[int]] = {}
+    for line in lines:
+        if line.get("from"):
+            seeds.setdefault((line["cell"], line["from"]), []).append(line["seed"])
+    said = [
+        f"{cell} is {source} (seeds {_ranges(sorted(n))})" for (cell, source), n in seeds.items()
+    ]
+    return [f"One and the same run, trained under another name: {', '.join(said)}."] if said else []
 
 
 def _ranges(seeds: list[int]) -> str:

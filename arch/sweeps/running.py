@@ -8,7 +8,8 @@ from arch.registry import ConfigurationError
 from arch.sweeps.executors import EXECUTORS
 from arch.sweeps.gathering import gather
 from arch.sweeps.held import check_name, run_configurations, starts_over
-from arch.sweeps.sweep import RUNS, Job, Sweep
+from arch.sweeps.reuse import finished_elsewhere, take
+from arch.sweeps.sweep import Job, Sweep
 from arch.training import describe
 from arch.training.group import Stop
 
@@ -31,6 +32,7 @@ def run(sweep: Sweep) -> int:
             seen |= {(job.cell.name, job.seeds) for job in jobs}
             _say_held(sweep, jobs)
             _start_over(sweep, jobs, started_over)
+            _take_finished(sweep, jobs)
             _prepare(sweep, jobs)
             gather(sweep, jobs)
 
@@ -68,6 +70,20 @@ def _start_over(sweep: Sweep, jobs: Sequence[Job], done: set[tuple[str, int]]) -
                     done.add((job.cell.name, seed))
 
 
+def _take_finished(sweep: Sweep, jobs: Sequence[Job]) -> None:
+    """What is finished elsewhere by its hash is a result here too; it is said aloud."""
+    found = finished_elsewhere(sweep, jobs) if sweep.gathers else []
+    for one in found:
+        one.job.folder.check_free()
+        one.job.folder.create(one.job.config, one.job.identity, one.job.cell.name)
+    for said in take(found):
+        print(said)
+    for job in {one.job.cell.name: one.job for one in found}.values():
+        if not job.unfinished():
+            steps = job.config.train.steps
+            job.folder.update_state(state="finished", step=steps, steps=steps, error="")
+
+
 def _prepare(sweep: Sweep, jobs: Sequence[Job]) -> None:
     """Write the folders and check the disk's space, before anything compiles."""
     need = 0
@@ -80,10 +96,10 @@ def _prepare(sweep: Sweep, jobs: Sequence[Job]) -> None:
             size = describe.state_bytes(job.config, job.model)
             need += size * len(left) * (job.config.save.keep + 1)
     if need:
-        free = shutil.disk_usage(RUNS).free
+        free = shutil.disk_usage(sweep.runs).free
         if need > free:
             raise ConfigurationError(
-                f"{RUNS / sweep.name}: checkpoints need up to {need / 2**20:,.1f} MiB and "
+                f"{sweep.runs / sweep.name}: checkpoints need up to {need / 2**20:,.1f} MiB and "
                 f"{free / 2**20:,.1f} MiB are free; --config.save.keep or --seeds can be lower"
             )
 

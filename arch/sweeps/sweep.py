@@ -70,9 +70,12 @@ class Sweep:
         seeds: instead of the configuration's; empty for those. A cell with its own keeps them.
         rerun: glob over cells to start over; their old files are kept beside.
         keep: results of another configuration under this name stay beside the new ones.
+        reuse: committed lines of the same hash and device kind count as finished.
+        fresh: nothing that was finished under another name counts.
         replicas: most replicas a group; 0 for as many as fit.
         executor: a name in EXECUTORS: who trains the jobs.
         gathers: whether it writes results/; a worker leaves that to the sweep that started it.
+        runs: the folder that holds the run folders of every name.
         command: how to come back here, for messages and state.json.
     """
 
@@ -82,9 +85,12 @@ class Sweep:
     seeds: tuple[int, ...] = ()
     rerun: str = ""
     keep: bool = False
+    reuse: bool = False
+    fresh: bool = False
     replicas: int = 0
     executor: str = "local"
     gathers: bool = True
+    runs: Path = RUNS
     command: str = ""
 
     def results(self) -> Results:
@@ -117,6 +123,6 @@ class Sweep:
             task=task,
             model=model,
             identity=identity,
-            folder=RunFolder.of(RUNS, self.name, cell.name, identity),
+            folder=RunFolder.of(self.runs, self.name, cell.name, identity),
             details=describe.details(cell.variant or "order", task, model),
         )

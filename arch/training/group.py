@@ -66,6 +66,7 @@ class Member:
             **self.details,
             "evaluations": evaluations,
             **more,
+            "numerics": provenance.NUMERICS,
             "versions": provenance.versions(),
             "git": provenance.git(),
             "attempts": self.folder.state.get("attempts", 1),
