@@ -13,7 +13,8 @@ class Configured(Command):
     config: str = flag(
         "--config", metavar="FILE[:name=value,…]",
         help="the experiment's file; its arguments, and letters bound to kinds (s=lsh_attention), "
-        "follow a colon. --config.a.b=value sets a field of every cell, last",
+        "follow a colon. --config.a.b=value sets a field of every cell, last; --config.a.b=1,2 of "
+        "a field that takes one value makes a cell of each cell for each value",
     )  # fmt: skip
     overrides: Mapping[str, str] = dataclasses.field(default_factory=dict)
 

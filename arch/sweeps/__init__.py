@@ -1,5 +1,6 @@
 """Experiments, and how their cells are trained.
 
+cells            a cell, and its results            products  of values on the command line
 experiment_file  what a file may define     experiment  its arguments, cells and results
 sweep            cells × seeds              running     a sweep to its end; gathering  results/
 groups           what trains together       executors/  who trains it; worker  a process of its own

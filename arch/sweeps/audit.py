@@ -67,7 +67,7 @@ def again(folder: Path) -> str:
     """
     experiment, cells = experiment_of(folder)
     lines = read_lines(folder)
-    hashes = _hashes(experiment, cells, lines)
+    hashes = _hashes(experiment, experiment.first_cells(), lines)  # others wait for results
     device = machine.device()["device"]
     whole = [
         line
@@ -99,11 +99,11 @@ def compared(before: dict, after: dict) -> str:
     here, there = flat(before), flat(after)
     if gone := sorted(here.keys() - there.keys()):
         return f"figures are gone: {', '.join(gone)}"
-    changes = {
-        field: abs(there[field] - value) / max(abs(value), 1e-300)
-        for field, value in here.items()
-        if isinstance(value, int | float) and there[field] != value
-    }
+    changes = {}
+    for field, value in here.items():
+        new = there[field]
+        if isinstance(value, int | float) and isinstance(new, int | float) and new != value:
+            changes[field] = abs(new - value) / max(abs(value), 1e-300)
     if not changes:
         return "every figure is the same"
     worst = max(changes, key=lambda field: changes[field])

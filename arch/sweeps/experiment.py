@@ -1,8 +1,7 @@
 """An experiment: a file with its arguments and overrides, the cells it names and their results."""
 
 import contextlib
-import dataclasses
-import fnmatch
+import functools
 import hashlib
 import re
 import sys
@@ -21,55 +20,12 @@ from arch.registry import Config, ConfigurationError, read, suggestion
 from arch.report.charts import Chart
 from arch.report.specification import TableSpec
 from arch.report.verdicts import Claim
+from arch.sweeps.cells import CELL_NAME, Cell, Results, matching
 from arch.sweeps.experiment_file import ExperimentFile
+from arch.sweeps.products import multiplied, products_of
 from arch.tasks.contract import Task
 
-CELL_NAME = re.compile(r"[A-Za-z0-9(][A-Za-z0-9._=+()-]*")
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """A name and overrides on `get_config`; seeds of its own where it has others than the rest.
-
-    An override that changes a kind keeps what both kinds have. An option that was set and that the
-    new kind lacks is given up by None, as by {"model.stack.steps": None} beside a kind that makes
-    no steps.
-    """
-
-    name: str
-    overrides: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    seeds: tuple[int, ...] = ()
-    variant: str = ""
-
-
-class Results:
-    """What a file's `cells` may ask of the results so far."""
-
-    def __init__(self, lines: list[dict], metric: str, split: str):
-        self._lines, self._metric, self._split = lines, metric, split
-
-    def values(self, cell: str, metric: str = "", split: str = "") -> dict[int, Any]:
-        """seed → a figure, of the finished seeds of a cell that have it; the table's own metric
-        and split where none are named."""
-        evaluations = {
-            line["seed"]: line["evaluations"].get(split or self._split, {})
-            for line in self._lines
-            if line["cell"] == cell and line["status"] == "finished"
-        }
-        name = metric or self._metric
-        return {seed: figures[name] for seed, figures in evaluations.items() if name in figures}
-
-    def mean(self, cell: str, seeds: tuple[int, ...] = ()) -> float | None:
-        """The mean over these seeds (none named: all that finished); None if one is missing."""
-        values = self.values(cell)
-        wanted = seeds or tuple(values)
-        if not wanted or any(seed not in values for seed in wanted):
-            return None
-        return sum(values[seed] for seed in wanted) / len(wanted)
-
-    def lines(self) -> list[dict]:
-        """The lines of runs.jsonl, finished or not."""
-        return self._lines
+__all__ = ["Cell", "Experiment", "Results", "matching"]
 
 
 class Experiment:
@@ -77,7 +33,8 @@ class Experiment:
 
     Args:
         reference: FILE or FILE:name=value,…; a single letter as a name binds it to a kind.
-        overrides: dotted field → text, applied last and to every cell.
+        overrides: dotted field → text, applied last and to every cell. Several values of a field
+            that takes one, as in 1e-3,2e-3, make a cell of each cell for each of them.
         alone: leave the file's cells aside, so that `get_config` itself is the only cell.
 
     Raises ConfigurationError for a file that breaks its contract, and for unknown arguments.
@@ -119,11 +76,16 @@ class Experiment:
             )
         return base
 
-    def config(self, cell: Cell | None = None) -> Config:
-        """The filled configuration of a cell, or of `get_config` alone."""
+    def _bound(self) -> Config:
+        """`base` with the letters of the reference bound."""
         base = self.base()
         for letter, kind in self.letters.items():
             base = configuration.bind(base, letter, kind, self._tell)
+        return base
+
+    def config(self, cell: Cell | None = None) -> Config:
+        """The filled configuration of a cell, or of `get_config` alone."""
+        base = self._bound()
         if cell is not None:
             clash = sorted(set(self.overrides) & set(cell.overrides))
             if clash:
@@ -133,8 +95,9 @@ class Experiment:
                 )
             with self._blamed(f"cell {cell.name}"):
                 base = configuration.override(base, cell.overrides)
+        typed = self.overrides | self.first_values | dict(cell.typed if cell else {})
         try:
-            return configuration.override(base, self.overrides, self._tell)
+            return configuration.override(base, typed, self._tell)
         except ConfigurationError as error:
             raise ConfigurationError(f"--config.{error}") from None
 
@@ -158,10 +121,29 @@ class Experiment:
         base = self.config(self.baseline(cells, results))
         return {cell.name: configuration.differences(base, self.config(cell)) for cell in cells}
 
+    @functools.cached_property
+    def products(self) -> dict[str, tuple[str, ...]]:
+        """Field → its values, of the overrides that have several for a field that takes one."""
+        if not any("," in text for text in self.overrides.values()):
+            return {}
+        return products_of(
+            self.overrides, self._bound(), self._plain_cells(Results([], *self.metric))
+        )
+
+    @property
+    def first_values(self) -> dict[str, str]:
+        """Field → the first of its values, of the products."""
+        return {field: values[0] for field, values in self.products.items()}
+
     def cells(self, results: Results) -> list[Cell]:
-        """The cells that the results so far call for; one named after a file that has none."""
+        """The cells that the results so far call for, times the products of the command line; one
+        named after a file that has none."""
+        return self._checked(multiplied(self._plain_cells(results), self.products))
+
+    def _plain_cells(self, results: Results) -> list[Cell]:
+        """The file's own cells."""
         if self.contents.cells is None:
-            return self._checked([Cell(Path(self.file).stem)])
+            return [Cell(Path(self.file).stem)]
         with self._blamed("cells"):
             cells = self.contents.cells(self.arguments, results)
         for cell in cells:
@@ -173,7 +155,7 @@ class Experiment:
         names = [cell.name for cell in cells]
         if len(set(names)) < len(names):
             raise ConfigurationError(f"{self.file}: a cell's name stands twice in {names}")
-        return self._checked(cells)
+        return cells
 
     def first_cells(self) -> list[Cell]:
         """The cells that are called for before there are any results."""
@@ -221,14 +203,17 @@ class Experiment:
             if table is None:
                 table = {"title": Path(self.file).stem}
             if isinstance(table, Callable):
-                table = table(self.arguments, cells, results)
+                plain = self._plain_cells(results) if self.products else cells
+                table = table(self.arguments, plain, results)
+            if self.products and table.get("baseline"):
+                table = {**table, "baseline": cells[0].name}
             for chart in TableSpec.of(table).charts:
                 Chart.of(chart)
         return dict(table)
 
     def claims(self, cells: list[Cell], results: Results) -> list[Claim]:
         """The claims of papers that the cells test; each names cells that there are."""
-        claims = self.contents.CLAIMS
+        claims = () if self.products else self.contents.CLAIMS  # they name the file's own cells
         with self._blamed("CLAIMS"):
             if isinstance(claims, Callable):
                 claims = claims(self.arguments, cells, results)
@@ -254,17 +239,6 @@ class Experiment:
         if table is None or isinstance(table, Callable):
             table = {}
         return str(table.get("metric", "perplexity")), str(table.get("split", "valid"))
-
-
-def matching(cells: list[Cell], glob: str, flag: str = "--cells") -> list[Cell]:
-    """The cells whose name matches; ConfigurationError where none does."""
-    found = [cell for cell in cells if fnmatch.fnmatchcase(cell.name, glob)]
-    if not found:
-        names = [cell.name for cell in cells]
-        raise ConfigurationError(
-            f"{flag}={glob}: no cell matches; there are {', '.join(names)}{suggestion(glob, names)}"
-        )
-    return found
 
 
 def _arguments(

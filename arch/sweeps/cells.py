@@ -1,0 +1,68 @@
+"""A cell of an experiment, and what is known of its results."""
+
+import dataclasses
+import fnmatch
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from arch.registry import ConfigurationError, suggestion
+
+CELL_NAME = re.compile(r"[A-Za-z0-9(][A-Za-z0-9._=+()-]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A name and overrides on `get_config`; seeds of its own where it has others than the rest.
+
+    An override that changes a kind keeps what both kinds have. An option that was set and that the
+    new kind lacks is given up by None, as by {"model.stack.steps": None} beside a kind that makes
+    no steps. `typed` is what the command line gives this cell of a product, text applied last.
+    """
+
+    name: str
+    overrides: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    variant: str = ""
+    typed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+class Results:
+    """What a file's `cells` may ask of the results so far."""
+
+    def __init__(self, lines: list[dict], metric: str, split: str):
+        self._lines, self._metric, self._split = lines, metric, split
+
+    def values(self, cell: str, metric: str = "", split: str = "") -> dict[int, Any]:
+        """seed → a figure, of the finished seeds of a cell that have it; the table's own metric
+        and split where none are named."""
+        evaluations = {
+            line["seed"]: line["evaluations"].get(split or self._split, {})
+            for line in self._lines
+            if line["cell"] == cell and line["status"] == "finished"
+        }
+        name = metric or self._metric
+        return {seed: figures[name] for seed, figures in evaluations.items() if name in figures}
+
+    def mean(self, cell: str, seeds: tuple[int, ...] = ()) -> float | None:
+        """The mean over these seeds (none named: all that finished); None if one is missing."""
+        values = self.values(cell)
+        wanted = seeds or tuple(values)
+        if not wanted or any(seed not in values for seed in wanted):
+            return None
+        return sum(values[seed] for seed in wanted) / len(wanted)
+
+    def lines(self) -> list[dict]:
+        """The lines of runs.jsonl, finished or not."""
+        return self._lines
+
+
+def matching(cells: list[Cell], glob: str, flag: str = "--cells") -> list[Cell]:
+    """The cells whose name matches; ConfigurationError where none does."""
+    found = [cell for cell in cells if fnmatch.fnmatchcase(cell.name, glob)]
+    if not found:
+        names = [cell.name for cell in cells]
+        raise ConfigurationError(
+            f"{flag}={glob}: no cell matches; there are {', '.join(names)}{suggestion(glob, names)}"
+        )
+    return found
