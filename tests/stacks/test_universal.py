@@ -344,18 +344,18 @@ def full_compile(quick_compile):
 
 def test_one_step_without_signals_is_the_sequential_stack_to_the_bit(full_compile, same_bytes):
     context = BOTH.replace(signal=positions())  # which neither adds
-    sequential = build("sfs", Sequential)
-    universal = build("sfs", steps=1, **PLAIN)
+    sequential = build("sf", Sequential)
+    universal = build("sf", steps=1, **PLAIN)
     parameters = single(drawn(sequential))
     expected = outputs_and_gradients(sequential)(parameters, single(X), context)
     assert same_bytes(outputs_and_gradients(universal)(parameters, single(X), context), expected)
 
 
 def test_three_steps_are_the_sequential_stack_with_shared_letters(assert_close):
-    sequential = build("(fg)3", Sequential, share="fg")
+    sequential = build("f3", Sequential, share="f")
     parameters = single(drawn(sequential))
     expected = outputs_and_gradients(sequential)(parameters, single(X), BOTH)
-    universal = outputs_and_gradients(build("fg", steps=3, **PLAIN))
+    universal = outputs_and_gradients(build("f", steps=3, **PLAIN))
     assert_close(universal(parameters, single(X), BOTH), expected)
 
 
