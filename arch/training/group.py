@@ -194,6 +194,8 @@ class Group:
             if alive[i]:
                 means = {k: float(np.mean(v[i], dtype=np.float64)) for k, v in metrics.items()}
                 line |= {**means, "learning_rate": float(metrics["learning_rate"][i, -1])}
+                if self.step == steps:
+                    line["initial_loss"] = float(metrics["loss"][i, 0])
                 member.own.append("metrics.jsonl", line)
             elif self.step - len(metrics["loss"][i]) <= stopped[i]:
                 member.own.append("metrics.jsonl", line | {"stopped_step": int(stopped[i])})

@@ -1,9 +1,10 @@
 """What became of a replica: it finished, went NaN, or diverged."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-MARGIN = 1.0  # nats above guessing uniformly; a model that has learned nothing yet stays below
+MARGIN = 1.0  # nats above guessing uniformly, and above the model before its first update
 
 
 class Outcome(NamedTuple):
@@ -20,6 +21,10 @@ def outcome(
 ) -> Outcome:
     """What became of a replica.
 
+    It diverged where its last training loss is above that of guessing uniformly and above the one
+    it began with, both by the margin: a model whose first logits are large begins above guessing,
+    and has learned nothing yet where it ends there.
+
     Args:
         stopped_step: whose loss or gradient was not finite; -1: none.
         metrics: the lines of metrics.jsonl. Those of training count: a model that fits its training
@@ -29,9 +34,12 @@ def outcome(
     if stopped_step >= 0:
         return Outcome("nan", f"loss or gradient not finite at step {stopped_step}", stopped_step)
     lines = [line for line in metrics if "split" not in line and "loss" in line]
-    if guessing_loss is None or not lines or not _above(lines[-1], guessing_loss):
+    if guessing_loss is None or not lines:
         return Outcome("finished")
-    below = [n for n, line in enumerate(lines) if not _above(line, guessing_loss)]
+    limit = max(guessing_loss, lines[0].get("initial_loss", -math.inf)) + MARGIN
+    below = [n for n, line in enumerate(lines) if line["loss"] <= limit]
+    if below and below[-1] == len(lines) - 1:
+        return Outcome("finished")
     step = int(lines[below[-1] + 1 if below else 0]["step"])
     return Outcome(
         "diverged",
@@ -39,7 +47,3 @@ def outcome(
         f"uniformly, from step {step} on",
         step,
     )
-
-
-def _above(line: Mapping[str, float], guessing_loss: float) -> bool:
-    return line["loss"] > guessing_loss + MARGIN

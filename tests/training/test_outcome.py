@@ -30,6 +30,15 @@ def test_a_run_that_ends_above_guessing_has_diverged_from_the_step_after_which_i
     assert found.error.endswith(f"from step {step} on")
 
 
+def test_a_model_that_ends_where_it_began_has_learned_nothing_but_not_diverged():
+    begun = [{"step": 2, "loss": 9.3, "initial_loss": 9.2}]
+    assert outcome(-1, begun, GUESSING).status == "finished"
+    worse = [*begun, {"step": 4, "loss": 9.2 + 1.01 * MARGIN}]
+    assert (outcome(-1, worse, GUESSING).status, outcome(-1, worse, GUESSING).step) == (
+        "diverged", 4,
+    )  # fmt: skip
+
+
 def test_what_a_model_makes_of_other_text_is_no_sign_of_divergence():
     found = [*lines(3.0, 0.1), {"step": 20, "split": "valid", "loss": 30.0}]
     assert outcome(-1, found, GUESSING).status == "finished"
