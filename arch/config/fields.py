@@ -167,10 +167,10 @@ def finished(tree: Mapping) -> Config:
     """The parts of a tree over the defaults: filled, checked and locked."""
     filled = complete(tree)
     filled["evaluate"]["models"] = _unsorted(filled["evaluate"]["models"])
-    optimizers.check(filled["train"]["optimizer"], filled["train"]["steps"])
     config = ConfigDict(filled, convert_dict=True)
     config.lock()
     check(config)
+    optimizers.check(filled["train"]["optimizer"], filled["train"]["steps"])
     return config
 
 

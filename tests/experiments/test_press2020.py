@@ -210,6 +210,6 @@ def test_no_translation_sandwich_is_better_than_the_baseline_by_one_deviation():
 
 
 def test_the_data_need_no_jax():
-    program = 'import sys, experiments.press2020; sys.exit("jax" in sys.modules)'
+    program = 'import sys, experiments.papers.press2020; sys.exit("jax" in sys.modules)'
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", program], cwd=root).returncode == 0

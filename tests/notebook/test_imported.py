@@ -5,6 +5,7 @@ import json
 import random
 import re
 import shutil
+import types
 from pathlib import Path
 
 import jax
@@ -546,7 +547,7 @@ def test_a_run_of_our_own_is_evaluated_on_another_corpus_in_its_own_tokens(tmp_p
     assert (rows["test"]["seed"], rows["test"]["tokens"]) == ("0", str(len(wanted) - 1))
     assert evaluated(f"--run={path}")["test"]["tokens"] != rows["test"]["tokens"]
     with pytest.raises(ConfigurationError, match="evaluated on its own data alone"):
-        dataclasses.replace(run, task=object()).on(data)
+        dataclasses.replace(run, task=types.SimpleNamespace(any_text=False, kind="babi")).on(data)
 
 
 # Speaking
@@ -703,7 +704,7 @@ def no_mask(folder):
         (damaged_tokenizer, ("tokenizer.json: not a tokenizer (", "save_pretrained('DIR')")),
         (not_a_tokenizer, ("tokenizer.json: not a tokenizer (Model missing",)),
         (tokenizer_in_latin, ("tokenizer.json: not a tokenizer (", "utf-8")),
-        (no_mask, ("task.tokenizer='file:", "has no [MASK]; needed are [PAD], [CLS]")),
+        (no_mask, ("task.tokenizer='file:", "has no [MASK]; expected are [PAD], [CLS]")),
     ],
 )
 def test_a_directory_that_cannot_be_loaded(command, harm, says, models, tmp_path):

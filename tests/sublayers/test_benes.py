@@ -12,6 +12,7 @@ import pytest
 from arch import config, variants
 from arch.context import Context
 from arch.models import families as models
+from arch.models import padding
 from arch.models.embeddings.plain import Squashed
 from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition, count
@@ -497,14 +498,14 @@ def test_what_is_given_with_the_ids_is_filled_up_with_them():
         positions=jnp.array([[4, 5, 6]]), segments=jnp.ones((2, 3), jnp.int32),
         mask=jnp.array([[True, True, False], [True, True, True]]),
     )  # fmt: skip
-    wider, filled = models.filled(ids, context, 5)
+    wider, filled = padding.filled(ids, context, 5)
     assert wider[:, 3:].tolist() == [[0, 0], [0, 0]] and (wider[:, :3] == ids).all()
     assert filled.positions.tolist() == [[4, 5, 6, 7, 8]]
     assert filled.segments.tolist() == [[1, 1, 1, 0, 0]] * 2
     assert filled.mask.tolist() == [[True, True, False, False, False], [True] * 3 + [False] * 2]
-    _, alone = models.filled(ids, Context(), 4)
+    _, alone = padding.filled(ids, Context(), 4)
     assert alone.mask.tolist() == [[True, True, True, False]] * 2 and alone.positions is None
-    assert models.filled(ids, context, 3) == (ids, context)
+    assert padding.filled(ids, context, 3) == (ids, context)
 
 
 def test_a_memory_is_as_long_as_its_source():

@@ -233,7 +233,8 @@ class Broken(nnx.Module):
 
 
 def test_a_cell_that_fails_does_not_stop_the_others(tmp_path):
-    bad = 'Cell("bad", {"model.sublayers.s.kind": "broken"}), Cell("sf"'
+    changes = {"model.sublayers.s.kind": "broken", "model.sublayers.s.heads": None}
+    bad = f'Cell("bad", {changes}), Cell("sf"'
     cli.write_small(
         tmp_path, ("seeds=(0, 1)", "seeds=(0, 1), plugins=('broken.py',)"), ('Cell("sf"', bad)
     )

@@ -263,9 +263,10 @@ def test_word_models_report_perplexity_alone(accented):
     assert not {"bits_per_byte", "word_perplexity"} & set(figures)
 
 
-def test_a_hopeless_loss_is_a_large_number_and_no_overflow(accented):
+def test_a_hopeless_loss_has_an_infinite_perplexity_and_no_invented_one(accented):
     figures = accented("bytes").figures("valid", {"loss": 1e4}, 11)
-    assert math.isfinite(figures["perplexity"]) and math.isfinite(figures["word_perplexity"])
+    assert figures["perplexity"] == figures["word_perplexity"] == math.inf
+    assert figures["loss"] == 1e4
 
 
 def test_on_ascii_bits_per_byte_are_the_loss_in_bits(evaluate):
