@@ -14,6 +14,9 @@ from arch.context import Context
 from arch.registry import ConfigurationError
 from tests import cli
 
+# what is trained for the module is compiled before, as a sweep does
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:

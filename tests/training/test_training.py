@@ -117,12 +117,15 @@ def test_whether_there_is_dropout_is_part_of_the_program(make, program):
     assert len(found) == 2
 
 
-def test_vmapped_replicas_are_near_the_mapped_ones(base, program, go, train, initial, assert_close):
+def test_vmapped_replicas_are_near_the_mapped_ones(
+    base, program, go, train, initial, assert_close, request
+):
     members = [(base, seed) for seed in SEEDS]
     side_by_side = program_of(config.override(base, {"train.replicas": "vmap"}))
     assert (side_by_side.mode, program.mode) == ("vmap", "map")
-    vmapped = train(members, (1,), state=initial(SEEDS), program=side_by_side)
     mapped = go(members, (1,))
+    request.getfixturevalue("quick_compile")  # of the mapped program other tests ask for the bits
+    vmapped = train(members, (1,), state=initial(SEEDS), program=side_by_side)
     assert_close(vmapped.state.parameters, mapped.state.parameters)
     assert_close(vmapped.metrics, mapped.metrics)
     moved = jax.tree.map(np.subtract, mapped.state.parameters, initial(SEEDS).parameters)
@@ -346,8 +349,8 @@ def test_arms_of_one_seed_see_the_same_batches_whatever_their_order(make, progra
     batches = program.host_indices(seeds, 3, 5)
     assert batches.shape == (2, 5, 4) and np.any(batches[0] != batches[1])
     np.testing.assert_array_equal(other.host_indices(seeds, 3, 5), batches)
-    later = other.host_indices(seeds[::-1], 4, 4)
-    np.testing.assert_array_equal(later[::-1], batches[:, 1:])
+    later = other.host_indices(seeds[::-1], 4, 5)
+    np.testing.assert_array_equal(later[::-1, :4], batches[:, 1:])
 
 
 def test_a_batch_is_the_tokens_of_its_blocks_and_their_successors(tiny_config):
@@ -385,6 +388,9 @@ def test_streamed_training_is_resident_training_bit_for_bit(
 # The order as data
 
 
+PAIRS = 5  # of sublayers, and how many sandwiches they make
+
+
 def started(program, parameters) -> TrainState:
     """A group of one replica with these parameters, at its start."""
     optimizer = transform(program.config, program.model)(0.0, 0.0).init(parameters)
@@ -393,14 +399,14 @@ def started(program, parameters) -> TrainState:
 
 
 @pytest.mark.usefixtures("quick_compile")
-def test_sixteen_sandwiches_train_in_one_program_as_they_would_unrolled(make, row, assert_close):
+def test_sandwiches_train_in_one_program_as_they_would_unrolled(make, row, assert_close):
     def configuration(coefficient, apply):
-        order = orders.compress(orders.sandwich(16, coefficient))
+        order = orders.compress(orders.sandwich(PAIRS, coefficient))
         return make(0.0, model={"order": order, "stack": {"apply": apply}})
 
     programs, ends = Programs(), {}
     swept = Swept.of([(configuration(0, "switch"), 0)])
-    for k in range(16):
+    for k in range(PAIRS):
         config = configuration(k, "switch")
         task, model = build(config)
         program = programs.get(config, task, model)
@@ -409,14 +415,15 @@ def test_sixteen_sandwiches_train_in_one_program_as_they_would_unrolled(make, ro
         ends[k] = jax.device_get(program.train(state, swept, source, 0, 1))
     (program,) = programs.known.values()
     assert program.compiled.count("train") == 1
-    assert len({metrics["loss"].tobytes() for _, metrics in ends.values()}) == 16
+    assert len({metrics["loss"].tobytes() for _, metrics in ends.values()}) == PAIRS
 
-    for k in (0, 6):  # operation by operation, to compile no program of 32 sublayers
+    for k in (0, 2):
         unrolled = program_of(configuration(k, "unrolled"))
         state = row(started(unrolled, drawn(unrolled.model)), 0)
         key = named(jax.random.key(0), "data")
         batch = task.gather(source, task.indices(key, jnp.int32(0), 4))
-        state, metrics = unrolled.replica.step(state, row(swept, 0), batch, None)
+        step = jax.jit(lambda *inputs, run=unrolled.replica.step: run(*inputs, None))
+        state, metrics = step(state, row(swept, 0), batch)
         assert_close(row(ends[k][0].parameters, 0), jax.device_get(state.parameters))
         assert float(metrics["loss"]) == pytest.approx(ends[k][1]["loss"][0, 0], rel=1e-5)
 
