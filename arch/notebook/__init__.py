@@ -1,1 +1,3 @@
-"""What was trained, or imported, for a notebook and the commands: `arch.load`."""
+"""`arch.load`: a trained run, or a model in Hugging Face's format, with what a notebook or
+a command asks of it: evaluate, capture, generate, replay. Files of other packages are read by
+`arch.huggingface`."""

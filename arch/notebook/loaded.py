@@ -32,6 +32,7 @@ class Loaded:
 
     @property
     def tokenizer(self) -> Tokenizer:
+        """The task's; ConfigurationError where the task reads no text."""
         return self.task.tokenizer
 
     def program(self) -> Program:
@@ -58,7 +59,7 @@ class Loaded:
         """`capture` of what the model reads, a batch of one; the context has its masks."""
 
         def run(parameters, inputs, record):
-            asked = context.replace(record=record)
+            asked = context.replace(record=record, platform=machine.platform())
             return self.model.hidden(parameters, inputs, asked)[1].record
 
         record = jax.jit(run, static_argnums=2)(self.parameters, inputs, frozenset(names))

@@ -18,10 +18,9 @@ from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder
 from arch.sweeps import machine
 from arch.tasks import contract
-from arch.training import state as states
 from arch.training.group import Group, Member
 from arch.training.program import build
-from arch.training.state import TrainState
+from arch.training.state import TrainState, shapes
 
 
 @dataclasses.dataclass
@@ -60,8 +59,8 @@ class Run(Loaded):
             raise ConfigurationError(
                 f"{folder}: two checkpoints are needed, there are {len(steps)}"
             )
-        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), self.state)
-        older, newer = (checkpoints.restore(step, shapes)[0] for step in steps[-2:])
+        like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), self.state)
+        older, newer = (checkpoints.restore(step, like)[0] for step in steps[-2:])
         checkpoints.close()
         replayed = self._train_on(older, steps[-1])
         pairs = zip(jax.tree.leaves(replayed), jax.tree.leaves(newer), strict=True)
@@ -151,7 +150,7 @@ def _run(path: str | Path, seed: int) -> Run:
             f"{path}: seed {seed} has no checkpoint; there are {folder.seeds()}"
         )
     checkpoints = Checkpoints(own.checkpoints, config.save.keep)
-    found = checkpoints.newest(states.shapes(config, model))
+    found = checkpoints.newest(shapes(config, model))
     checkpoints.close()
     if found is None:
         raise ConfigurationError(f"{own.checkpoints}: no whole checkpoint")

@@ -1,4 +1,4 @@
-"""The folder of a run: runs/<name>/<cell>-<hash8>/, and in it a folder a seed.
+"""The folder of a run, runs/<name>/<cell>-<hash8>/, which holds a folder for each seed.
 
     config.json  state.json  log.txt  plugins/
     seed<k>/metrics.jsonl  timing.jsonl  summary.json  checkpoints/
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from arch.config import canonical
-from arch.registry import ConfigurationError
+from arch.registry import Config, ConfigurationError
 from arch.report.files import replace_file
 from arch.report.seals import is_broken, sealed
 from arch.runs import provenance
@@ -37,6 +37,7 @@ def read_json(path: Path) -> dict | None:
 
 
 def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
@@ -48,9 +49,11 @@ class SeedFolder:
 
     @property
     def checkpoints(self) -> Path:
+        """The folder of the replica's checkpoints; it may not be there yet."""
         return self.path / "checkpoints"
 
     def append(self, file: str, line: Mapping) -> None:
+        """Write a line at the end of a .jsonl file, which is made where it is missing."""
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / file, "a") as stream:
             stream.write(json.dumps(line) + "\n")
@@ -84,6 +87,7 @@ class SeedFolder:
         return found
 
     def finish(self, summary: Mapping) -> None:
+        """Write summary.json, sealed: the replica has ended."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "summary.json", sealed(summary))
 
@@ -104,11 +108,14 @@ class RunFolder:
 
     @classmethod
     def of(cls, root: Path, name: str, cell: str, identity: str) -> "RunFolder":
+        """The folder of a cell of the sweep `name`, under `root`."""
         return cls(root / name / f"{cell}-{identity[:8]}")
 
-    def create(self, config, identity: str, cell: str) -> None:
-        """Make the folder and write what the run is; ConfigurationError where it cannot be written
-        or holds another configuration."""
+    def create(self, config: Config, identity: str, cell: str) -> None:
+        """Make the folder, write config.json and copy the plugins.
+
+        Raises ConfigurationError where it cannot be written or holds another configuration.
+        """
         held = read_json(self.path / "config.json")
         if held is not None and held["hash"] != identity:
             raise ConfigurationError(
@@ -128,7 +135,7 @@ class RunFolder:
             raise ConfigurationError(f"{self.path}: cannot be written: {error.strerror}") from None
 
     def check_free(self) -> None:
-        """ConfigurationError where another process of this machine trains in the folder."""
+        """Raises ConfigurationError where another process of this machine trains in the folder."""
         state = self.state
         if state.get("state") not in ("starting", "running") or provenance.gone(state):
             return
@@ -139,9 +146,11 @@ class RunFolder:
             )
 
     def seed(self, seed: int) -> SeedFolder:
+        """The folder of a seed; it may not be there yet."""
         return SeedFolder(self.path / f"seed{seed}")
 
     def seeds(self) -> list[int]:
+        """The seeds that have a folder, in order."""
         names = (p.name.removeprefix("seed") for p in self.path.glob("seed*"))
         return sorted(int(name) for name in names if name.isdigit())
 
@@ -165,6 +174,7 @@ class RunFolder:
 
     @property
     def state(self) -> dict:
+        """state.json as it stands; empty before the run has begun."""
         return read_json(self.path / "state.json") or {}
 
     def update_state(self, **changes) -> None:
@@ -173,7 +183,7 @@ class RunFolder:
         write_json(self.path / "state.json", state)
 
     def fail(self, error: str) -> None:
-        """Record what ended the run, in the room that its half-written checkpoints give back."""
+        """Record what ended the run; half-written checkpoints are deleted first, to make space."""
         for partial in self.path.glob("seed*/checkpoints/*tmp*"):
             shutil.rmtree(partial, ignore_errors=True)
         with contextlib.suppress(OSError):  # the disk is full: the next start tries again
@@ -181,5 +191,6 @@ class RunFolder:
             self.log(error)
 
     def log(self, text: str) -> None:
+        """Add a line with the time to log.txt."""
         with open(self.path / "log.txt", "a") as file:
             file.write(f"{now()} {text}\n")

@@ -9,8 +9,8 @@ import numpy as np
 from arch import order as orders
 from arch.registry import Config
 from arch.tasks.contract import Task
-from arch.training import state as states
 from arch.training.program import build
+from arch.training.state import shapes
 
 
 def describe(cell: str, variant: str, config: Config, platform: str = "cpu") -> dict[str, Any]:
@@ -36,7 +36,7 @@ def details(variant: str, task: Task, model: Any) -> dict[str, Any]:
 
 def state_bytes(config: Config, model: Any) -> int:
     """Bytes of what one replica keeps between steps, and of its gradients."""
-    held = states.shapes(config, model)
+    held = shapes(config, model)
     gradients = held.parameters
     return sum(map(_bytes, (held.parameters, held.best_parameters, gradients, held.optimizer)))
 

@@ -11,13 +11,16 @@ from arch import config as configuration
 from arch.models import families as models
 from arch.models.embeddings import axial
 from arch.registry import Config, ConfigurationError
+from arch.stacks.parameters import Parameters
 from arch.tasks.contract import WHOLE, Task, Window
 from arch.training.program import Program
 
 BATCHES_A_DISPATCH = 16
 
 
-def evaluate(program: Program, parameters, split: str, window: Window = WHOLE) -> list[dict]:
+def evaluate(
+    program: Program, parameters: Parameters, split: str, window: Window = WHOLE
+) -> list[dict]:
     """A split's figures for each replica, teacher-forced, as the task reports them.
 
     Args:
@@ -47,7 +50,9 @@ def evaluate(program: Program, parameters, split: str, window: Window = WHOLE) -
     return figures
 
 
-def everything(program: Program, parameters, window: Window = WHOLE) -> dict[str, list[dict]]:
+def everything(
+    program: Program, parameters: Parameters, window: Window = WHOLE
+) -> dict[str, list[dict]]:
     """Figures of all splits that the configuration names, whole, for each replica: teacher-forced,
     decoded freely where the task decodes, and under 'split@name' by each of `evaluate.models`."""
     task, found, window = program.task, {}, window.whole()
@@ -81,7 +86,9 @@ def others(config: Config) -> dict[str, Config]:
     return found
 
 
-def decode(program: Program, parameters, split: str, window: Window = WHOLE) -> list[dict]:
+def decode(
+    program: Program, parameters: Parameters, split: str, window: Window = WHOLE
+) -> list[dict]:
     """Figures of a split decoded freely, for each replica; {} where the task does not decode."""
     task, batch = program.task, program.batch
     replicas = len(jax.tree.leaves(parameters)[0])

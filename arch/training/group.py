@@ -48,10 +48,12 @@ class Member:
 
     @property
     def own(self) -> SeedFolder:
+        """The folder of this seed."""
         return self.folder.seed(self.seed)
 
     @property
     def step(self) -> int:
+        """The step that it goes on from."""
         return 0 if self.state is None else int(self.state.step)
 
     def line(self, status: str, evaluations: Mapping, error: str = "", **more) -> dict:

@@ -21,10 +21,9 @@ from arch.registry import Config, ConfigurationError
 from arch.stacks.parameters import Parameters
 from arch.tasks import contract
 from arch.tasks.contract import Task
-from arch.training import state as states
 from arch.training.compiled import Compiled
 from arch.training.replica import Replica, Sums
-from arch.training.state import SWEPT, Swept, TrainState
+from arch.training.state import SWEPT, Swept, TrainState, shapes
 
 PLATFORMS = ("cpu", "gpu", "tpu")
 
@@ -106,7 +105,7 @@ class Program:
 
     def shapes(self) -> TrainState:
         """The shapes of one replica's state, without the replica axis."""
-        return states.shapes(self.config, self.model)
+        return shapes(self.config, self.model)
 
     def init(self, seeds: Int[np.ndarray, " R"]) -> TrainState:
         """Fresh states of the replicas."""
