@@ -5,8 +5,9 @@ second is data that no gradient touches, the third is fixed when the program is 
 """
 
 import dataclasses
+import operator
 import zlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, Bool, Float, Int, Key
@@ -16,7 +17,15 @@ def _static(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"static": True})
 
 
-Sums = dict[str, tuple[Array, Array]]  # name → (sum, weight)
+class Spread(NamedTuple):
+    """A standard deviation, as what may be summed over parts: Σ w x², Σ w x and Σ w."""
+
+    squares: Array
+    total: Array
+    weight: Array
+
+
+Sums = dict[str, tuple[Array, Array] | Spread]  # name → (sum, weight), or a Spread
 
 
 @jax.tree_util.register_dataclass
@@ -76,7 +85,7 @@ class Extras:
     """What a sublayer returns besides its output.
 
     losses: name → (sum, weight); added to the objective as sum / weight.
-    statistics: name → (sum, weight); logged as sum / weight.
+    statistics: name → (sum, weight), logged as sum / weight, or a `Spread`.
     record: name → array, only for the names in `context.record`; a stack adds the position.
     replay: integers that a reversible backward pass must reuse.
     """
@@ -88,10 +97,21 @@ class Extras:
 
 
 def add_sums(left: Sums, right: Sums) -> Sums:
-    """name → (sum, weight) of both; what has the same name is added."""
+    """The sums of both; what has the same name is added."""
     both = dict(left)
-    for name, (total, weight) in right.items():
-        if name in both:
-            total, weight = both[name][0] + total, both[name][1] + weight
-        both[name] = (total, weight)
+    for name, term in right.items():
+        both[name] = jax.tree.map(operator.add, both[name], term) if name in both else term
     return both
+
+
+def figure(term: tuple[Any, Any] | Spread) -> Any:
+    """What is reported of a term: sum / weight, or the standard deviation of a `Spread`.
+
+    It is taken once all parts are summed: a mean of means or of deviations is another number.
+    """
+    if not isinstance(term, Spread):
+        total, weight = term
+        return total / weight
+    mean = term.total / term.weight
+    variance = term.squares / term.weight - mean * mean
+    return (variance * (variance > 0)) ** 0.5  # rounding may leave less than none

@@ -7,9 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from arch.context import Extras
-
-Sums = dict[str, tuple[Array, Array]]  # name → (sum, weight)
+from arch.context import Extras, Sums
 
 
 def zeros_of(shapes: Any) -> Any:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch.checks import at_least, holds, one_of
-from arch.context import Extras, add_sums
+from arch.context import Extras, Spread, add_sums
 from arch.layers import Projection
 from arch.stacks.extras import zeros_of
 from arch.stacks.parameters import Definition, Parameters
@@ -131,10 +131,11 @@ class Halting:
         count = real.sum()
         cost = self.ponder_cost * jnp.sum(real * (end.updates + end.remainder))
         total = jnp.sum(real * end.updates)
-        mean = total / jnp.maximum(count, 1)
-        variance = jnp.sum(real * jnp.square(end.updates - mean)) / jnp.maximum(count, 1)
-        spread = jnp.sqrt(variance) * count
-        statistics = {"ponder_time": (total, count), "ponder_spread": (spread, count)}
+        squares = jnp.sum(real * jnp.square(end.updates))
+        statistics = {
+            "ponder_time": (total, count),
+            "ponder_spread": Spread(squares, total, count),
+        }
         return Extras({"ponder_cost": (cost, count)}, statistics)
 
 

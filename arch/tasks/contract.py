@@ -7,18 +7,15 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Int, Key
 
 from arch.checks import no_windows, one_of
-from arch.context import Context
+from arch.context import Context, Sums
 from arch.data.tokenizers.kinds import Tokenizer
 from arch.models.generation import Blanks, Prompt, Search
 from arch.models.model import Model
 from arch.registry import Config, ConfigurationError, tasks
 from arch.stacks.parameters import Parameters
-
-Sums = dict[str, tuple[Float[Array, ""], Float[Array, ""]]]
-"""name → (sum, weight); what is reported is sum / weight."""
 
 
 class Window(NamedTuple):
@@ -130,17 +127,15 @@ class Task(BatchSource):
         return gathered
 
     @abc.abstractmethod
-    def weight(self, batch: Any) -> Float[Array, ""]:
-        """The weight of the term 'loss' in a batch, by which parts of a batch are weighed."""
-
-    @abc.abstractmethod
     def sums(
         self, model: Model, parameters: Parameters, batch: Any, context: Context
     ) -> tuple[Sums, Sums]:
         """(losses, statistics), each name → (sum, weight).
 
         The objective is Σ sum / weight over the losses, among them 'loss', in nats. Those of the
-        model's extras belong to them. Statistics are reported only.
+        model's extras belong to them. Statistics are reported only. Sums and weights are those of
+        the batch alone, so that parts of a batch add up to it: no mean is among them, and weights
+        do not depend on the parameters.
         """
 
     # Evaluation

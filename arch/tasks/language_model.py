@@ -145,8 +145,8 @@ class LanguageModel(Text):
     ) -> tuple[Sums, Sums]:
         """Cross-entropy in nats a token, and the share of tokens that were the most probable."""
         score, extras = model.score(parameters, batch.inputs, batch.targets, context)
-        losses = {"loss": objective.cross_entropy(score.target, batch.weights)}
-        statistics = {"accuracy": objective.share(score.best == batch.targets, batch.weights)}
+        losses: Sums = {"loss": objective.cross_entropy(score.target, batch.weights)}
+        statistics: Sums = {"accuracy": objective.share(score.best == batch.targets, batch.weights)}
         return objective.with_extras(losses, statistics, extras)
 
     # Text of its own

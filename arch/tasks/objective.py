@@ -77,7 +77,7 @@ def teacher_forced(
     a token, and the shares of right tokens and of wholly right sequences."""
     right = (score.best == batch.targets) * batch.weights
     whole = right.sum(-1) == batch.weights.sum(-1)
-    losses = {"loss": cross_entropy(log_likelihood(score, context, smoothing), batch.weights)}
+    losses: Sums = {"loss": cross_entropy(log_likelihood(score, context, smoothing), batch.weights)}
     return losses, {
         "token_accuracy_teacher_forced": (right.sum(), batch.weights.sum()),
         "sequence_accuracy_teacher_forced": share(whole, batch.real),

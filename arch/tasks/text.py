@@ -2,9 +2,6 @@
 
 import abc
 import functools
-from typing import Any
-
-from jaxtyping import Array, Float
 
 from arch.data.dataset import Dataset, Tokens, load
 from arch.data.tokenizers import kinds as tokenizers
@@ -95,10 +92,6 @@ class Text(Task):
     def splits(self) -> tuple[str, ...]:
         """All splits but the training split."""
         return tuple(split for split in self.dataset.splits if split != "train")
-
-    def weight(self, batch: Any) -> Float[Array, ""]:
-        """The predicted tokens: what the objective's sum is divided by."""
-        return batch.weights.sum()
 
     def check_evaluation(self, settings: Config) -> None:
         """Raises ConfigurationError for a split that is not there, a window or a stride."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arch import config as configuration
+from arch.context import Sums, add_sums, figure
 from arch.models import families as models
 from arch.models.embeddings import axial
 from arch.registry import Config, ConfigurationError
@@ -32,18 +33,17 @@ def evaluate(
     n = len(jax.tree.leaves(examples)[0])
     # at most BATCHES_A_DISPATCH, but no more than there are: padding is work
     together = min(BATCHES_A_DISPATCH, -(-n // batch))
-    totals: dict[str, list] = {}
+    sums: Sums = {}
     for start in range(0, n, together * batch):
         part = jax.tree.map(lambda a, at=start: a[at : at + together * batch], examples)
         gathered = task.evaluation_batch(split, part, window)
         padded = jax.tree.map(lambda a: _batches(a, together, batch), gathered)
-        sums = program.evaluate(parameters, padded)
-        for name, pair in jax.device_get(sums).items():
-            totals.setdefault(name, []).append([np.asarray(a, np.float64).sum(-1) for a in pair])
-    sums = {name: np.sum(parts, axis=0) for name, parts in totals.items()}
+        found = jax.device_get(program.evaluate(parameters, padded))
+        sums = add_sums(sums, jax.tree.map(lambda a: np.asarray(a, np.float64).sum(-1), found))
     figures = []
     for replica in range(len(sums["loss"][0])):
-        means = {name: float(s[replica] / w[replica]) for name, (s, w) in sums.items()}
+        own_sums = jax.tree.map(lambda a, at=replica: a[at], sums)
+        means = {name: float(figure(term)) for name, term in own_sums.items()}
         count = int(round(sums["loss"][1][replica]))
         own = task.figures(split, means, count, window)
         figures.append({**own, **{k: v for k, v in means.items() if k not in own}})

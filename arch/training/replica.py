@@ -12,11 +12,11 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from arch import optimizers
-from arch.context import Context, add_sums, named
+from arch.context import Context, Sums, add_sums, figure, named
 from arch.models import generation
 from arch.registry import Config
 from arch.stacks.parameters import Parameters
-from arch.tasks.contract import BatchSource, Sums, Task
+from arch.tasks.contract import BatchSource, Task
 from arch.training.state import Swept, TrainState, transform
 
 STEPS_A_DISPATCH = 100  # at most; a dispatch also ends where something is logged or saved
@@ -115,7 +115,7 @@ class Replica:
         optimizer = transform(self.config, self.model)(rate, swept.weight_decay)
         updates, moments = optimizer.update(grads, state.optimizer, state.parameters)
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
-        metrics = {name: total / weight for name, (total, weight) in sums.items()}
+        metrics = {name: figure(term) for name, term in sums.items()}
         metrics["gradient_norm"], metrics["learning_rate"] = norm, rate
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
         moved = optax.apply_updates(state.parameters, updates)
@@ -141,39 +141,61 @@ class Replica:
     ) -> tuple[Parameters, Sums]:
         """Gradients of the objective, Σ sum / weight over its terms, and all sums.
 
-        With `train.accumulate`, microbatches count by their share of the objective's own weight.
+        With `train.accumulate`, each term of a microbatch is divided by its weight in the whole
+        batch, so that the microbatches' gradients add up to the whole batch's whatever the terms.
         """
         batch, accumulate = self.task.assemble(gathered), self.config["train"]["accumulate"]
 
-        def objective(parameters, part, index):
-            context = Context(
-                key=jax.random.fold_in(key, index),
-                dropout=dropout,
-                schedule=schedule,
-                train=True,
-                has_dropout=self.config["model"]["dropout"] > 0,
-                platform=self.platform,
-            )
-            losses, statistics = self.task.sums(self.model, parameters, part, context)
-            return sum(total / weight for total, weight in losses.values()), (losses, statistics)
+        def sums(parameters, part, index):
+            key_of_part = jax.random.fold_in(key, index)
+            return self._sums(parameters, part, key_of_part, dropout, schedule)
+
+        def objective(parameters, part, index, weights):
+            losses, statistics = sums(parameters, part, index)
+            weights = {name: term[1] for name, term in losses.items()} | weights
+            value = sum(term[0] / weights[name] for name, term in losses.items())
+            return value, (losses, statistics)
 
         gradient = jax.grad(objective, has_aux=True)
         if accumulate == 1:
-            grads, (losses, statistics) = gradient(parameters, batch, 0)
+            grads, (losses, statistics) = gradient(parameters, batch, 0, {})
             return grads, {**statistics, **losses}
         parts = jax.tree.map(lambda a: a.reshape(accumulate, -1, *a.shape[1:]), batch)
-        whole = self.task.weight(batch)
+        indices = jnp.arange(accumulate)
+
+        def weigh(_, inputs):  # of all this the compiler keeps what the weights take: no layer
+            losses, _ = sums(parameters, *inputs)
+            return None, {name: term[1] for name, term in losses.items()}
+
+        _, weights = jax.lax.scan(weigh, None, (parts, indices))
+        whole = jax.tree.map(lambda a: a.sum(0), weights)
 
         def add(total, inputs):
-            part, index = inputs
-            grads, (losses, statistics) = gradient(parameters, part, index)
-            share = self.task.weight(part) / whole
-            total = jax.tree.map(lambda t, g: t + share * g, total, grads)
-            return total, {**statistics, **losses}
+            grads, (losses, statistics) = gradient(parameters, *inputs, whole)
+            return jax.tree.map(jnp.add, total, grads), {**statistics, **losses}
 
         zeros = jax.tree.map(jnp.zeros_like, parameters)
-        grads, sums = jax.lax.scan(add, zeros, (parts, jnp.arange(accumulate)))
-        return grads, jax.tree.map(lambda a: a.sum(0), sums)
+        grads, each = jax.lax.scan(add, zeros, (parts, indices))
+        return grads, jax.tree.map(lambda a: a.sum(0), each)
+
+    def _sums(
+        self,
+        parameters: Parameters,
+        batch: Any,
+        key: Key[Array, ""],
+        dropout: Float[Array, ""],
+        schedule: Int[Array, "2 depth"] | None,
+    ) -> tuple[Sums, Sums]:
+        """(losses, statistics) of a batch in training."""
+        context = Context(
+            key=key,
+            dropout=dropout,
+            schedule=schedule,
+            train=True,
+            has_dropout=self.config["model"]["dropout"] > 0,
+            platform=self.platform,
+        )
+        return self.task.sums(self.model, parameters, batch, context)
 
     def evaluate(
         self, parameters: Parameters, gathered: Any, schedule: Int[Array, "2 depth"]

@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from arch import config
-from arch.context import Context, Extras
+from arch.context import Context, Extras, Spread, figure
 from arch.layers import sinusoid
 from arch.models import families as models
 from arch.registry import ConfigurationError, stacks, sublayers
@@ -263,7 +263,7 @@ def test_halting_is_its_pseudo_code_in_outputs_remainders_updates_and_gradients(
     loss, n = extras.losses["ponder_cost"]
     assert n == BATCH * LENGTH
     np.testing.assert_allclose(loss / n, PONDER_COST * (expected.N + expected.R).mean(), rtol=1e-6)
-    time, spread = (np.divide(*extras.statistics[f"ponder_{x}"]) for x in ("time", "spread"))
+    time, spread = (figure(extras.statistics[f"ponder_{x}"]) for x in ("time", "spread"))
     np.testing.assert_allclose((time, spread), (expected.N.mean(), expected.N.std()), rtol=1e-6)
 
     def scalar():
@@ -482,7 +482,8 @@ def test_padding_is_not_counted_and_changes_nothing(freeze, assert_close, same_b
     n, r = np.asarray(end.updates)[MASK], np.asarray(end.remainder)[MASK]
     assert len(set(n.tolist())) > 1
     assert_close(extras.losses, {"ponder_cost": (0.01 * (n + r).sum(), 8.0)})
-    statistics = {"ponder_time": (n.sum(), 8.0), "ponder_spread": (8 * n.std(), 8.0)}
+    spread = Spread((n * n).sum(), n.sum(), 8.0)
+    statistics = {"ponder_time": (n.sum(), 8.0), "ponder_spread": spread}
     assert_close(extras.statistics, statistics)
 
 

@@ -142,10 +142,6 @@ class AlgorithmicBins(Generated):
         size = self.bins[place]
         return same_length.generate(self.algorithm, pairs[:, 1], lengths, self.base, size)
 
-    def weight(self, batch: Batch) -> Float[Array, ""]:
-        """Sequences, a row of zeros being none."""
-        return sum((real(of_bin).sum() for of_bin in batch), jnp.zeros(()))
-
     def sums(
         self, model: Model, parameters: Parameters, batch: Batch, context: Context
     ) -> tuple[Sums, Sums]:
@@ -170,7 +166,7 @@ class AlgorithmicBins(Generated):
         loss = -(log_p * weights).sum(-1) / weights.sum(-1)
         right = score.best == batch.targets
         seen = ((batch.targets != PAD) | (score.best != PAD)) * counts[:, None]
-        statistics = {
+        statistics: Sums = {
             "token_accuracy": objective.share(right, seen),
             "sequence_accuracy": objective.share(right.all(-1), counts),
         }

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Int, Key
 
 from arch.checks import at_least, one_of
 from arch.context import Context
@@ -148,10 +148,6 @@ class Algorithmic(Generated):
         if self.format == "decoder":
             return formats.stream(example, separator=self.vocabulary - 1)
         return formats.pairs(example)
-
-    def weight(self, batch: Pairs | Sequences) -> Float[Array, ""]:
-        """Positions of targets."""
-        return batch.weights.sum()
 
     def sums(
         self, model: Model, parameters: Parameters, batch: Pairs | Sequences, context: Context

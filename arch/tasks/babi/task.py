@@ -173,10 +173,6 @@ class Babi(Bucketed):
             real=gathered.real,
         )
 
-    def weight(self, batch: Batch) -> Float[Array, ""]:
-        """Questions."""
-        return batch.real.sum()
-
     def sums(
         self, model: Model, parameters: Parameters, batch: Batch, context: Context
     ) -> tuple[Sums, Sums]:
@@ -186,11 +182,11 @@ class Babi(Bucketed):
             parameters, batch.sentences, batch.answers, context.replace(mask=batch.mask)
         )
         log_p = objective.log_likelihood(score, context, self.label_smoothing)[:, 0]
-        real, weight = batch.real > 0, self.weight(batch)
+        real, weight = batch.real > 0, batch.real.sum()
         known = batch.answers != babi.UNKNOWN
         right = real & jnp.all((score.best == batch.answers) & known, axis=1)
-        losses = {"loss": (objective.cross_entropy_of(log_p, real), weight)}
-        statistics = {"accuracy": (right.sum(dtype=jnp.float32), weight)}
+        losses: Sums = {"loss": (objective.cross_entropy_of(log_p, real), weight)}
+        statistics: Sums = {"accuracy": (right.sum(dtype=jnp.float32), weight)}
         if not context.train:
             statistics["supporting_facts"] = objective.share(batch.support, batch.real)
             statistics |= accuracies(right, batch.task, batch.real, self.tasks)

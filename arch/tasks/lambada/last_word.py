@@ -81,10 +81,6 @@ class LastWord(Passages):
         """As of `LanguageModel`."""
         return self.text.assemble(gathered)
 
-    def weight(self, batch: Any) -> Float[Array, ""]:
-        """Predicted tokens of the corpus."""
-        return self.text.weight(batch)
-
     def sums(
         self, model: Model, parameters: Parameters, batch: Any, context: Context
     ) -> tuple[Sums, Sums]:
@@ -95,9 +91,9 @@ class LastWord(Passages):
         targets = jnp.asarray(batch.targets)
         score, extras = model.score(parameters, batch.inputs, targets, context)
         counts, real = batch.weights > 0, batch.real.sum()
-        losses = {"loss": (objective.cross_entropy_of(score.target, counts), real)}
+        losses: Sums = {"loss": (objective.cross_entropy_of(score.target, counts), real)}
         right = ((score.best == targets) | ~counts).all(1) * batch.known
-        statistics = {
+        statistics: Sums = {
             "accuracy": objective.share(right, batch.real),
             "unknown_share": objective.share(1 - batch.known, batch.real),
         }

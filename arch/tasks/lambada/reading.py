@@ -160,10 +160,6 @@ class Reading(Passages):
         answerable = ((inputs == targets) & mask).any(1).astype(jnp.float32)
         return ReadingBatch(inputs, targets, mask, answerable, ones)
 
-    def weight(self, batch: ReadingBatch) -> Float[Array, ""]:
-        """Examples whose answer is in the text."""
-        return jnp.sum(batch.answerable)
-
     def sums(
         self, model: Model, parameters: Parameters, batch: ReadingBatch, context: Context
     ) -> tuple[Sums, Sums]:
@@ -171,11 +167,11 @@ class Reading(Passages):
         log_p, best, extras = self._answers(model, parameters, batch, context)
         answerable = batch.answerable > 0
         right = (best == batch.targets[:, 0]) & answerable
-        statistics = {
+        statistics: Sums = {
             "accuracy": objective.share(right, batch.real),
             "answerable_share": objective.share(answerable, batch.real),
         }
-        loss = objective.cross_entropy_of(log_p, answerable), self.weight(batch)
+        loss = objective.cross_entropy_of(log_p, answerable), jnp.sum(batch.answerable)
         return objective.with_extras({"loss": loss}, statistics, extras)
 
     def _answers(
@@ -194,9 +190,15 @@ class Reading(Passages):
             return read(batch.inputs, batch.mask)
         mask = jnp.asarray(batch.mask)
         padding = (~mask).sum(1)
+        # of the passage, not of its place in the batch: figures do not depend on the batch's size
+        factors = jnp.arange(1, mask.shape[1] + 1, dtype=jnp.uint32)
+        passage = jnp.sum(jnp.asarray(batch.inputs).astype(jnp.uint32) * factors[None], axis=1)
+
+        def front(key, passage, padding):
+            return jax.random.randint(jax.random.fold_in(key, passage), (), 0, padding + 1)
 
         def once(key):
-            by = jax.random.randint(key, padding.shape, 0, padding + 1)[:, None]
+            by = jax.vmap(front, in_axes=(None, 0, 0))(key, passage, padding)[:, None]
             return read(turned(batch.inputs, by), turned(mask, by))
 
         log_p, best, extras = jax.lax.map(once, jax.random.split(jax.random.key(0), self.paddings))

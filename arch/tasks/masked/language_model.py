@@ -170,8 +170,8 @@ class MaskedLanguageModel(Text):
         self._check(model.head.module)
         x, extras = self._hidden(model, parameters, batch, context)
         score = model.score_at(parameters, x, batch.positions, batch.targets, context)
-        losses = {"loss": objective.cross_entropy(score.target, batch.weights)}
-        statistics = {"accuracy": objective.share(score.best == batch.targets, batch.weights)}
+        losses: Sums = {"loss": objective.cross_entropy(score.target, batch.weights)}
+        statistics: Sums = {"accuracy": objective.share(score.best == batch.targets, batch.weights)}
         if self.sentence != "none":
             logits = model.sentence_logits(parameters, x)
             log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), batch.label[:, None], axis=1)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Int
 
 from arch.checks import at_least, below_one, holds, no_windows
 from arch.context import Context
@@ -167,10 +167,6 @@ class Translation(Bucketed):
     def assemble(self, gathered: Any) -> Pairs:
         """The batch of sources and targets."""
         return sequence_to_sequence.pairs(*gathered)
-
-    def weight(self, batch: Pairs) -> Float[Array, ""]:
-        """Target tokens."""
-        return batch.weights.sum()
 
     def sums(
         self, model: Model, parameters: Parameters, batch: Pairs, context: Context

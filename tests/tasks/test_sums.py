@@ -1,0 +1,193 @@
+"""Sums, not means of means: of every task and objective, parts of a batch add up to the batch.
+
+Gradients of microbatches are those of the whole batch, and figures do not depend on how many
+examples are evaluated at a time, however unevenly terms and weights are spread.
+"""
+
+import json
+import random
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arch import config
+from arch.config import override
+from arch.context import Spread, figure
+from arch.tasks.contract import Window
+from arch.training import evaluation
+from arch.training.program import Program, build
+from arch.training.replica import Replica
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+BATCH, PARTS = 8, 4
+# rows of each pair, a microbatch, that are there: both, one, none, both
+THERE = np.array([1, 1, 1, 0, 0, 0, 1, 1], bool)
+WORDS = ("an", "order", "of", "sublayers", "is", "a", "string", "to", "be", "read", "twice")
+
+ATTENTION = {"kind": "attention", "heads": 2}
+CROSS = {**ATTENTION, "cross": True}
+HALTING = {"kind": "universal", "steps": 3, "halting": "act"}
+MASKED = {"embedding": {"types": 2}, "head": {"kind": "masked", "classes": 2}}
+DECODER = {"family": "decoder", "order": "s"}
+ENCODER = {"family": "encoder", "order": "s"}
+TWO = {"family": "encoder_decoder", "order": "sc", "encoder_order": "s"}
+
+CASES = {
+    "language_model": (DECODER | {"stack": HALTING}, {"kind": "language_model", "length": 8}),
+    "masked, no sentence": (
+        ENCODER | MASKED,
+        {"kind": "masked_language_model", "length": 16, "sentence": "none"},
+    ),
+    "masked, order": (
+        ENCODER | MASKED | {"stack": HALTING},
+        {"kind": "masked_language_model", "length": 16, "measure": ("order",), "short": 1.0},
+    ),
+    "algorithmic": (
+        TWO | {"stack": HALTING},
+        {"kind": "algorithmic", "length": 5, "label_smoothing": 0.1, "multiples": (1, 2)},
+    ),
+    "algorithmic, decoder": (DECODER, {"kind": "algorithmic", "format": "decoder", "length": 5}),
+    "bins": (ENCODER, {"kind": "algorithmic_bins", "bins": (4, 8), "lengths": (8,)}),
+    "babi": (
+        ENCODER
+        | {"embedding": {"kind": "sentence"}, "head": {"pool": "mean"}, "stack": HALTING},
+        {"kind": "babi", "label_smoothing": 0.1},
+    ),
+    "translation": (
+        TWO,
+        {"kind": "translation", "tokenizer": "bpe:280", "length": 12, "buckets": (12,)},
+    ),
+    "last word": (DECODER, {"kind": "lambada", "length": 8, "tokenizer": "words"}),
+    "reading": (
+        ENCODER | {"head": {"kind": "pointer"}, "stack": HALTING},
+        {
+            "kind": "lambada", "form": "reading", "length": 8, "tokenizer": "words", "common": 0,
+            "paddings": 3,
+        },
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def made(corpus, tmp_path, monkeypatch):
+    """A function: the configuration of a case, with data of its own."""
+    monkeypatch.setenv("ARCH_DATA_DIR", str(tmp_path))
+    source = random.Random(0)
+    for folder in ("babi", "lambada", "pairs"):
+        (tmp_path / folder).mkdir()
+    for split in ("train", "test"):
+        lines = []
+        for _ in range(20):
+            for number in (1, 3, 5):
+                who, place = source.choice("ABC"), source.choice(("hall", "garden", "office"))
+                lines.append(f"{number} {who} went to the {place}.")
+                lines.append(f"{number + 1} Where is {who}?\t{place}\t{number}")
+        (tmp_path / "babi" / f"qa1_made-up_{split}.txt").write_text("\n".join(lines) + "\n")
+    passages = [" ".join(source.choices(WORDS, k=2 + n)) for n in range(11)]
+    passages = [f"{passage} {passage.split()[0]}" for passage in passages]
+    texts = "".join(json.dumps({"text": passage}) + "\n" for passage in passages)
+    (tmp_path / "lambada" / "lambada_test.jsonl").write_text(texts)
+    for split, count in {"train": 40, "valid": 11}.items():
+        pairs = [" ".join(source.choices(WORDS, k=1 + n % 7)) for n in range(count)]
+        for language, text in (("de", pairs), ("en", [pair.upper() for pair in pairs])):
+            (tmp_path / "pairs" / f"{split}.{language}").write_text("\n".join(text) + "\n")
+
+    def make(case):
+        model, task = CASES[case]
+        known = {"translation": f"file:{tmp_path / 'pairs'}"}
+        if task["kind"] in ("language_model", "masked_language_model", "lambada", "translation"):
+            task = {"corpus": known.get(task["kind"], corpus), **task}
+        if "length" in task and task["kind"].endswith("language_model"):
+            task = {"tokenizer": "characters", **task}
+        letters = {"s": ATTENTION} | ({"c": CROSS} if "c" in model["order"] else {})
+        return config.make(
+            model={"width": 8, "sublayers": letters, **model},
+            task=task,
+            train={"steps": 2, "batch": BATCH},
+            evaluate={"splits": ("valid",)},
+        )
+
+    return make
+
+
+def parameters_of(model):
+    source = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(0.3 * source.standard_normal(leaf.shape), jnp.float32),
+        jax.eval_shape(model.init, jax.random.key(0)),
+    )
+
+
+def rows_of(task, split):
+    """The first examples of a split, with rows of zeros between them, as evaluation fills up."""
+    examples = task.examples(split)
+    chosen = jax.tree.map(lambda a: np.asarray(a)[np.arange(BATCH) % len(a)], examples)
+    gathered = task.evaluation_batch(split, chosen)
+    there = lambda a: THERE.reshape(-1, *[1] * (a.ndim - 1))  # noqa: E731
+    return jax.tree.map(lambda a: np.where(there(np.asarray(a)), a, np.zeros_like(a)), gathered)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_accumulated_microbatches_are_the_whole_batch(case, made, assert_close):
+    found = {}
+    for accumulate in (1, PARTS):
+        settings = override(made(case), {"train.accumulate": accumulate})
+        task, model = build(settings)
+        # by the contract a row of zeros has no weight: so are parts as uneven as can be
+        task.assemble, rows = task.assemble_evaluation, rows_of(task, task.splits[-1])
+        replica = Replica(settings, task, model, "cpu")
+        found[accumulate] = jax.jit(replica.gradients)(
+            parameters_of(model), rows, jax.random.key(0), jnp.float32(0), None
+        )
+    (whole, sums), (gradients, each) = found[1], found[PARTS]
+    assert_close(gradients, whole, 1e-6)
+    assert set(each) == set(sums)
+    for name, term in sums.items():
+        np.testing.assert_allclose(figure(each[name]), figure(term), rtol=1e-6, atol=1e-6)
+    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(whole))
+    assert largest > 1e-3, "no gradient is no comparison"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_figures_are_the_same_however_many_examples_are_evaluated_at_a_time(case, made):
+    figures = []
+    for batch in (1, 3, 64):
+        settings = override(made(case), {"train.batch": batch})
+        task, model = build(settings)
+        program = Program(settings, task, model)
+        row = jax.tree.map(lambda a: a[None], parameters_of(model))
+        split = task.splits[-1]
+        figures += evaluation.evaluate(program, row, split, Window(tokens=70))
+    numbers = [{k: v for k, v in found.items() if isinstance(v, float)} for found in figures]
+    assert "loss" in numbers[0]
+    for other in numbers[1:]:
+        assert other == pytest.approx(numbers[0], rel=1e-5, abs=1e-5, nan_ok=True)
+
+
+def test_the_weights_of_a_batch_cost_no_layer(made):
+    """The pass before accumulation is there for the weights, and compiles to nothing else."""
+    counts = {}
+    for accumulate in (1, PARTS):
+        settings = override(made("masked, order"), {"train.accumulate": accumulate})
+        task, model = build(settings)
+        task.assemble, rows = task.assemble_evaluation, rows_of(task, "valid")
+        given = parameters_of(model), rows, jax.random.key(0), jnp.float32(0), None
+        compiled = jax.jit(Replica(settings, task, model, "cpu").gradients).lower(*given).compile()
+        counts[accumulate] = compiled.as_text().count(" dot(")
+    assert 0 < counts[PARTS] <= counts[1]
+
+
+def test_a_spread_of_parts_is_the_standard_deviation_of_the_whole():
+    values, weights = np.array([1.0, 1.0, 5.0, 9.0, 2.0]), np.array([1.0, 1.0, 1.0, 1.0, 0.0])
+
+    def part(at):
+        x, w = values[at], weights[at]
+        return Spread((w * x * x).sum(), (w * x).sum(), w.sum())
+
+    both = jax.tree.map(np.add, part(slice(0, 2)), part(slice(2, 5)))
+    assert figure(both) == pytest.approx(values[:4].std())
+    assert figure(part(slice(0, 2))) == 0.0
+    assert figure((6.0, 4.0)) == 1.5
