@@ -43,6 +43,7 @@ class Context:
     positions: Int[Array, "batch length"] | None = None  # None: 0 … length - 1
     segments: Int[Array, "batch length"] | None = None  # types of tokens; None: 0 everywhere
     mask: Bool[Array, "batch length"] | None = None  # True where a token is, None: everywhere
+    counted: Bool[Array, " batch"] | None = None  # rows that sums are of, None: all
     memory_mask: Bool[Array, "batch memory"] | None = None
     memory_positions: Int[Array, "batch memory"] | None = None
     time: Int[Array, ""] | None = None  # of a decoding step: the place of the cache that it fills

@@ -121,13 +121,21 @@ class Halting:
             running=still,
         )
 
-    def extras(self, end: HaltingState, mask: Bool[Array, "batch length"] | None) -> Extras:
-        """The ponder cost, and mean and standard deviation of the updates. Padding is not counted.
+    def extras(
+        self,
+        end: HaltingState,
+        mask: Bool[Array, "batch length"] | None,
+        counted: Bool[Array, " batch"] | None = None,
+    ) -> Extras:
+        """The ponder cost, and mean and standard deviation of the updates. Padding is not counted,
+        nor are rows that only fill up a batch.
 
         The loss is 'ponder_cost'; the statistics are 'ponder_time' and 'ponder_spread'.
         """
         real = jnp.ones(end.updates.shape) if mask is None else mask
         real = jnp.broadcast_to(real, end.updates.shape).astype(jnp.float32)
+        if counted is not None:
+            real = real * counted[:, None]
         count = real.sum()
         cost = self.ponder_cost * jnp.sum(real * (end.updates + end.remainder))
         total = jnp.sum(real * end.updates)

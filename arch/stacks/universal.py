@@ -112,7 +112,7 @@ class Universal(Block):
         """The normalised output, and the sums over all steps and of halting."""
         end, extras = self.recur(parameters, x, context)
         if self.halting is not None:
-            extras = joined(extras, self.halting.extras(end, context.mask))
+            extras = joined(extras, self.halting.extras(end, context.mask, context.counted))
             if "halting.steps" in context.record:
                 extras.record["halting.steps"] = {0: end.updates.astype(jnp.int32)}
         return self.normalise(parameters, end.output), extras

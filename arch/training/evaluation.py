@@ -38,7 +38,8 @@ def evaluate(
         part = jax.tree.map(lambda a, at=start: a[at : at + together * batch], examples)
         gathered = task.evaluation_batch(split, part, window)
         padded = jax.tree.map(lambda a: _batches(a, together, batch), gathered)
-        found = jax.device_get(program.evaluate(parameters, padded))
+        counted = _batches(np.ones(min(n - start, together * batch), bool), together, batch)
+        found = jax.device_get(program.evaluate(parameters, padded, counted))
         sums = add_sums(sums, jax.tree.map(lambda a: np.asarray(a, np.float64).sum(-1), found))
     figures = []
     for replica in range(len(sums["loss"][0])):

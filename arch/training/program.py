@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from arch.checks import one_of
 from arch.config import OUTSIDE_IDENTITY
@@ -128,10 +128,13 @@ class Program:
         )
         return self._call("train", self.replica.train, each, shared, donate=(0,))
 
-    def evaluate(self, parameters: Parameters, gathered: Any) -> Sums:
-        """name → (sums, weights), each (R, batches), over evaluation batches (batches, …)."""
+    def evaluate(
+        self, parameters: Parameters, gathered: Any, counted: Bool[Array, "batches batch"]
+    ) -> Sums:
+        """name → (sums, weights), each (R, batches), over evaluation batches (batches, …); rows
+        that are not counted only fill up a batch."""
         return self._call(
-            "evaluate", self.replica.evaluate, (parameters,), (gathered, self.schedule)
+            "evaluate", self.replica.evaluate, (parameters,), (gathered, counted, self.schedule)
         )
 
     def decode(self, parameters: Parameters, gathered: Any) -> Int[Array, "R batch steps"]:

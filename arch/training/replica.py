@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch import optimizers
 from arch.context import Context, Sums, add_sums, figure, named
@@ -198,17 +198,24 @@ class Replica:
         return self.task.sums(self.model, parameters, batch, context)
 
     def evaluate(
-        self, parameters: Parameters, gathered: Any, schedule: Int[Array, "2 depth"]
+        self,
+        parameters: Parameters,
+        gathered: Any,
+        counted: Bool[Array, "batches batch"],
+        schedule: Int[Array, "2 depth"],
     ) -> Sums:
-        """name → (sums, weights), each (batches,), over gathered batches (batches, …)."""
+        """name → (sums, weights), each (batches,), over gathered batches (batches, …), of which the
+        rows that are not counted fill up the last one."""
         context = Context(schedule=schedule, inference=True, platform=self.platform)
 
-        def body(_, batch):
-            batch = self.task.assemble_evaluation(batch)
-            losses, statistics = self.task.sums(self.model, parameters, batch, context)
+        def body(_, inputs):
+            rows, counted = inputs
+            batch = self.task.assemble_evaluation(rows)
+            told = context.replace(counted=counted)
+            losses, statistics = self.task.sums(self.model, parameters, batch, told)
             return None, add_sums(losses, statistics)
 
-        return jax.lax.scan(body, None, gathered)[1]
+        return jax.lax.scan(body, None, (gathered, counted))[1]
 
     def decode(self, parameters: Parameters, gathered: Any) -> Int[Array, "batch steps"]:
         """Tokens that the model goes on with by itself, for one gathered evaluation batch."""

@@ -181,9 +181,14 @@ class AlgorithmicBins(Generated):
         together = max(n for n in range(1, min(rows, most) + 1) if rows % n == 0)
         if together == rows:
             return self._sums(model, parameters, batch, context)
-        parts = jax.tree.map(lambda a: a.reshape(-1, together, length), batch)
-        found = jax.lax.map(lambda part: self._sums(model, parameters, part, context), parts)
-        return jax.tree.map(lambda a: a.sum(0), found)
+        counted = jnp.ones(rows, bool) if context.counted is None else context.counted
+        parts = jax.tree.map(lambda a: a.reshape(-1, together, *a.shape[1:]), (batch, counted))
+
+        def sums(part):
+            batch, counted = part
+            return self._sums(model, parameters, batch, context.replace(counted=counted))
+
+        return jax.tree.map(lambda a: a.sum(0), jax.lax.map(sums, parts))
 
     def _offset(self, batch: Aligned, context: Context) -> Context:
         if not self.position_offsets:
