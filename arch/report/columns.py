@@ -5,12 +5,13 @@ metric is the same; the baseline's, and another folder's, only where both were m
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from arch.order import compress_parts
 from arch.report import statistics
 from arch.report.comparisons import Comparison
 from arch.report.rows import Row, Setting, group_rows
-from arch.report.specification import TableSpec
+from arch.report.specification import CPU, TableSpec
 from arch.report.statistics import Summary, decimals, mean_and_interval, mean_and_sd, number
 
 MISSING = "—"
@@ -18,7 +19,7 @@ MISSING = "—"
 
 def make_columns(
     rows: list[Row],
-    foreign: set[int],
+    marks: Mapping[int, str],
     spec: TableSpec,
     compared: Sequence[Comparison | None],
     untrained: frozenset[str] = frozenset(),
@@ -26,19 +27,20 @@ def make_columns(
     """All columns that an experiment asks for.
 
     Args:
-        foreign: `id` of each line that gets a dagger.
+        marks: `id` of a line → what its row is marked with.
         compared: of each row, its comparison with the baseline.
         untrained: the cells that have learned no more than frequencies.
     """
     figures = _figures(rows, spec) | _compared(rows, spec, compared, untrained)
     if any(row.losses for row in rows):
         figures["failures"] = [losses(row) or ("0" if row.lines else MISSING) for row in rows]
-    return _identity(rows, foreign) | figures | _paper(rows, spec) | _extra(rows, spec)
+    return _identity(rows, marks) | figures | _paper(rows, spec) | _extra(rows, spec)
 
 
-def _identity(rows: list[Row], foreign: set[int]) -> dict[str, list[str]]:
-    daggers = [" †" * any(id(line) in foreign for line in row.lines) for row in rows]
-    columns = {"cell": [row.cell + dagger for row, dagger in zip(rows, daggers, strict=True)]}
+def _identity(rows: list[Row], marks: Mapping[int, str]) -> dict[str, list[str]]:
+    found = [{marks.get(id(line), "") for line in row.lines} for row in rows]
+    marked = [max(of_row, key=len, default="") for of_row in found]
+    columns = {"cell": [row.cell + mark for row, mark in zip(rows, marked, strict=True)]}
     if len({row.device for row in rows if row.lines}) > 1:
         columns["device"] = [row.device for row in rows]
     if len({(row.cell, row.hash) for row in rows}) > len({row.cell for row in rows}):
@@ -175,12 +177,23 @@ def _extra(rows: list[Row], spec: TableSpec) -> dict[str, list[str]]:
                 or MISSING
                 for parts in found
             ]
+        elif name == CPU:
+            costs = [[cpu_cost(line) for line in row.lines] for row in rows]
+            summaries = [statistics.summary([c for c in row if c is not None]) for row in costs]
+            places = decimals(s.mean for s in summaries)
+            columns["CPU seconds / M tokens"] = [mean_and_sd(s, places) for s in summaries]
         elif name != "order":
             columns[name.replace(".", ": ").replace("_", " ")] = [
                 f"{value:,.0f}" if (value := constant(row, name)) == value else MISSING
                 for row in rows
             ]
     return columns
+
+
+def cpu_cost(line: Mapping[str, Any]) -> float | None:
+    """CPU seconds for a million tokens of training; None where a line does not say."""
+    seconds, tokens = line.get("cpu_seconds"), line.get("tokens")
+    return 1e6 * seconds / tokens if seconds is not None and tokens else None
 
 
 def constant(row: Row, name: str) -> float:

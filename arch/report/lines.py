@@ -162,6 +162,14 @@ def from_other_code(lines: Sequence[Line]) -> list[Line]:
     return [line for line in lines if revision(line) != most[0][0]]
 
 
+def from_older_numerics(lines: Iterable[Line], needed: Mapping[str, int]) -> list[Line]:
+    """The lines that the present code would not make again, bit for bit.
+
+    needed: cell → the number of `numerics` that its results need; a cell that it lacks needs none.
+    """
+    return [line for line in lines if line.get("numerics", 1) < needed.get(line["cell"], 1)]
+
+
 def provenance(lines: Iterable[Line]) -> list[tuple[str, str]]:
     """(label, text) pairs of where lines come from; differing values are joined with ' / '."""
     facts: dict[str, dict[str, None]] = {}

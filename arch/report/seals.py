@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 SEAL = "digest"
+NUMERICS = "numerics"
+SEALED_SINCE = 3  # every object that carries this number or a later one was sealed when written
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -15,10 +17,12 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_broken(content: Mapping[str, Any]) -> bool:
-    """Whether the object differs from what was sealed; one without a digest was written before
-    there were any, and is taken as it is."""
+    """Whether the object differs from what was sealed, or its seal is gone; one without a digest
+    that is older than seals are is taken as it is."""
+    if SEAL not in content:
+        return content.get(NUMERICS, 0) >= SEALED_SINCE
     own = {name: value for name, value in content.items() if name != SEAL}
-    return SEAL in content and content[SEAL] != _digest(own)
+    return content[SEAL] != _digest(own)
 
 
 def _digest(content: Mapping[str, Any]) -> str:

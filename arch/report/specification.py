@@ -5,12 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
+CPU = "cpu_seconds_per_million_tokens"
 COLUMNS = (
     "order",
     "parameters.unique",
     "parameters.applied",
     "flops_per_token",
     "tokens_per_second",
+    CPU,
     "bits_per_byte",
     "word_perplexity",
     "test",

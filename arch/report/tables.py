@@ -16,6 +16,7 @@ from arch.report.columns import MISSING, settings_of
 from arch.report.comparisons import Comparison, compare, untrained_cells
 from arch.report.lines import (
     Line,
+    from_older_numerics,
     from_other_code,
     provenance,
     read_experiment,
@@ -82,8 +83,11 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
             "† finished by other code than most of the table, or by uncommitted code: "
             + ", ".join(codes)
         )
-    daggers = {id(line) for line in foreign}
-    found = columns.make_columns(rows, daggers, spec, compared, untrained)
+    older = from_older_numerics(lines, experiment.get("numerics") or {})
+    notes += _older_notes(older)
+    marks = {id(line): " †" for line in foreign}
+    marks |= {id(line): marks.get(id(line), " ") + "‡" for line in older}
+    found = columns.make_columns(rows, marks, spec, compared, untrained)
     if against:
         other = group_rows(read_lines(against), (), spec.split, spec.metric)
         found |= columns.beside(rows, other, spec, against.resolve().name)
@@ -208,6 +212,16 @@ def _source_notes(lines: list[Line]) -> list[str]:
         f"{cell} is {source} (seeds {_ranges(sorted(n))})" for (cell, source), n in seeds.items()
     ]
     return [f"One and the same run, trained under another name: {', '.join(said)}."] if said else []
+
+
+def _older_notes(older: list[Line]) -> list[str]:
+    if not older:
+        return []
+    cells = dict.fromkeys(line["cell"] for line in older)
+    return [
+        "‡ of before a change of the code's numbers that may touch them: the same run would give "
+        f"other bits today, of the same distribution ({', '.join(cells)})"
+    ]
 
 
 def _ranges(seeds: list[int]) -> str:

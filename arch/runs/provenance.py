@@ -11,9 +11,8 @@ from pathlib import Path
 
 CODE = Path(__file__).resolve().parents[2]
 # Raised by a commit that changes the bits of runs; lines carry it, and `audit` names older ones.
-#   1  until 74e2e26
-#   2  dropout's random numbers come in slices: other masks above 65,536 elements
-NUMERICS = 2
+# `arch.runs.numerics` says which configurations each number touches.
+NUMERICS = 3
 
 
 @functools.cache
@@ -78,6 +77,15 @@ def _started(pid: int) -> int:
     except PermissionError:
         pass
     return 1
+
+
+def load() -> float | None:
+    """How many processes wanted a core in the last minute, on the average; None where the system
+    does not say. Speed is the machine's of that hour where this is above `cores`."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows has none
+        return None
 
 
 def cores() -> int:

@@ -5,15 +5,15 @@ in a temporary place, and compares every figure.
 """
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from arch import config as configuration
-from arch.registry import ConfigurationError, flat
+from arch.registry import Config, ConfigurationError, flat
 from arch.report.lines import RUNS as LINES
 from arch.report.lines import Line, read_experiment, read_lines
-from arch.runs.provenance import NUMERICS
+from arch.runs import numerics
 from arch.sweeps import machine, running
 from arch.sweeps.experiment import Cell, Experiment, Results, matching
 from arch.sweeps.sweep import RESULTS, Sweep
@@ -32,17 +32,19 @@ def audit(folder: Path) -> list[Finding]:
     """What today's code says of a folder's lines; an empty list where it would make all again.
 
     A line is named where its cell is gone, where its configuration has another hash now, where its
-    NUMERICS is older than the code's, and where it does not say.
+    NUMERICS is older than a change that touches its configuration, and where it does not say.
     """
     lines = read_lines(folder)
     found: dict[str, list[Line]] = {}
     try:
         experiment, cells = experiment_of(folder)
-        hashes = _hashes(experiment, cells, lines)
+        configs = {cell.name: experiment.config(cell) for cell in cells}
+        hashes = _hashes(configs, lines)
+        needed = {name: numerics.needed(config) for name, config in configs.items()}
     except ConfigurationError as error:
         return [Finding(folder.name, (), len(lines), f"cannot be made: {error}")]
     for line in lines:
-        for what in _faults(line, hashes):
+        for what in _faults(line, hashes, needed):
             found.setdefault(what, []).append(line)
     return [
         Finding(folder.name, tuple(dict.fromkeys(x["cell"] for x in those)), len(those), what)
@@ -67,7 +69,8 @@ def again(folder: Path) -> str:
     """
     experiment, cells = experiment_of(folder)
     lines = read_lines(folder)
-    hashes = _hashes(experiment, experiment.first_cells(), lines)  # others wait for results
+    first = experiment.first_cells()  # others wait for results
+    hashes = _hashes({cell.name: experiment.config(cell) for cell in first}, lines)
     device = machine.device()["device"]
     whole = [
         line
@@ -132,11 +135,11 @@ def _corpus(line: Line) -> str:
     return str((line.get("corpus") or {}).get("sha256", ""))
 
 
-def _hashes(
-    experiment: Experiment, cells: Sequence[Cell], lines: Iterable[Line]
-) -> dict[tuple[str, str], str]:
-    """(cell, sha256 of its corpus) → the hash of today's code, for every line's."""
-    configs = {cell.name: experiment.config(cell) for cell in cells}
+def _hashes(configs: Mapping[str, Config], lines: Iterable[Line]) -> dict[tuple[str, str], str]:
+    """(cell, sha256 of its corpus) → the hash of today's code, for every line's.
+
+    configs: cell → its configuration.
+    """
     wanted = dict.fromkeys((line["cell"], _corpus(line)) for line in lines)
     return {
         (cell, corpus): configuration.identity(configs[cell], corpus)
@@ -145,16 +148,18 @@ def _hashes(
     }
 
 
-def _faults(line: Line, hashes: dict[tuple[str, str], str]) -> list[str]:
+def _faults(
+    line: Line, hashes: Mapping[tuple[str, str], str], needed: Mapping[str, int]
+) -> list[str]:
     now = hashes.get((line["cell"], _corpus(line)))
     faults = []
     if now is None:
         faults.append("the experiment has no such cell now")
     elif now != line["hash"]:
         faults.append("the configuration has another hash now")
-    numerics = line.get("numerics")
-    if numerics is None:
+    number, least = line.get("numerics"), needed.get(line["cell"], 1)
+    if number is None:
         faults.append("which NUMERICS it is of, it does not say")
-    elif numerics < NUMERICS:
-        faults.append(f"made by NUMERICS {numerics}, and the code's is {NUMERICS}")
+    elif number < least:
+        faults.append(f"made by NUMERICS {number}, and {least} touches it")
     return faults

@@ -14,9 +14,11 @@ from arch.report.lines import (
 )
 from arch.report.seals import sealed
 from arch.report.verdicts import as_json
+from arch.runs import numerics
 from arch.sweeps.experiment import Cell, Experiment, Results
 from arch.sweeps.held import starts_over, varied_fields
 from arch.sweeps.sweep import RESULTS, Job, Sweep
+from arch.tasks.contract import Task
 
 
 def gather(sweep: Sweep, jobs: Sequence[Job]) -> None:
@@ -34,9 +36,9 @@ def gather(sweep: Sweep, jobs: Sequence[Job]) -> None:
     merged = merge_lines(_kept_lines(sweep, jobs), _lines(sweep, jobs))
     known = Results(merged, *sweep.experiment.metric)
     name = sweep.name * (sweep.name != sweep.experiment.default_name)
-    before = read_experiment(folder).get("varied") or {}
-    varied = varied_fields(sweep.name, jobs, merged, before)
-    described = _description(sweep.experiment, known)
+    held = read_experiment(folder)
+    varied = varied_fields(sweep.name, jobs, merged, held.get("varied") or {})
+    described = _description(sweep.experiment, known) | _of_jobs(jobs, held)
     write_experiment(folder, {**described, "name": name} | ({"varied": varied} if varied else {}))
     write_lines(folder, merged)
 
@@ -57,6 +59,9 @@ def refresh(folder: Path) -> None:
     experiment = Experiment(reference, held["overrides"])
     known = Results(read_lines(folder), *experiment.metric)
     described = _description(experiment, known)
+    if experiment.trains:
+        cells = experiment.cells(known)
+        described["numerics"] = {c.name: numerics.needed(experiment.config(c)) for c in cells}
     described["table"] = _with_kept(described["table"], held.get("table") or {})
     ids = {claim["id"] for claim in described["claims"]}
     described["claims"] += [
@@ -112,6 +117,23 @@ def _description(experiment: Experiment, known: Results) -> dict[str, Any]:
         "claims": as_json(experiment.claims(cells, known)),
         "selected": _selected(experiment, cells),
     }
+
+
+def _of_jobs(jobs: Sequence[Job], held: Mapping[str, Any]) -> dict[str, Any]:
+    """What experiment.json says of each cell beside: the number of `runs.numerics` that its results
+    need, and of its splits the loss of a predictor that knows frequencies alone. Other cells keep
+    theirs."""
+    needed = {job.cell.name: numerics.needed(job.config) for job in jobs}
+    trivial = {job.cell.name: _trivial(job.task) for job in jobs}
+    return {
+        "numerics": {**(held.get("numerics") or {}), **needed},
+        "trivial": {**(held.get("trivial") or {}), **{k: v for k, v in trivial.items() if v}},
+    }
+
+
+def _trivial(task: Task) -> dict[str, float]:
+    losses = {split: task.unigram_loss(split) for split in task.splits}
+    return {split: loss for split, loss in losses.items() if loss is not None}
 
 
 def _selected(experiment: Experiment, cells: Sequence[Cell]) -> str:

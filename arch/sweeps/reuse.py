@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from arch.report.lines import Line, read_lines
 from arch.report.seals import SEAL
+from arch.runs import numerics
 from arch.runs.folders import RunFolder, SeedFolder
 from arch.runs.provenance import NUMERICS
 from arch.sweeps import machine
@@ -88,10 +89,11 @@ def _lines(job: Job, seed: int) -> Iterator[Found]:
 
 
 def _same(summary: Line, job: Job, seed: int) -> bool:
-    """Whether this is the job's seed, trained on this kind of device by code of the same NUMERICS;
-    what was measured instead of trained depends on the experiment's file, which no hash holds."""
+    """Whether this is the job's seed, trained on this kind of device, and no change of NUMERICS
+    since touches it; what was measured instead of trained depends on the experiment's file, which
+    no hash holds."""
     here = job.identity, seed, machine.device()["device"]
-    if summary.get("numerics", NUMERICS) != NUMERICS:
+    if summary.get("numerics", NUMERICS) < numerics.needed(job.config):
         return False
     return (summary["hash"], summary["seed"], summary["device"]) == here and "steps" in summary
 

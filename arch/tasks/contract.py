@@ -103,6 +103,12 @@ class Task(BatchSource):
         where the term 'loss' is no cross-entropy over the vocabulary."""
         return math.log(self.vocabulary)
 
+    def unigram_loss(self, split: str) -> float | None:
+        """The loss in nats of predicting by the split's own frequencies of single tokens: what does
+        not get below it has learned nothing else. None where that says nothing of the term 'loss'.
+        """
+        return None
+
     # Training
 
     def source(self) -> Any:

@@ -95,3 +95,9 @@ def perplexity(loss: float) -> float:
         return math.exp(loss)
     except OverflowError:
         return math.inf
+
+
+def entropy(counts: Int[np.ndarray, " entries"]) -> float:
+    """-Σ p log p in nats of the frequencies p = counts / Σ counts."""
+    share = counts[counts > 0] / counts.sum()
+    return float(-(share * np.log(share)).sum())

@@ -3,11 +3,14 @@
 import abc
 import functools
 
+import numpy as np
+
 from arch.data.dataset import Dataset, Tokens, load
 from arch.data.tokenizers import kinds as tokenizers
 from arch.data.tokenizers.kinds import Tokenizer
 from arch.registry import Config, ConfigurationError
 from arch.tasks.contract import Task
+from arch.tasks.objective import entropy
 
 
 class Text(Task):
@@ -36,6 +39,7 @@ class Text(Task):
             raise ConfigurationError(f"task.tokenizer={tokenizer!r}: {error}") from None
         self.corpus, self.tokenizer_name, self.length = corpus, tokenizer, length
         self._vocabulary = vocabulary
+        self.unigram_loss = functools.cache(self._unigram_loss)
 
     @functools.cached_property
     def dataset(self) -> Dataset:
@@ -63,6 +67,10 @@ class Text(Task):
     def _needed(self, tokenizer: Tokenizer) -> int:
         """Entries that the token table has at the least; raises ValueError for a tokenizer that
         cannot serve this task."""
+
+    def _unigram_loss(self, split: str) -> float:
+        """See `Task.unigram_loss`; of all the split's tokens, those that no window hides too."""
+        return entropy(np.bincount(self.dataset.splits[split].ids))
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -12,13 +12,14 @@ class Compiled:
     """The compiled functions of one program signature.
 
     Attributes:
-        seconds: spent compiling, all functions together.
+        seconds, cpu_seconds: spent compiling, all functions together, by the clock and by the
+            processors.
         peak_memory_bytes: of the function that needs most, as the compiler counts it.
     """
 
     def __init__(self, platform: str):
         self.platform = platform
-        self.seconds = 0.0
+        self.seconds = self.cpu_seconds = 0.0
         self.peak_memory_bytes = 0
         self._known: dict[tuple, Any] = {}
 
@@ -46,13 +47,14 @@ class Compiled:
         return sum(key[0] == name for key in self._known)
 
     def _compile(self, name: str, function: Callable, inputs: tuple, donate: tuple[int, ...]):
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         lowered = jax.jit(function, donate_argnums=donate).lower(*inputs)
         # random bits take LLVM ten times as long at its highest level, for the same bytes
         quick = name == "init" and self.platform == "cpu"
         options = {"xla_backend_optimization_level": 1} if quick else None
         compiled = lowered.compile(compiler_options=options)
         self.seconds += time.perf_counter() - start
+        self.cpu_seconds += time.process_time() - cpu
         memory = compiled.memory_analysis()
         if memory is not None:
             held = memory.argument_size_in_bytes + memory.output_size_in_bytes

@@ -5,7 +5,7 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -148,8 +148,8 @@ class Group:
         """Train up to the next step at which something is to be written, and write it."""
         every = self.config.log.every, self.config.evaluate.every, self.config.save.every
         target = min(self.steps, *(self.step + e - self.step % e for e in every))
-        start, first = time.perf_counter(), self.step
-        compiled = self.program.compiled.seconds
+        start, cpu, first = time.perf_counter(), time.process_time(), self.step
+        compiled, compiled_cpu = self.program.compiled.seconds, self.program.compiled.cpu_seconds
         parts = []
         while self.step < target:
             count = min(STEPS_A_DISPATCH, target - self.step)
@@ -160,7 +160,8 @@ class Group:
             self.step += count
         metrics = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *jax.device_get(parts))
         elapsed = time.perf_counter() - start - (self.program.compiled.seconds - compiled)
-        self._log(state, metrics, target - first, elapsed)
+        spent = time.process_time() - cpu - (self.program.compiled.cpu_seconds - compiled_cpu)
+        self._log(state, metrics, target - first, elapsed, spent / len(self.members))
         if target % self.config.evaluate.every == 0 or target == self.steps:
             state = self._validate(state)
         if target % self.config.save.every == 0 and target < self.steps:
@@ -187,7 +188,10 @@ class Group:
         fill = [(0, 0), (0, STEPS_A_DISPATCH - count), *[(0, 0)] * (gathered.ndim - 2)]
         return jnp.asarray(np.pad(gathered, fill))
 
-    def _log(self, state: TrainState, metrics: dict, steps: int, seconds: float) -> None:
+    def _log(
+        self, state: TrainState, metrics: dict, steps: int, seconds: float, cpu_seconds: float
+    ) -> None:
+        """cpu_seconds: of one member."""
         self.tokens_per_second = self._per_step() * steps / seconds
         alive, stopped = jax.device_get((state.alive, state.stopped_step))
         self.losses = []
@@ -203,6 +207,7 @@ class Group:
                 member.own.append("metrics.jsonl", line | {"stopped_step": int(stopped[i])})
             self.losses.append(line.get("loss", float("nan")))
             timing = {"step": self.step, "time": now(), "steps": steps, "seconds": seconds}
+            timing["cpu_seconds"] = cpu_seconds
             member.own.append("timing.jsonl", timing)
         for folder in {m.folder.path: m.folder for m in self.members}.values():
             folder.update_state(step=self.step)
@@ -267,11 +272,20 @@ class Group:
             steps=steps,
             tokens=round(steps * self._per_step() / len(self.members)),
             tokens_per_second=rate,
+            cpu_seconds=_cpu_seconds(timing),
+            load=provenance.load(),
             compile_seconds=self.program.compiled.seconds,
             peak_memory_bytes=self.program.compiled.peak_memory_bytes,
             replicas=self._replicas(),
             corpus=corpus(task),
         )
+
+
+def _cpu_seconds(timing: Sequence[Mapping[str, Any]]) -> float | None:
+    """Of the processes that trained a member, its share of its group's; None where part of the run
+    was made by code that did not count them."""
+    counted = [line["cpu_seconds"] for line in timing if "cpu_seconds" in line]
+    return sum(counted) if len(counted) == len(timing) else None
 
 
 def corpus(task: Task) -> dict:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import arch
 import launch
 from arch.commands.flags import COMMANDS, Configured
 from arch.registry import stacks, sublayers, tasks
@@ -181,6 +182,8 @@ def test_a_sweep_writes_what_the_contract_names(swept):
             assert evaluation["bits_per_byte"] > 0
         assert line["tokens_per_second"] > 0
         assert line["compile_seconds"] > 0
+        assert line["cpu_seconds"] > 0 and line["load"] >= 0
+        assert line["numerics"] == arch.NUMERICS
         assert line["peak_memory_bytes"] > 0
         assert line["device"] == "cpu" and line["device_name"] and line["cores"] >= 1
         assert line["replicas"] == {"mode": "map", "width": 2}

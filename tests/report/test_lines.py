@@ -176,6 +176,14 @@ def test_a_seal_is_the_same_after_json(tmp_path):
     assert not is_broken({"a": 1})
 
 
+def test_a_line_whose_seal_is_gone_is_damaged_where_its_code_sealed_all(tmp_path):
+    for numerics, damaged in ((1, False), (2, False), (3, True), (4, True)):
+        content = sealed({"a": 1, "numerics": numerics})
+        assert not is_broken(content)
+        del content["digest"]
+        assert is_broken(content) == damaged
+
+
 def test_a_damaged_experiment_is_named(tmp_path):
     (tmp_path / "experiment.json").write_text('{"cells": [\n')
     with pytest.raises(ValueError, match=r"experiment\.json:2: not JSON"):

@@ -72,6 +72,24 @@ def test_a_row_has_mean_sd_and_the_paired_interval_worked_out_by_hand(folder):
     assert k6["difference to k0"] == "−1.000 [−1.248, −0.752] *"
 
 
+def test_rows_of_before_a_change_of_numbers_that_touches_them_are_marked(folder):
+    arms = [{**one, "numerics": 2} for one in ARMS] + [line("k9", 0, 2.0)]
+    table = tables.tabulate(folder(arms, numerics={"k0": 2, "k6": 3, "k9": 1}))
+    assert list(columns(table)) == ["k0", "k6 ‡", "k9"]
+    assert [note for note in table.notes if note.startswith("‡")][0].endswith("(k6)")
+    table = tables.tabulate(folder([line("k9", 0, 2.0)], numerics={"k9": 2}, name="unknown"))
+    assert list(columns(table)) == ["k9 ‡"]  # a line that does not say is of the first number
+
+
+def test_cpu_seconds_are_counted_by_the_million_tokens(folder):
+    arms = [{**one, "cpu_seconds": 1.2288 * (1 + one["seed"])} for one in ARMS]
+    arms += [line("k9", 0, 2.0)]  # of before they were counted
+    spec = {"columns": ["cpu_seconds_per_million_tokens"]}
+    found = columns(tables.tabulate(folder(arms, spec)))
+    header = "CPU seconds / M tokens"
+    assert found["k0"][header] == "2.000 ± 1.000" and found["k9"][header] == "—"
+
+
 def test_an_interval_that_holds_zero_bears_no_star(folder):
     lines = [*ARMS[:3], line("b", 0, 4.1), line("b", 1, 4.9)]
     # differences 0.1, -0.1: mean 0, SD / √2 = 0.1, half width 1.2706

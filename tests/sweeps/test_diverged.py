@@ -33,6 +33,10 @@ def test_rates_that_explode_are_counted_and_left_out_of_every_figure(tmp_path):
     for cell, state in (("r1e3", "diverged"), ("r1e30", "nan"), ("sf", "finished")):
         assert cli.folder_of(tmp_path / "runs/small", cell).state["state"] == state
         assert (f"cell {cell}: no seed finished" in done.err) == (state != "finished")
+    described = json.loads((folder / "experiment.json").read_text())
+    assert described["numerics"] == {"r1e3": 2, "r1e30": 2, "sf": 2}
+    for cell in ("r1e3", "r1e30", "sf"):  # bytes of a text: some nats below guessing
+        assert 1 < described["trivial"][cell]["valid"] < math.log(256)
     told = cli.run("status", "--name=small", cwd=tmp_path).out
     assert "diverged" in told and "seed 0" in told and "step" in told
     # what has diverged is not trained again, and is still no success

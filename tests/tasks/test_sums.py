@@ -17,6 +17,7 @@ from arch import config
 from arch.config import override
 from arch.context import Spread, figure
 from arch.tasks.contract import Window
+from arch.tasks.objective import entropy
 from arch.training import evaluation
 from arch.training.program import Program, build
 from arch.training.replica import Replica
@@ -72,10 +73,10 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def made(corpus, tmp_path, monkeypatch):
-    """A function: the configuration of a case, with data of its own."""
-    monkeypatch.setenv("ARCH_DATA_DIR", str(tmp_path))
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with two languages, passages and stories."""
+    tmp_path = tmp_path_factory.mktemp("data")
     source = random.Random(0)
     for folder in ("babi", "lambada", "pairs"):
         (tmp_path / folder).mkdir()
@@ -95,10 +96,17 @@ def made(corpus, tmp_path, monkeypatch):
         pairs = [" ".join(source.choices(WORDS, k=1 + n % 7)) for n in range(count)]
         for language, text in (("de", pairs), ("en", [pair.upper() for pair in pairs])):
             (tmp_path / "pairs" / f"{split}.{language}").write_text("\n".join(text) + "\n")
+    return tmp_path
+
+
+@pytest.fixture
+def made(corpus, data, monkeypatch):
+    """A function: the configuration of a case."""
+    monkeypatch.setenv("ARCH_DATA_DIR", str(data))
 
     def make(case):
         model, task = CASES[case]
-        known = {"translation": f"file:{tmp_path / 'pairs'}"}
+        known = {"translation": f"file:{data / 'pairs'}"}
         if task["kind"] in ("language_model", "masked_language_model", "lambada", "translation"):
             task = {"corpus": known.get(task["kind"], corpus), **task}
         if "length" in task and task["kind"].endswith("language_model"):
@@ -201,3 +209,22 @@ def test_a_spread_of_parts_is_the_standard_deviation_of_the_whole():
     assert figure(both) == pytest.approx(values[:4].std())
     assert figure(part(slice(0, 2))) == 0.0
     assert figure((6.0, 4.0)) == 1.5
+
+
+def test_frequencies_alone_are_a_loss_worked_out_by_hand(made):
+    for case, split in (
+        ("language_model", "valid"),
+        ("last word", "valid"),
+        ("masked, order", "test"),
+    ):
+        task, _ = build(made(case))
+        ids = task.dataset.splits[split].ids
+        p = np.array([np.mean(ids == token) for token in set(ids.tolist())])
+        assert task.unigram_loss(split) == pytest.approx(-(p * np.log(p)).sum())
+    task, _ = build(made("last word"))
+    assert task.unigram_loss("test") is None  # a word is several tokens
+    assert entropy(np.array([2, 0, 2])) == pytest.approx(np.log(2))
+    task, _ = build(made("translation"))
+    assert 1 < task.unigram_loss("valid") < np.log(task.vocabulary)
+    task, _ = build(made("algorithmic"))
+    assert task.unigram_loss("valid") is None

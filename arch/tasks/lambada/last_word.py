@@ -54,6 +54,10 @@ class LastWord(Passages):
         super().__init__(**options)
         self.encoded = functools.cache(self._encoded)
 
+    def unigram_loss(self, split: str) -> float | None:
+        """Of the corpus; None of the last words, which are several tokens each."""
+        return self.text.unigram_loss(split) if split == "valid" else None
+
     @property
     def streamed(self) -> bool:
         """As the corpus is."""

@@ -118,6 +118,11 @@ class Translation(Bucketed):
         """All splits but the training split."""
         return tuple(split for split in self.data.splits if split != "train")
 
+    def unigram_loss(self, split: str) -> float:
+        """See `Task.unigram_loss`; of the target's tokens, each sentence's END among them."""
+        target = self.data.splits[split][self.languages[1]]
+        return objective.entropy(np.append(np.bincount(target.ids), len(target.documents)))
+
     @property
     def max_length(self) -> int:
         """Positions in decoding: a start, and `length` tokens after it."""
