@@ -6,7 +6,7 @@
     training/      init, step, evaluate as pure functions; groups of replicas; describe, bench
     huggingface/   weights of BERT, ALBERT, GPT-2, Reformer, from and to a directory
     runs/          folders of runs, checkpoints, where a result comes from
-    config.py      defaults, overrides, identity
+    config/        defaults, overrides, identity
     tasks/         data, objective and metrics: one file or folder per kind
     models/        embedding → stack → head; families, embeddings/, heads/, generation
     stacks/        how an order runs in depth: norm, residual, sharing; universal, reversible
