@@ -180,7 +180,7 @@ def cells(arg, results):
 
 # plug point → (its file, the members of its contract that a user must write)
 PLUGINS = {
-    "task": (TASK, ("indices", "gather", "weight", "sums", "examples", "figures")),
+    "task": (TASK, ("indices", "gather", "sums", "examples", "figures")),
     "head": (HEAD, ("logits", "flops")),
     "stack": (STACK, ("init", "__call__", "init_cache", "step")),
     "optimizer": (OPTIMIZER, ("transform",)),

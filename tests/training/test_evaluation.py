@@ -202,7 +202,7 @@ def test_sums_of_dispatches_are_taken_in_float64():
     """In float32 every 1 that is added to 2^24 is lost."""
     n, batch = 100, 2
 
-    def device(parameters, gathered):
+    def device(parameters, gathered, counted):
         first = int(gathered[0, 0, 0]) == 0
         sums = np.ones((1, 16), np.float32)
         sums[0, 0] = 2**24 if first else 1
