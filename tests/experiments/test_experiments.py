@@ -20,6 +20,8 @@ from experiments import attention_distance
 from experiments.papers import press2020
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
+# Of a family of equal tests one is run always, the others with the slow ones.
+SLOW = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(
     path.name
@@ -141,8 +143,8 @@ def documents(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("file", "cell", "fields"),
     [
-        ("albert_sharing.py", "E768-attention", ("model.width=16",)),
-        ("albert_depth_width.py", "L1", ()),
+        pytest.param("albert_sharing.py", "E768-attention", ("model.width=16",), marks=SLOW),
+        pytest.param("albert_depth_width.py", "L1", (), marks=SLOW),
         ("albert_sentence_order.py", "next", ("model.width=16",)),
     ],
 )
@@ -269,7 +271,7 @@ def test_shared_models_are_widened_to_the_baselines_parameters():
             assert wide == pytest.approx(base, rel=0.07)
 
 
-@pytest.mark.parametrize("model", ["lstm", "ut_act"])
+@pytest.mark.parametrize("model", [pytest.param("lstm", marks=SLOW), "ut_act"])
 def test_the_algorithmic_experiment_trains_and_decodes(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lengths = ("task.length=4", "task.multiples=1,2", "task.evaluation_examples=4")
@@ -283,7 +285,9 @@ def test_the_algorithmic_experiment_trains_and_decodes(model, tmp_path, monkeypa
     assert ("ponder_time" in line["evaluations"]["x2"]) == (model == "ut_act")
 
 
-@pytest.mark.parametrize("model", ["nse", "rse_features", "ut", "transformer"])
+@pytest.mark.parametrize(
+    "model", ["nse", *(pytest.param(m, marks=SLOW) for m in ("rse_features", "ut", "transformer"))]
+)
 def test_the_shuffle_exchange_experiment_trains_and_tests_at_every_length(
     model, tmp_path, monkeypatch, quick_compile
 ):
@@ -336,7 +340,7 @@ def test_shuffle_exchange_networks_and_what_they_are_compared_with_are_about_equ
     assert len(hybrids) == 6 and max(hybrids) < 1.01 * min(hybrids)
 
 
-@pytest.mark.parametrize("cell", ["amid", "blocks"])
+@pytest.mark.parametrize("cell", ["amid", pytest.param("blocks", marks=SLOW)])
 def test_benes_blocks_beside_attention_find_hidden_tokens(cell, documents, quick_compile):
     line = swept(
         f"shuffle_exchange_hybrids.py:corpus={documents}", cell, "train.batch=2",
@@ -347,7 +351,10 @@ def test_benes_blocks_beside_attention_find_hidden_tokens(cell, documents, quick
 
 @pytest.mark.parametrize(
     ("reference", "cell"),
-    [("universal_translation.py", "ut_act"), ("sandwich_translation.py", "decoder-k1")],
+    [
+        ("universal_translation.py", "ut_act"),
+        pytest.param("sandwich_translation.py", "decoder-k1", marks=SLOW),
+    ],
 )
 def test_the_translation_experiments_train_and_say_bleu(reference, cell, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
