@@ -234,7 +234,7 @@ BAD = [
         Bad(what, ("run", "--config=small.py", f"--config.model.order={order}"), says)
         for what, order, says in [
             ("unclosed bracket", "s2(sf", ("order 's2(sf': bracket at 3 is never closed",)),
-            ("stray character", "s,f", ("order 's,f'", "character ',' at 2")),
+            ("stray character", "s;f", ("order 's;f'", "character ';' at 2")),
             ("no letter at all", "", ("order ''",)),
             ("count of zero", "s0f", ("order 's0f': count at 2 is zero",)),
             ("letter without a binding", "sfm",

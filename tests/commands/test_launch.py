@@ -209,7 +209,7 @@ def test_a_run_folder_holds_what_the_contract_names(swept):
     assert [m["step"] for m in metrics if "split" in m] == [20, 40, 60, 80]
     # nothing in it depends on the clock
     assert {key for m in metrics for key in m} == {
-        "step", "loss", "accuracy", "gradient_norm", "learning_rate", "split",
+        "step", "loss", "accuracy", "gradient_norm", "learning_rate", "split", "initial_loss",
     }  # fmt: skip
     assert all(line["seconds"] > 0 for line in folder.seed(0).lines("timing.jsonl"))
 

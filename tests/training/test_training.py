@@ -489,7 +489,9 @@ def test_sublayers_are_told_for_which_platform_they_are_compiled(base):
     key, state = jax.random.key(0), program.shapes()
     jax.eval_shape(program.replica.gradients, state.parameters, batch, key, 0.1, None)
     evaluation = jax.tree.map(lambda a: jnp.zeros((1, *a.shape), a.dtype), (batch, batch[:, 1:]))
-    jax.eval_shape(program.replica.evaluate, state.parameters, evaluation, program.schedule)
+    counted = jnp.ones((1, 4), bool)
+    inputs = state.parameters, evaluation, counted, program.schedule
+    jax.eval_shape(program.replica.evaluate, *inputs)
     assert set(told) == {"tpu"} and len(told) == 2
     assert program.mode == "vmap"
     with pytest.raises(ConfigurationError, match="platform='map': allowed are cpu, gpu, tpu"):
