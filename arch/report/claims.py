@@ -7,14 +7,14 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from arch.report.columns import MISSING
 from arch.report.comparisons import untrained_cells
 from arch.report.files import replace_file
-from arch.report.lines import read_experiment, read_lines
+from arch.report.lines import Line, read_experiment, read_lines
 from arch.report.rows import group_rows
 from arch.report.specification import TableSpec
 from arch.report.statistics import number
@@ -54,7 +54,11 @@ class Judged(NamedTuple):
 
 def judge_folder(folder: Path) -> list[Judged]:
     """The verdicts that the lines of a results folder support today."""
-    experiment, lines = read_experiment(folder), read_lines(folder)
+    return judge_lines(folder.name, read_experiment(folder), read_lines(folder))
+
+
+def judge_lines(name: str, experiment: Mapping[str, Any], lines: Sequence[Line]) -> list[Judged]:
+    """The same of a folder that has been read: its name, its experiment.json and its lines."""
     claims = claims_of(experiment)
     if not claims:
         return []
@@ -64,7 +68,7 @@ def judge_folder(folder: Path) -> list[Judged]:
     trained = [line for line in lines if line["cell"] not in untrained]
     found = judge(claims, trained, spec.metric, spec.split, spec.exact)
     scale = experiment.get("scale", "")
-    return [Judged(folder.name, scale, _unless_untrained(v, untrained)) for v in found]
+    return [Judged(name, scale, _unless_untrained(v, untrained)) for v in found]
 
 
 def _unless_untrained(verdict: Verdict, untrained: frozenset[str]) -> Verdict:

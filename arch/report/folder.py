@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from arch.report import charts, figures, interactive
-from arch.report.claims import judge_folder, to_claims_csv
+from arch.report.claims import to_claims_csv
 from arch.report.files import replace_file
 from arch.report.panels import plan_figure
 from arch.report.renderers import to_csv, to_html, to_latex, to_markdown
@@ -64,6 +64,6 @@ def write_report(
             path = Path(html_path) if name == "html" and html_path else folder / file
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, text().encode())
-    if "csv" in formats and (verdicts := judge_folder(folder)):
-        replace_file(folder / "claims.csv", to_claims_csv(verdicts).encode())
+    if "csv" in formats and table.verdicts:
+        replace_file(folder / "claims.csv", to_claims_csv(table.verdicts).encode())
     return table

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from arch.report import columns
-from arch.report.claims import judge_folder, verdict_section
+from arch.report.claims import Judged, judge_lines, verdict_section
 from arch.report.columns import MISSING, settings_of
 from arch.report.comparisons import Comparison, compare, untrained_cells
 from arch.report.lines import (
@@ -51,6 +51,7 @@ class ResultTable:
     main: Grid
     sections: tuple[Grid, ...]
     notes: tuple[str, ...]
+    verdicts: tuple[Judged, ...]
     command: str
 
 
@@ -97,7 +98,7 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
     notes += [f"Seeds: {_ranges(seeds)}"] if seeds else []
     notes += [f"{label}: {text}" for label, text in provenance(lines)]
     main = Grid(spec.title or name, tuple(found), tuple(zip(*found.values(), strict=True)))
-    verdicts = judge_folder(folder)
+    verdicts = judge_lines(folder.name, experiment, lines)
     sections = [*spec.sections, *([verdict_section(verdicts)] if verdicts else [])]
     return ResultTable(
         name,
@@ -107,6 +108,7 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
         main,
         tuple(map(_section, sections)),
         tuple(notes),
+        tuple(verdicts),
         _command(experiment),
     )
 

@@ -122,3 +122,10 @@ def test_a_claim_about_an_untrained_cell_is_not_judged(results):
     (judged,) = judge_folder(results / "x")
     assert (judged.verdict.verdict, judged.verdict.difference.n) == (verdicts.UNTRAINED, 0)
     assert count_verdicts([judged], [])[verdicts.UNTRAINED] == 1
+
+
+def test_a_report_reads_its_folder_once_and_so_names_a_damaged_line_once(results, caplog):
+    path = results / "x" / "runs.jsonl"
+    path.write_text(path.read_text() + "<<<\n")
+    folder.write_report(results / "x", ("md", "csv"))
+    assert caplog.text.count("is left out: not JSON") == 1
