@@ -2,7 +2,8 @@
 
 Training a tokenizer and running it take time; the result is kept under `cache_directory()/tokens`,
 by the corpus's sha256, the tokenizer's spec (or the content of a file) and `FORMAT`. An entry is
-written beside its place and renamed into it; one that is not whole is made again.
+written beside its place and renamed into it. It holds a digest of every file, which each load
+compares: one that is not what was written is named, and made again from the text.
 """
 
 from __future__ import annotations
@@ -13,22 +14,24 @@ import logging
 import os
 import shutil
 import uuid
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from arch.data.corpora import named as corpora
-from arch.data.corpora.downloads import cache_directory
+from arch.data.corpora.downloads import cache_directory, sha256
 from arch.data.corpora.files import encode
 from arch.data.tokenizers import kinds as tokenizers
 from arch.data.tokenizers.kinds import Tokenizer
 
 __all__ = ["Dataset", "Tokens", "cache_directory", "load"]
 
-FORMAT = 1  # raise it when the arrays of an equal corpus and spec would come out different
+# Raise it when arrays of an equal corpus and spec, or the files of an entry, come out different.
+FORMAT = 2
+
+Tokenised = tuple[Tokenizer, Mapping[str, "Tokens"]]  # a cache entry: the tokenizer, and the splits
 
 
 @dataclass(frozen=True)
@@ -81,27 +84,39 @@ def load(corpus: str, tokenizer: str | Tokenizer) -> Dataset:
         tokenizers.fixed_size(spec)
         given = tokenizers.ready_made(spec)
     text = corpora.load(corpus)
-    name, sha256 = spec.replace(":", "-"), text.sha256
+    name, digest = spec.replace(":", "-"), text.sha256
     if given is not None:
-        content = _sha256(json.dumps(given.to_json(), sort_keys=True))
-        name, sha256 = f"given-{content[:32]}", _sha256(f"{sha256} {content}")
+        content = _sha256_of(json.dumps(given.to_json(), sort_keys=True))
+        name, digest = f"given-{content[:32]}", _sha256_of(f"{digest} {content}")
     place = cache_directory() / "tokens" / f"{text.sha256[:32]}-{name}-v{FORMAT}"
-    try:
-        learned, splits = read_entry(place)
-    except (OSError, ValueError, LookupError):
+
+    def make() -> Tokenised:
         learned = given or tokenizers.build(spec, text)
-        splits = {split: _tokenise(documents, learned) for split, documents in text.splits.items()}
-        learned, splits = _kept(place, learned, splits)
-    return Dataset(corpus, sha256, text.details, learned, splits)
+        return learned, {part: _tokenise(those, learned) for part, those in text.splits.items()}
+
+    learned, splits = kept(place, make)
+    return Dataset(corpus, digest, text.details, learned, splits)
 
 
-def _kept(place: Path, tokenizer: Tokenizer, splits: dict) -> tuple[Tokenizer, dict[str, Tokens]]:
+def kept(place: Path, make: Callable[[], Tokenised]) -> Tokenised:
+    """The whole cache entry at `place`; else what `make` makes of the text, kept there.
+
+    A damaged entry is named in a warning, and so is a disk that keeps none: it costs time at the
+    next start, not this run.
+    """
+    log = logging.getLogger(__name__)
+    if place.exists():
+        try:
+            return _read_entry(place)
+        except (OSError, ValueError, LookupError) as error:
+            log.warning("damaged in the cache, and made again from the text: %s", error)
+    made = make()
     try:
-        write_entry(place, tokenizer, splits)
-        return read_entry(place)
-    except OSError as error:  # A full or read-only disk costs time at the next start, not this run.
-        logging.getLogger(__name__).warning("tokens are not cached: %s", error)
-        return tokenizer, splits
+        _write_entry(place, *made)
+        return _read_entry(place)
+    except (OSError, ValueError, LookupError) as error:
+        log.warning("tokens are not cached: %s", error)
+        return made
 
 
 def smallest(size: int) -> type[np.generic]:
@@ -129,8 +144,8 @@ def _words(document: str) -> int:
     )
 
 
-def write_entry(place: Path, tokenizer: Tokenizer, splits: Mapping[str, Tokens]) -> None:
-    """Keeps a cache entry, whole or not at all. Raises OSError where the disk refuses."""
+def _write_entry(place: Path, tokenizer: Tokenizer, splits: Mapping[str, Tokens]) -> None:
+    """Keeps an entry, whole or not at all. Raises OSError where the disk refuses."""
     place.parent.mkdir(parents=True, exist_ok=True)
     partial, old = (place.with_name(f"{place.name}.{uuid.uuid4().hex}") for _ in range(2))
     try:
@@ -140,9 +155,9 @@ def write_entry(place: Path, tokenizer: Tokenizer, splits: Mapping[str, Tokens])
             counts[split] = {"bytes": tokens.bytes, "words": tokens.words}
             for part in ("ids", "documents"):
                 np.save(partial / f"{split}.{part}.npy", getattr(tokens, part))
-                counts[split][part] = _crc32(partial / f"{split}.{part}.npy")
+                counts[split][part] = sha256(partial / f"{split}.{part}.npy")
         body = json.dumps({"tokenizer": tokenizer.to_json(), "splits": counts})
-        (partial / "entry.json").write_bytes(f"{_sha256(body)}\n{body}".encode())
+        (partial / "entry.json").write_bytes(f"{_sha256_of(body)}\n{body}".encode())
         try:
             os.rename(partial, place)
         except OSError:  # In the way: a damaged entry, or a whole one that another process made.
@@ -153,31 +168,26 @@ def write_entry(place: Path, tokenizer: Tokenizer, splits: Mapping[str, Tokens])
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def read_entry(place: Path) -> tuple[Tokenizer, dict[str, Tokens]]:
-    """A cache entry. Raises OSError, ValueError or LookupError where it is missing or damaged."""
-    digest, body = (place / "entry.json").read_bytes().decode().split("\n", 1)
-    if digest != _sha256(body):
-        raise ValueError(f"{place}: entry.json is damaged")
+def _read_entry(place: Path) -> Tokenised:
+    """Raises OSError, ValueError or LookupError where an entry is not whole.
+
+    Every file is read through once, a block at a time; its tokens are then mapped, not loaded.
+    """
+    digest, _, body = (place / "entry.json").read_bytes().partition(b"\n")
+    if digest.decode(errors="replace") != hashlib.sha256(body).hexdigest():
+        raise ValueError(f"{place}/entry.json is not what was written")
     entry = json.loads(body)
     splits = {}
     for split, counts in entry["splits"].items():
         arrays = {}
         for part in ("ids", "documents"):
             path = place / f"{split}.{part}.npy"
-            if _crc32(path) != counts[part]:
-                raise ValueError(f"{path} is damaged")
+            if sha256(path) != counts[part]:
+                raise ValueError(f"{path} is not what was written")
             arrays[part] = np.load(path, mmap_mode="r")
         splits[split] = Tokens(**arrays, bytes=counts["bytes"], words=counts["words"])
     return tokenizers.from_json(entry["tokenizer"]), splits
 
 
-def _crc32(path: Path) -> int:
-    value = 0
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            value = zlib.crc32(block, value)
-    return value
-
-
-def _sha256(text: str) -> str:
+def _sha256_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,14 +104,7 @@ def tokenise(text: Bitext, spec: str) -> tuple[Tokenizer, dict[str, dict[str, To
     tokenizers.fixed_size(spec)
     name = f"{text.sha256[:32]}-{spec.replace(':', '-')}-pairs-v{dataset.FORMAT}"
     place = dataset.cache_directory() / "tokens" / name
-    try:
-        tokenizer, found = dataset.read_entry(place)
-    except (OSError, ValueError, LookupError):
-        tokenizer, found = _make(text, spec)
-        try:
-            dataset.write_entry(place, tokenizer, found)
-        except OSError as error:  # It costs time at the next start, not this run.
-            logging.getLogger(__name__).warning("tokens are not cached: %s", error)
+    tokenizer, found = dataset.kept(place, lambda: _make(text, spec))
     return tokenizer, {
         split: {language: found[f"{split}.{language}"] for language in sentences}
         for split, sentences in text.splits.items()

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import random
 
 import numpy as np
 import pytest
@@ -114,20 +115,40 @@ def flip(content: bytes) -> bytes:
     "damage", [truncate, flip, lambda content: b""], ids=["truncated", "flipped", "empty"]
 )
 @pytest.mark.parametrize("file", ["entry.json", "train.ids.npy", "valid.documents.npy"])
-def test_a_damaged_entry_is_made_again(corpus, cache, builds, file, damage):
+def test_a_damaged_entry_is_named_and_made_again(corpus, cache, builds, caplog, file, damage):
     whole = dataset.load(corpus, "bytes")
     expected = {split: np.array(tokens.ids) for split, tokens in whole.splits.items()}
     path = next((cache / "tokens").rglob(file))
     content = path.read_bytes()
     path.unlink()  # The map of the first load keeps the old bytes.
     path.write_bytes(damage(content))
+    assert caplog.text == ""
     again = dataset.load(corpus, "bytes")
     assert builds == ["bytes", "bytes"]
+    (said,) = caplog.messages
+    assert "made again from the text" in said and str(path) in said
     for split, ids in expected.items():
         np.testing.assert_array_equal(again.splits[split].ids, ids)
     dataset.load(corpus, "bytes")
     assert len(builds) == 2
     assert len(list((cache / "tokens").iterdir())) == 1
+
+
+@pytest.mark.parametrize("at", range(20))
+def test_no_flipped_bit_of_the_cache_is_trained_on(corpus, cache, caplog, at):
+    whole = dataset.load(corpus, "words:200")
+    source = random.Random(at)
+    files = sorted(path for path in (cache / "tokens").rglob("*") if path.is_file())
+    (path,) = source.choices(files, weights=[file.stat().st_size for file in files])
+    content = bytearray(path.read_bytes())
+    content[source.randrange(len(content))] ^= 1 << source.randrange(8)
+    expected = {split: np.array(tokens.ids) for split, tokens in whole.splits.items()}
+    path.unlink()
+    path.write_bytes(content)
+    again = dataset.load(corpus, "words:200")
+    assert str(path) in caplog.text
+    assert same(again, whole) and again.tokenizer.to_json() == whole.tokenizer.to_json()
+    assert all(np.array_equal(again.splits[split].ids, ids) for split, ids in expected.items())
 
 
 def test_a_missing_file_of_an_entry_is_made_again(corpus, cache):
