@@ -31,9 +31,9 @@ from arch.runs.provenance import NUMERICS
 __all__ = ["NUMERICS", "load"]
 
 
-def load(path, seed: int = 0, corpus: str = ""):
+def load(path, seed: int = 0, corpus: str = "", trust: bool = False):
     """A trained run for a notebook, or a model in Hugging Face's format: see
     `arch.notebook.run`."""
     from arch.notebook import run as notebook
 
-    return notebook.load(path, seed, corpus)
+    return notebook.load(path, seed, corpus, trust)

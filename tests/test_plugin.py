@@ -14,6 +14,7 @@ import pytest
 import arch
 from arch import config, plugins, registry
 from arch.context import Context
+from arch.registry import ConfigurationError
 from arch.training.program import build
 from tests import cli
 
@@ -170,15 +171,67 @@ def test_a_run_is_loaded_from_its_own_copy_of_the_plugin(folder):
     (path,) = Path("runs/small").glob("gated-*")
     assert (path / "plugins/gla.py").read_text() == GLA
     with cli.forgetful():
-        runs = [arch.load(path, seed) for seed in (0, 1)]
+        runs = [arch.load(path, seed, trust=True) for seed in (0, 1)]
         assert runs[0].model.stack.sublayer("g").kind == "gated_linear_attention"
         logits = runs[0].model.logits(runs[0].parameters, jnp.arange(16)[None], Context())
         assert np.isfinite(logits).all()
         assert runs[0].step == runs[1].step == cli.STEPS
-    told = cli.run("evaluate", f"--run={path}")
+    told = cli.run("evaluate", f"--run={path}", "--trust")
     assert told.code == 0, told.err
     summary = json.loads((path / "seed0/summary.json").read_text())
     assert f"{summary['evaluations']['valid']['perplexity']:.4f}" in told.out
+
+
+TRAP = "raise SystemExit('it was imported')\n"
+
+
+def from_elsewhere(folder: Path, named: str) -> Path:
+    """The run, as somebody else would send it: its copy is a trap, its configuration names what
+    they like."""
+    (path,) = Path("runs/small").glob("gated-*")
+    content = json.loads((path / "config.json").read_text())
+    content["config"]["plugins"] = [named.format(path=path)]
+    (path / "config.json").write_text(json.dumps(content))
+    (path / "plugins/gla.py").write_text(TRAP)
+    return path
+
+
+@pytest.mark.parametrize(
+    "named, said",
+    [
+        ("gla.py", "its copy of gla.py differs from yours"),
+        ("gone/gla.py", "its plugin gone/gla.py is not on this machine"),
+        ("{path}/plugins/gla.py", "came with a run"),
+        ("runs/small/decoy/gla.py", "came with a run"),
+    ],
+)
+@pytest.mark.parametrize("command", ["evaluate", "generate --prompt=a", "verify"])
+def test_a_run_from_elsewhere_is_refused_and_nothing_of_it_imported(folder, named, said, command):
+    decoy = folder / "runs/small/decoy"
+    decoy.mkdir()
+    (decoy / "gla.py").write_text(TRAP)
+    path = from_elsewhere(folder, named)
+    told = cli.run(*command.split(), f"--run={path}")
+    assert told.code == 2 and told.err.count("\n") == 1
+    assert said in told.err and "the run brings Python along" in told.err
+    assert f"read {path}/plugins, then say --trust" in told.err
+    told = cli.run(*command.split(), f"--run={path}", "--trust")
+    assert told.code == "it was imported"
+
+
+def test_a_file_that_is_the_users_own_needs_no_trust(folder):
+    (path,) = Path("runs/small").glob("gated-*")
+    with cli.forgetful():
+        assert arch.load(path).step == cli.STEPS
+        (folder / "gla.py").write_text(GLA + "# edited\n")
+        with pytest.raises(ConfigurationError, match="its copy of gla.py differs from yours"):
+            arch.load(path)
+
+
+def test_a_run_from_elsewhere_is_not_imported_under_a_name_of_ones_own(folder):
+    from_elsewhere(folder, "{path}/plugins/gla.py")
+    told = cli.run("sweep", "--config=small.py", "--dry-run")
+    assert told.code == 0, told.err
 
 
 def test_an_edited_plugin_is_another_cell(folder):

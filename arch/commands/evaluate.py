@@ -13,7 +13,7 @@ from arch.training import evaluation
 def run(command: flags.Evaluate) -> int:
     """Print the figures of every seed and split."""
     rows, notes = [], set()
-    for loaded in notebook.load_all(command.directory, command.corpus):
+    for loaded in notebook.load_all(command.directory, command.corpus, command.trust):
         notes.add(loaded.note)
         which = {"seed": loaded.seed} if isinstance(loaded, notebook.Run) else {}
         program = loaded.program()

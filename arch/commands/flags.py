@@ -53,6 +53,16 @@ class Trains(Configured):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Loads(Command):
+    """A command that loads what was trained."""
+
+    trust: bool = flag(
+        "--trust", False,
+        help="import the plugins in a run's folder, also those that are not files of your own",
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class List(Command):
     name = "list"
     summary = "kinds, stacks, tasks, variants, experiments, corpora, executors"
@@ -172,7 +182,7 @@ class Audit(Command):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Evaluate(Command):
+class Evaluate(Loads):
     name = "evaluate"
     summary = (
         "what a run, or a model in Hugging Face's format, achieves on the splits of its own corpus "
@@ -190,7 +200,7 @@ class Evaluate(Command):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Generate(Command):
+class Generate(Loads):
     name = "generate"
     summary = (
         "text that a run, or a model in Hugging Face's format, makes of a prompt: goes on with it, "
@@ -211,7 +221,7 @@ class Generate(Command):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Verify(Command):
+class Verify(Loads):
     name = "verify"
     summary = "replay a run between its two kept checkpoints"
     examples = ("--run=runs/sandwich/k3-0123abcd",)

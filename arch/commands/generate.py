@@ -7,7 +7,7 @@ from arch.notebook import run as notebook
 
 def run(command: flags.Generate) -> int:
     """Print the text that one seed of the run makes of the prompt."""
-    loaded = notebook.load(command.directory, command.seed)
+    loaded = notebook.load(command.directory, command.seed, trust=command.trust)
     print(
         loaded.generate(
             command.prompt,

@@ -7,7 +7,7 @@ from arch.notebook import run as notebook
 def run(command: flags.Verify) -> int:
     """Print a line a seed; exit code 1 where a bit differs."""
     worst = 0.0
-    for loaded in notebook.load_runs(command.directory):
+    for loaded in notebook.load_runs(command.directory, command.trust):
         first, last, difference = loaded.replay()
         worst = max(worst, difference)
         what = "bit-equal" if difference == 0 else f"largest difference {difference:.3g}"

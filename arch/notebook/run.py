@@ -91,33 +91,35 @@ def _difference(a, b) -> float:
     return float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64))))
 
 
-def load(path: str | Path, seed: int = 0, corpus: str = "") -> Loaded:
+def load(path: str | Path, seed: int = 0, corpus: str = "", trust: bool = False) -> Loaded:
     """The run in a folder runs/<name>/<cell>-<hash8>/, at its newest whole checkpoint; or the model
     in a directory in Hugging Face's format, which has one seed, 0: see `imported.load`.
 
     Args:
         corpus: to evaluate on; empty is what the run was trained on, of an imported model stdlib.
+        trust: import the plugins in the run's folder, whoever wrote them; else they must be equal
+            to the files that its configuration names on this machine.
 
-    ConfigurationError where neither is there, or where the corpus or the tokenizer's file is no
-    longer the one the run was trained with.
+    ConfigurationError where neither is there, where the corpus or the tokenizer's file is no
+    longer the one the run was trained with, and for plugins that are not trusted.
     """
     if huggingface.is_checkpoint(path):
         if seed:
             raise ConfigurationError(f"{path}: seed={seed}: an imported model has seed 0 alone")
         return imported.load(path, corpus)
-    run = _run(path, seed)
+    run = _run(path, seed, trust)
     return run.on(corpus) if corpus else run
 
 
-def load_all(path: str | Path, corpus: str = "") -> Sequence[Loaded]:
-    """Every seed of a run, or an imported model."""
+def load_all(path: str | Path, corpus: str = "", trust: bool = False) -> Sequence[Loaded]:
+    """Every seed of a run, or an imported model; see `load`."""
     if huggingface.is_checkpoint(path):
         return [imported.load(path, corpus)]
-    runs = load_runs(path)
+    runs = load_runs(path, trust)
     return [run.on(corpus) for run in runs] if corpus else runs
 
 
-def load_runs(path: str | Path) -> list[Run]:
+def load_runs(path: str | Path, trust: bool = False) -> list[Run]:
     """Every seed of a run of our own; ConfigurationError where it is no such run."""
     if huggingface.is_checkpoint(path):
         raise ConfigurationError(
@@ -129,15 +131,13 @@ def load_runs(path: str | Path) -> list[Run]:
     _ = folder.config
     if not seeds:
         raise ConfigurationError(f"{path}: no seed has a checkpoint")
-    return [_run(path, seed) for seed in seeds]
+    return [_run(path, seed, trust) for seed in seeds]
 
 
-def _run(path: str | Path, seed: int) -> Run:
+def _run(path: str | Path, seed: int, trust: bool) -> Run:
     folder = RunFolder(Path(path))
     held = folder.config
-    content = dict(held["config"])
-    content["plugins"] = [str(folder.path / "plugins" / Path(p).name) for p in content["plugins"]]
-    config = configuration.make(**content)
+    config = configuration.make(**{**held["config"], "plugins": folder.plugins(trust)})
     task, model = build(config, machine.platform())
     if configuration.identity(config, task.sha256) != held["hash"]:
         raise ConfigurationError(

@@ -130,7 +130,7 @@ class RunFolder:
                 )
             for plugin in config.plugins:
                 (self.path / "plugins").mkdir(exist_ok=True)
-                shutil.copy(plugin, self.path / "plugins")
+                replace_file(self._copy_of(plugin), Path(plugin).read_bytes())
         except OSError as error:
             raise ConfigurationError(f"{self.path}: cannot be written: {error.strerror}") from None
 
@@ -153,6 +153,46 @@ class RunFolder:
         """The seeds that have a folder, in order."""
         names = (p.name.removeprefix("seed") for p in self.path.glob("seed*"))
         return sorted(int(name) for name in names if name.isdigit())
+
+    def own_plugins(self) -> list[Path]:
+        """The plugin files that the run's configuration names on this machine.
+
+        Raises ConfigurationError for one that lies among runs: it came with one, and is not the
+        user's.
+        """
+        named = [Path(name) for name in self.config["config"]["plugins"]]
+        for file in named:
+            if file.resolve().is_relative_to(self.path.resolve().parents[1]):
+                raise ConfigurationError(f"{self.path}: its plugin {file} came with a run")
+        return named
+
+    def plugins(self, trust: bool = False) -> list[str]:
+        """The run's copies of its plugins: Python that loading the run will execute.
+
+        Raises ConfigurationError, unless they are to be trusted, for a copy that is not, byte for
+        byte, the file of the user's own that the configuration names.
+        """
+        copies = [self._copy_of(name) for name in self.config["config"]["plugins"]]
+        if not trust:
+            try:
+                for file, copy in zip(self.own_plugins(), copies, strict=True):
+                    if not file.is_file():
+                        raise ConfigurationError(
+                            f"{self.path}: its plugin {file} is not on this machine"
+                        )
+                    if not copy.is_file() or copy.read_bytes() != file.read_bytes():
+                        raise ConfigurationError(
+                            f"{self.path}: its copy of {file} differs from yours"
+                        )
+            except ConfigurationError as error:
+                raise ConfigurationError(
+                    f"{error}; the run brings Python along: read {self.path / 'plugins'}, then say "
+                    "--trust, or trust=True in a notebook"
+                ) from None
+        return [str(copy) for copy in copies]
+
+    def _copy_of(self, plugin: str) -> Path:
+        return self.path / "plugins" / Path(plugin).name
 
     @property
     def config(self) -> dict:

@@ -24,7 +24,7 @@ class Held(NamedTuple):
     def said(self) -> str:
         """'k0-1a2b3c4d differs in: train.steps 5 → 7'."""
         if self.config is None:
-            found = "what cannot be said: its run folder is not on this machine"
+            found = "what cannot be said: its run folder, or its plugin, is not on this machine"
         else:
             said = said_differences(differences(self.config, self.job.config))
             found = said or "the content of the corpus or of a plugin"
@@ -80,6 +80,7 @@ def run_configurations(name: str) -> dict[str, tuple[RunFolder, str, Config | No
         held = read_json(path)
         if isinstance(held, dict) and {"hash", "cell", "config"} <= held.keys():
             try:
+                RunFolder(path.parent).own_plugins()  # none that came with a run is imported
                 config = configuration.make(**held["config"])
             except ConfigurationError:  # of a field that is gone, or a plugin that is not here
                 config = None
