@@ -156,8 +156,10 @@ class Report(Command):
         "--against", "", metavar="NAME", help="of results/NAME to compare with, cell by cell"
     )
     refresh: bool = flag(
-        "--refresh", False, help="ask the experiment's file again for its cells, table and claims"
-    )
+        "--refresh", False,
+        help="ask the experiment's file again for its cells, table and claims, and its corpus for "
+        "what a predictor that knows frequencies alone would lose",
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 """`report`: tables and figures, from results/ alone."""
 
+import sys
+
 from arch.commands import flags, from_flags
 from arch.registry import ConfigurationError, suggestion
 from arch.report import lines
@@ -23,8 +25,8 @@ def run(command: flags.Report) -> int:
                 f"--format={command.format}: {name!r} is none; allowed are "
                 f"{', '.join(FORMATS)}{suggestion(name, FORMATS)}"
             )
-    if command.refresh:
-        refresh(folder)
+    for said in refresh(folder) if command.refresh else ():
+        print(said, file=sys.stderr)
     html = RUNS / command.directory / "report.html"
     print_table(write_report(folder, formats, against=against, html_path=html))
     print(f"written: {folder} ({', '.join(formats)})")

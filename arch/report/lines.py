@@ -150,6 +150,11 @@ def in_order(cells: Sequence[str], lines: Iterable[Line]) -> list[str]:
     return list(dict.fromkeys([*cells, *(line["cell"] for line in lines)]))
 
 
+def corpus_digest(line: Mapping[str, Any]) -> str:
+    """The sha256 of the corpus that a line is of; '' where it does not say."""
+    return str((line.get("corpus") or {}).get("sha256", ""))
+
+
 def revision(line: Mapping[str, Any]) -> str:
     """'1a2b3c4d', or '1a2b3c4d + changes' where the tree was dirty; 'unknown' without git."""
     git = line.get("git") or {}

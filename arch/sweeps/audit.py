@@ -12,7 +12,7 @@ from typing import NamedTuple
 from arch import config as configuration
 from arch.registry import Config, ConfigurationError, flat
 from arch.report.lines import RUNS as LINES
-from arch.report.lines import Line, read_experiment, read_lines
+from arch.report.lines import Line, corpus_digest, read_experiment, read_lines
 from arch.runs import numerics
 from arch.sweeps import machine, running
 from arch.sweeps.experiment import Cell, Experiment, Results, matching
@@ -76,7 +76,7 @@ def again(folder: Path) -> str:
         line
         for line in lines
         if line["status"] == "finished" and "steps" in line and line["device"] == device
-        and hashes.get((line["cell"], _corpus(line))) == line["hash"]
+        and hashes.get((line["cell"], corpus_digest(line))) == line["hash"]
     ]  # fmt: skip
     if not experiment.trains or not whole:
         return "nothing of it was trained on this kind of device by a hash of today"
@@ -131,16 +131,12 @@ def experiment_of(folder: Path) -> tuple[Experiment, list[Cell]]:
     return experiment, experiment.cells(Results(read_lines(folder), *experiment.metric))
 
 
-def _corpus(line: Line) -> str:
-    return str((line.get("corpus") or {}).get("sha256", ""))
-
-
 def _hashes(configs: Mapping[str, Config], lines: Iterable[Line]) -> dict[tuple[str, str], str]:
     """(cell, sha256 of its corpus) → the hash of today's code, for every line's.
 
     configs: cell → its configuration.
     """
-    wanted = dict.fromkeys((line["cell"], _corpus(line)) for line in lines)
+    wanted = dict.fromkeys((line["cell"], corpus_digest(line)) for line in lines)
     return {
         (cell, corpus): configuration.identity(configs[cell], corpus)
         for cell, corpus in wanted
@@ -151,7 +147,7 @@ def _hashes(configs: Mapping[str, Config], lines: Iterable[Line]) -> dict[tuple[
 def _faults(
     line: Line, hashes: Mapping[tuple[str, str], str], needed: Mapping[str, int]
 ) -> list[str]:
-    now = hashes.get((line["cell"], _corpus(line)))
+    now = hashes.get((line["cell"], corpus_digest(line)))
     faults = []
     if now is None:
         faults.append("the experiment has no such cell now")

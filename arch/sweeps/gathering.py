@@ -18,7 +18,7 @@ from arch.runs import numerics
 from arch.sweeps.experiment import Cell, Experiment, Results
 from arch.sweeps.held import starts_over, varied_fields
 from arch.sweeps.sweep import RESULTS, Job, Sweep
-from arch.tasks.contract import Task
+from arch.sweeps.trivial import task_losses, trivial_losses
 
 
 def gather(sweep: Sweep, jobs: Sequence[Job]) -> None:
@@ -43,12 +43,14 @@ def gather(sweep: Sweep, jobs: Sequence[Job]) -> None:
     write_lines(folder, merged)
 
 
-def refresh(folder: Path) -> None:
-    """Ask the experiment of a results folder again for its cells, table and claims.
+def refresh(folder: Path) -> list[str]:
+    """Ask the experiment of a results folder again for its cells, table and claims, and its tasks
+    for what a trivial predictor loses on their splits.
 
     For results that were made when the experiment's file said something else; no run is touched.
     Sections, charts, and claims with values of their own that the file does not make any more stay,
-    because some take runs that are not committed.
+    because some take runs that are not committed. Returns what to say of cells whose corpus is not
+    the one here: they keep what was known of it.
     Raises ConfigurationError for a folder that no experiment is written in, or where the file can
     no longer make its table.
     """
@@ -58,16 +60,19 @@ def refresh(folder: Path) -> None:
     reference = held["config"] + f":{held['argument']}" * bool(held["argument"])
     experiment = Experiment(reference, held["overrides"])
     known = Results(read_lines(folder), *experiment.metric)
-    described = _description(experiment, known)
+    described, said = _description(experiment, known), []
     if experiment.trains:
-        cells = experiment.cells(known)
-        described["numerics"] = {c.name: numerics.needed(experiment.config(c)) for c in cells}
+        configs = {cell.name: experiment.config(cell) for cell in experiment.cells(known)}
+        described["numerics"] = {name: numerics.needed(c) for name, c in configs.items()}
+        found, said = trivial_losses(configs, known.lines())
+        described["trivial"] = {**(held.get("trivial") or {}), **found}
     described["table"] = _with_kept(described["table"], held.get("table") or {})
     ids = {claim["id"] for claim in described["claims"]}
     described["claims"] += [
         claim for claim in held.get("claims", ()) if claim.get("values") and claim["id"] not in ids
     ]
     write_experiment(folder, {**held, **described, "name": held.get("name", "")})
+    return [f"{folder}: {one}" for one in said]
 
 
 def _kept_lines(sweep: Sweep, jobs: Sequence[Job]) -> list[dict]:
@@ -124,16 +129,11 @@ def _of_jobs(jobs: Sequence[Job], held: Mapping[str, Any]) -> dict[str, Any]:
     need, and of its splits the loss of a predictor that knows frequencies alone. Other cells keep
     theirs."""
     needed = {job.cell.name: numerics.needed(job.config) for job in jobs}
-    trivial = {job.cell.name: _trivial(job.task) for job in jobs}
+    trivial = {job.cell.name: task_losses(job.task) for job in jobs}
     return {
         "numerics": {**(held.get("numerics") or {}), **needed},
         "trivial": {**(held.get("trivial") or {}), **{k: v for k, v in trivial.items() if v}},
     }
-
-
-def _trivial(task: Task) -> dict[str, float]:
-    losses = {split: task.unigram_loss(split) for split in task.splits}
-    return {split: loss for split, loss in losses.items() if loss is not None}
 
 
 def _selected(experiment: Experiment, cells: Sequence[Cell]) -> str:

@@ -4,11 +4,13 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from arch.registry import ConfigurationError
 from arch.report.lines import read_experiment, write_experiment, write_lines
 from arch.sweeps.experiment import Experiment, Results
+from arch.tasks import contract
 from tests import cli
 
 NONE = Results([], "perplexity", "valid")
@@ -168,6 +170,29 @@ def test_refresh_asks_the_file_again_and_touches_no_line(small):
     told = cli.run("claims", cwd=small)
     assert told.code == 0 and "1 not run" in told.out
     assert "order matters" in Path("results/claims.md").read_text()
+
+
+def test_refresh_works_out_what_frequencies_alone_lose_where_the_corpus_is_that_of_the_lines(small):
+    """Of another corpus, for example another Python's standard library, nothing is worked out."""
+    experiment = Experiment("small.py")
+    sha256 = contract.build(experiment.config().task).sha256
+    common = {"hash": "0" * 64, "seed": 0, "device": "cpu", "status": "failed", "evaluations": {}}
+    lines = [
+        {"cell": cell, **common, "hash": cell, "corpus": {"sha256": digest}}
+        for cell, digest in (("sf", sha256), ("fs", "of another text"))
+    ]
+    folder = Path("results/small")
+    held = {"config": "small.py", "argument": "", "overrides": {}, "trivial": {"fs": {"valid": 9}}}
+    write_experiment(folder, held)
+    write_lines(folder, lines)
+    told = cli.run("report", "--name=small", "--refresh", "--format=md", cwd=small)
+    assert told.code == 0
+    assert "results/small: what frequencies alone would lose is not known of fs: 'file:" in told.err
+    found = read_experiment(folder)["trivial"]
+    assert found["fs"] == {"valid": 9}
+    ids = contract.build(experiment.config().task).dataset.splits["valid"].ids
+    p = np.bincount(ids)[np.bincount(ids) > 0] / len(ids)
+    assert found["sf"]["valid"] == pytest.approx(-(p * np.log(p)).sum())
 
 
 def test_options_that_a_change_of_kind_drops_are_told_where_the_user_changes_it(small):
