@@ -93,4 +93,5 @@ def TABLE(arg, cells, results):
         "title": f"Orders at {matched[arg.match]}",
         "baseline": cells[0].name,
         "columns": ["order", "parameters.unique", "flops_per_token"],
+        "equal": [] if arg.match == "flops" else ["flops"],
     }

@@ -4,6 +4,7 @@ TABLE["charts"] lists them, each a dictionary of these fields; `line_chart` make
 
 name        of the files, <name>.svg and .png        title, x_label, y_label
 kind        lines: series is {label: [[x, mean, spread], …]}, drawn with bars of one spread
+            bands: the same, drawn with a shaded band of one spread and no markers
             bars:  series is {label: [[text, value, 0], …]}, one horizontal bar per text, top first
 log         axes with a logarithmic scale: '' | 'x' | 'y' | 'xy'
 """
@@ -14,16 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from arch.report.figures import STYLE, save
 from arch.report.statistics import Summary
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-KINDS = ("lines", "bars")
+KINDS = ("lines", "bands", "bars")
 # Okabe and Ito's palette, which colour-blind readers tell apart, and markers for those who print
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
+DASHES = ("-", "--", ":", "-.")  # of lines without markers, beyond as many as there are colours
 LABELS = 56  # letters that stand beside each other below the axis
 FEW = 4  # lines that leave room for a legend among them; that of more stands below
 
@@ -105,11 +110,12 @@ def draw_chart(chart: Chart, folder: Path) -> str:
     from matplotlib.figure import Figure
 
     bars = chart.kind == "bars"
+    draw = {"lines": _lines, "bands": _bands, "bars": _bars}[chart.kind]
     rows = max(len(points) for points in chart.series.values())
     size = (3.6 * len(chart.series), 0.9 + 0.19 * rows) if bars else (4.6, 3.2)
     with rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
-        (_bars if bars else _lines)(figure, chart)
+        draw(figure, chart)
     save(figure, folder, chart.name)
     return f"{chart.name}.svg"
 
@@ -135,7 +141,25 @@ def _lines(figure: "Figure", chart: Chart) -> None:
         axis.minorticks_off()
     if "y" in chart.log:
         axis.set_yscale("log")
-    if len(axis.containers) <= FEW:
+    _legend(figure, axis, len(axis.containers))
+
+
+def _bands(figure: "Figure", chart: Chart) -> None:
+    axis = figure.subplots()
+    shown = {label: points for label, points in chart.series.items() if points}
+    for i, (label, points) in enumerate(shown.items()):
+        x, y, spread = (np.array(part) for part in zip(*points, strict=True))
+        colour, dashes = COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)]
+        axis.plot(x, y, dashes, label=label, lw=1.1, color=colour)
+        axis.fill_between(x, y - spread, y + spread, color=colour, alpha=0.15, lw=0)
+    axis.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
+    for name in chart.log:
+        axis.set(**{f"{name}scale": "log"})
+    _legend(figure, axis, len(shown))
+
+
+def _legend(figure: "Figure", axis: "Axes", lines: int) -> None:
+    if lines <= FEW:
         axis.legend(frameon=False)
     else:
         figure.legend(loc="outside lower left", ncols=2, frameon=False)

@@ -31,7 +31,7 @@ def make_columns(
         compared: of each row, its comparison with the baseline.
         untrained: the cells that have learned no more than frequencies.
     """
-    figures = _figures(rows, spec) | _compared(rows, spec, compared, untrained)
+    figures = _figures(rows, spec) | compared_columns(rows, spec, compared, untrained)
     if any(row.losses for row in rows):
         figures["failures"] = [losses(row) or ("0" if row.lines else MISSING) for row in rows]
     return _identity(rows, marks) | figures | _paper(rows, spec) | _extra(rows, spec)
@@ -78,8 +78,8 @@ def _figures(rows: list[Row], spec: TableSpec) -> dict[str, list[str]]:
     return columns
 
 
-def _compared(
-    rows: list[Row],
+def compared_columns(
+    rows: Sequence[Row],
     spec: TableSpec,
     compared: Sequence[Comparison | None],
     untrained: frozenset[str],

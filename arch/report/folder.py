@@ -40,18 +40,18 @@ def write_report(
     table = tabulate(folder, Path(against) if against else None)
     plan = plan_figure(table.rows, table.spec)
     metric = re.sub(r"[^\w.-]", "_", table.spec.metric)
-    asked = [chart for chart in map(charts.Chart.of, table.spec.charts) if not chart.empty]
     if "svg" in formats:
         if plan:
             figures.save(figures.draw(plan), folder, metric)
-        for chart in asked:
+        for chart in table.charts:
             charts.draw_chart(chart, folder)
-    pictures = {table.main.title: f"{metric}.svg"} | {c.title: f"{c.name}.svg" for c in asked}
+    pictures = {table.main.title: f"{metric}.svg"}
+    pictures |= {chart.title: f"{chart.name}.svg" for chart in table.charts}
     pictures = {title: file for title, file in pictures.items() if (folder / file).exists()}
 
     def page() -> str:
         plot = interactive.draw_interactive(plan) if plan else None
-        drawn = [folder / f"{chart.name}.svg" for chart in asked]
+        drawn = [folder / f"{chart.name}.svg" for chart in table.charts]
         return to_html(table, plot, [file.read_text() for file in drawn if file.exists()])
 
     for name, file, text in (

@@ -8,7 +8,6 @@ every table; the text of it is kept in damaged.txt when the file is written agai
 """
 
 import json
-import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from arch.report.files import replace_file
-from arch.report.seals import is_broken
+from arch.report.jsonl import read_objects, write_objects
 
 RUNS = "runs.jsonl"
-DAMAGED = "damaged.txt"
 EXPERIMENT = "experiment.json"
 REQUIRED = {"cell": str, "hash": str, "seed": int, "device": str, "status": str}
 
@@ -37,44 +35,7 @@ def read_lines(folder: str | os.PathLike) -> list[Line]:
     A line that is no JSON object, lacks cell, hash, seed, device or status, or differs from what
     was sealed is left out, with a warning that names the file, the line and what is wrong with it.
     """
-    return merge_lines([], _read(folder)[0])
-
-
-def _read(folder: str | os.PathLike) -> tuple[list[Line], list[str]]:
-    """The whole lines of a folder, and the texts of the damaged ones."""
-    path = Path(folder) / RUNS
-    if not path.exists():
-        return [], []
-    lines, damaged = [], []
-    # what is no UTF-8 spoils its own line alone
-    texts = path.read_text(encoding="utf-8", errors="backslashreplace").split("\n")
-    for number, text in enumerate(texts, 1):
-        if not text.strip():
-            continue
-        try:
-            lines.append(_parse(text))
-        except ValueError as error:
-            logging.warning("%s:%d is left out: %s", path, number, error)
-            damaged.append(text)
-    return lines, damaged
-
-
-def _parse(text: str) -> Line:
-    try:
-        line = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg}, column {error.colno})") from None
-    if not isinstance(line, dict):
-        raise ValueError(f"a {type(line).__name__} where a JSON object is expected")
-    for name, kind in REQUIRED.items():
-        if not isinstance(line.get(name), kind):
-            raise ValueError(f"{name} is {line.get(name)!r}, expected {kind.__name__}")
-    if is_broken(line):
-        raise ValueError(
-            f"cell {line['cell']}, seed {line['seed']}: it was changed after it was written; "
-            "restore it from version control, or delete it and train again"
-        )
-    return line
+    return merge_lines([], read_objects(Path(folder) / RUNS, REQUIRED))
 
 
 def merge_lines(existing: Iterable[Line], new: Iterable[Line]) -> list[Line]:
@@ -101,17 +62,7 @@ def write_lines(folder: str | os.PathLike, lines: Iterable[Line]) -> None:
     cells = read_experiment(folder).get("cells", ())
     place = {cell: n for n, cell in enumerate(in_order(cells, lines))}
     lines.sort(key=lambda line: (place[line["cell"]], line["seed"], line["device"], line["hash"]))
-    _set_aside(Path(folder), _read(folder)[1])
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    _replace(Path(folder) / RUNS, text)
-
-
-def _set_aside(folder: Path, damaged: Sequence[str]) -> None:
-    """Keeps the texts of damaged lines, each once, where the file is about to be replaced."""
-    path = folder / DAMAGED
-    kept = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    if more := [text for text in damaged if text not in kept]:
-        _replace(path, "".join(f"{text}\n" for text in (*kept, *more)))
+    write_objects(Path(folder) / RUNS, lines, REQUIRED)
 
 
 def write_experiment(folder: str | os.PathLike, experiment: Mapping[str, Any]) -> None:
@@ -120,12 +71,9 @@ def write_experiment(folder: str | os.PathLike, experiment: Mapping[str, Any]) -
     experiment: config, argument, overrides, cells, table, and name ('' where none was chosen).
     Raises OSError where the disk refuses.
     """
-    _replace(Path(folder) / EXPERIMENT, json.dumps(experiment, indent=1) + "\n")
-
-
-def _replace(path: Path, text: str) -> None:
+    path = Path(folder) / EXPERIMENT
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, text.encode())
+    replace_file(path, (json.dumps(experiment, indent=1) + "\n").encode())
 
 
 def read_experiment(folder: str | os.PathLike) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 CPU = "cpu_seconds_per_million_tokens"
+BUDGETS = {"tokens": "tokens", "flops": "training FLOPs", "cpu_seconds": "CPU seconds"}
 COLUMNS = (
     "order",
     "parameters.unique",
@@ -46,6 +47,8 @@ class TableSpec:
         paper_comparable: True where the two may be subtracted.
         exact: True for figures that no seed changes; they have no n and no spread.
         columns: extra columns, of COLUMNS.
+        equal: budgets at which arms are compared as well, where there are learning curves: tokens,
+            flops or cpu_seconds.
         sections: more tables, each {title, columns, rows, note}; see `arch.report.sections`.
         charts: more pictures; see `arch.report.charts`.
     """
@@ -64,6 +67,7 @@ class TableSpec:
     paper_comparable: bool = False
     exact: bool = False
     columns: Sequence[str] = ()
+    equal: Sequence[str] = ()
     sections: Sequence[Mapping[str, Any]] = ()
     charts: Sequence[Mapping[str, Any]] = ()
 
@@ -72,6 +76,7 @@ class TableSpec:
         """Raises ValueError for a field, a column or an entry of `paper` that is not known."""
         _check_names("table", table, [f.name for f in fields(cls)])
         _check_names("table.columns", table.get("columns", ()), COLUMNS)
+        _check_names("table.equal", table.get("equal", ()), list(BUDGETS))
         paper = {}
         for cell, entry in (table.get("paper") or {}).items():
             entry = entry if isinstance(entry, Mapping) else {"value": entry}

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from arch.report import columns
+from arch.report import budgets, columns
+from arch.report.charts import Chart
 from arch.report.claims import Judged, judge_lines, verdict_section
 from arch.report.columns import MISSING, settings_of
 from arch.report.comparisons import Comparison, compare, untrained_cells
+from arch.report.curves import read_curves
 from arch.report.lines import (
     Line,
     from_older_numerics,
@@ -42,7 +44,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """The main grid, the experiment's own sections, notes with provenance, and the command line."""
+    """The main grid, sections, notes with provenance, pictures, and the command line."""
 
     name: str
     spec: TableSpec
@@ -52,6 +54,7 @@ class ResultTable:
     sections: tuple[Grid, ...]
     notes: tuple[str, ...]
     verdicts: tuple[Judged, ...]
+    charts: tuple[Chart, ...]
     command: str
 
 
@@ -99,7 +102,10 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
     notes += [f"{label}: {text}" for label, text in provenance(lines)]
     main = Grid(spec.title or name, tuple(found), tuple(zip(*found.values(), strict=True)))
     verdicts = judge_lines(folder.name, experiment, lines)
-    sections = [*spec.sections, *([verdict_section(verdicts)] if verdicts else [])]
+    curved = budgets.arms(rows, read_curves(folder))
+    equal = [budgets.equal_section(curved, one, spec, untrained) for one in spec.equal if curved]
+    sections = [*spec.sections, *equal, *([verdict_section(verdicts)] if verdicts else [])]
+    charts = [*map(Chart.of, spec.charts), budgets.curve_chart(curved, [*spec.equal, "tokens"][0])]
     return ResultTable(
         name,
         spec,
@@ -109,6 +115,7 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
         tuple(map(_section, sections)),
         tuple(notes),
         tuple(verdicts),
+        tuple(chart for chart in charts if not chart.empty),
         _command(experiment),
     )
 

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from arch.registry import ConfigurationError
+from arch.report.curves import curve_line, read_curves, write_curves
 from arch.report.lines import (
+    key,
     merge_lines,
     read_experiment,
     read_lines,
@@ -22,7 +24,8 @@ from arch.sweeps.trivial import task_losses, trivial_losses
 
 
 def gather(sweep: Sweep, jobs: Sequence[Job]) -> None:
-    """Merge the jobs' summaries into results/<name>/runs.jsonl and write experiment.json.
+    """Merge the jobs' summaries into results/<name>/, runs.jsonl and curves.jsonl, and write
+    experiment.json.
 
     Raises ConfigurationError where the folder cannot be written.
     """
@@ -41,6 +44,7 @@ def gather(sweep: Sweep, jobs: Sequence[Job]) -> None:
     described = _description(sweep.experiment, known) | _of_jobs(jobs, held)
     write_experiment(folder, {**described, "name": name} | ({"varied": varied} if varied else {}))
     write_lines(folder, merged)
+    write_curves(folder, [*read_curves(folder), *_curves(jobs)], read_lines(folder))
 
 
 def refresh(folder: Path) -> list[str]:
@@ -105,6 +109,20 @@ def _lines(sweep: Sweep, jobs: Sequence[Job]) -> list[dict]:
             elif state.get("state") == "failed":
                 failure = job.member(seed).line("failed", {}, state["error"])
                 found.append(sealed({"name": sweep.name, **failure}))
+    return found
+
+
+def _curves(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """The learning curve of every seed that has ended: from its own metrics, or where a committed
+    line is all there is, from beside that line."""
+    found = []
+    for job in jobs:
+        for seed, summary in job.ends().items():
+            own, source = job.folder.seed(seed), summary.get("from", "").partition("/")[0]
+            curve = curve_line(summary, own.lines("metrics.jsonl"), own.lines("timing.jsonl"))
+            there = [] if curve or not source else read_curves(RESULTS / source)
+            same = [one for one in there if key(one) == key(summary)]
+            found += [curve] if curve else [sealed({**c, "cell": job.cell.name}) for c in same]
     return found
 
 

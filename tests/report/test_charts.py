@@ -21,7 +21,7 @@ LENGTHS = {
     ("change", "message"),
     [
         ({"colour": "red"}, "'colour' is not known; allowed: name, title, kind, series"),
-        ({"kind": "pie"}, "kind='pie'; allowed: lines, bars"),
+        ({"kind": "pie"}, "kind='pie'; allowed: lines, bands, bars"),
         ({"name": "a/b"}, "name='a/b'; letters, digits"),
         ({"series": {"ours": [[1, 2]]}}, r"time, ours: points are \[x, y, spread\]"),
     ],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from arch.report.curves import read_curves
 from arch.report.lines import read_lines
 from arch.training.group import Group
 from tests import cli
@@ -85,6 +86,13 @@ def test_committed_lines_count_where_reuse_asks_for_it(folder, trains):
     done = cli.run(*argv, "--reuse")
     assert done.code == 0, done.err
     assert trains == [] and "sf seeds 0, 1: finished as first/sf" in done.out
+    curves = read_curves("results/first")
+    assert [(one["cell"], one["seed"], one["valid"]["step"]) for one in curves] == [
+        ("sf", 0, [20, 40, 60, 80]),
+        ("sf", 1, [20, 40, 60, 80]),
+    ]
+    assert cli.run(*argv, "--reuse", "--name=other").code == 0 and trains == []
+    assert read_curves("results/other") == curves  # from beside the lines, with no metrics here
     shutil.rmtree("runs")
     assert cli.run(*argv, "--seeds=1").code == 0
     assert trains == [("sf", 0)]
