@@ -187,18 +187,34 @@ class Audit(Command):
 class Evaluate(Loads):
     name = "evaluate"
     summary = (
-        "what a run, or a model in Hugging Face's format, achieves on the splits of its own corpus "
-        "(of such a model, stdlib) or another"
+        "what runs, or models in Hugging Face's format, achieve on the splits of their own corpus "
+        "(of such a model, stdlib) or another: a row for each seed and split, and means over seeds"
     )
     examples = (
         "--run=runs/sandwich/k3-0123abcd --stride=16",
+        "--run=runs/sandwich --split=test",
+        "--run='runs/sandwich/k[03]-*,runs/orders' --split=valid,test --json",
         "--run=gpt2 --corpus=wikitext-2 --stride=512",
     )
 
-    directory: str = flag("--run", metavar="DIR", help="runs/NAME/CELL-HASH, or a model's folder")
+    runs: str = flag(
+        "--run", metavar="DIR,…",
+        help="runs/NAME/CELL-HASH, runs/NAME for every run in it, or a model's folder; a list with "
+        "commas, in which each may be a glob",
+    )  # fmt: skip
     corpus: str = flag("--corpus", "", metavar="NAME", help="another corpus, as in task.corpus")
-    stride: int = flag("--stride", 0, metavar="N", help="tokens between windows; 0: the run's own")
-    window: int = flag("--window", 0, metavar="N", help="tokens a window; 0: the run's own")
+    splits: str = flag(
+        "--split", "", metavar="NAME,…", help="of the corpus; else those of evaluate.splits"
+    )
+    stride: int = flag(
+        "--stride", 0, metavar="N", help="tokens between windows; 0: each run's own, as --window"
+    )
+    window: int = flag("--window", 0, metavar="N", help="tokens a window, in evaluate.models too")
+    json: bool = flag("--json", False, help="one JSON object a row instead of tables")
+    directory: str = flag(
+        "--name", "", metavar="NAME",
+        help="write results/NAME/evaluation.md and .jsonl too, to be committed",
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

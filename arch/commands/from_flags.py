@@ -31,7 +31,7 @@ def sweep(
         raise ConfigurationError("--reuse --fresh: expected one of them; they say the opposite")
     return Sweep(
         experiment=experiment,
-        name=_name(command.directory or experiment.default_name),
+        name=plain_name(command.directory or experiment.default_name),
         cells=cells,
         seeds=_seeds(command.seeds),
         rerun=command.rerun,
@@ -55,7 +55,8 @@ def known(name: str, there: Iterable[str], where: str, flag: str = "--name") -> 
     return name
 
 
-def _name(text: str) -> str:
+def plain_name(text: str) -> str:
+    """The value of --name, which must be the name of a folder and no path."""
     if text and (Path(text).name != text or text.startswith(".")):
         raise ConfigurationError(f"--name={text}: expected a plain folder name")
     return text

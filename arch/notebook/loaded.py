@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -29,6 +30,17 @@ class Loaded:
     task: Task
     model: Any
     parameters: Parameters
+
+    @property
+    def status(self) -> str:
+        """What became of its training."""
+        return "finished"
+
+    @property
+    def origin(self) -> Mapping[str, object]:
+        """Which replica of a run the parameters are of, at which step; nothing of what others
+        trained."""
+        return {}
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -3,7 +3,7 @@ model in Hugging Face's format, `arch.load('bert-base-uncased')`."""
 
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -31,6 +31,26 @@ class Run(Loaded):
     seed: int
     state: TrainState
     step: int
+
+    @property
+    def status(self) -> str:
+        """finished | nan | diverged, and unfinished while its training may go on."""
+        summary = self.folder.seed(self.seed).summary
+        return "unfinished" if summary is None else summary["status"]
+
+    @property
+    def origin(self) -> Mapping[str, object]:
+        """seed; checkpoint: its step; weights: last | best; step: that of the weights."""
+        best = self.config.evaluate.weights == "best"
+        where = {"seed": self.seed, "checkpoint": self.step, "weights": "best" if best else "last"}
+        return {**where, "step": self._best_step() if best else self.step}
+
+    def _best_step(self) -> int:
+        """The step that the best parameters are of; 0 before the first validation."""
+        best = float(self.state.best_loss)
+        steps = [line["step"] for line in self.metrics if line.get("split") == "valid"
+                 and line["step"] <= self.step and np.float32(line["loss"]) == best]  # fmt: skip
+        return min(steps, default=0)
 
     @property
     def metrics(self) -> list[dict]:

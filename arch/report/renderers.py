@@ -71,18 +71,23 @@ def to_markdown(table: ResultTable, pictures: Mapping[str, str]) -> str:
 
     pictures: title → file, as the page refers to it.
     """
-    blocks = [f"# {_md(table.main.title)}", _md_grid(table.main)]
-    blocks += [f"![{_md(title)}]({file})" for title, file in pictures.items()]
-    blocks += ["\n".join(f"- {_md(note)}" for note in table.notes)]
+    blocks = [f"# {markdown_text(table.main.title)}", markdown_grid(table.main)]
+    blocks += [f"![{markdown_text(title)}]({file})" for title, file in pictures.items()]
+    blocks += ["\n".join(f"- {markdown_text(note)}" for note in table.notes)]
     for grid in table.sections:
-        blocks += [f"## {_md(grid.title)}", _md_grid(grid), *([_md(grid.note)] * bool(grid.note))]
+        blocks += [
+            f"## {markdown_text(grid.title)}",
+            markdown_grid(grid),
+            *([markdown_text(grid.note)] * bool(grid.note)),
+        ]
     if table.command:
         blocks += ["To make it again:", f"```sh\n{table.command}\n```"]
     return "\n\n".join(blocks) + "\n"
 
 
-def _md_grid(grid: Grid) -> str:
-    lines = [[_md(cell) for cell in line] for line in (grid.columns, *grid.rows)]
+def markdown_grid(grid: Grid) -> str:
+    """The grid as a table of GitHub's Markdown, without its title and note."""
+    lines = [[markdown_text(cell) for cell in line] for line in (grid.columns, *grid.rows)]
     widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
     right = _right(grid)
     rule = ["-" * (width - r) + ":" * r for width, r in zip(widths, right, strict=True)]
@@ -97,7 +102,7 @@ def _md_grid(grid: Grid) -> str:
     )
 
 
-def _md(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Escapes what Markdown would read as markup; _ and * only where they could be emphasis."""
     text = re.sub(r"([\\|`<>~$]|\](?=[(\[:])|&(?=#?\w+;))", r"\\\1", " ".join(text.split()))
     text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)

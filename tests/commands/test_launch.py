@@ -1,5 +1,6 @@
 """The commands, as one types them."""
 
+import dataclasses
 import json
 import math
 import re
@@ -10,10 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import arch
 import launch
+from arch import config as configuration
 from arch.commands.flags import COMMANDS, Configured
 from arch.registry import stacks, sublayers, tasks
 from arch.report.seals import sealed
@@ -265,21 +268,89 @@ def test_report_compares_with_another_name(swept, tmp_path):
     assert "difference to before" in (tmp_path / "results/small/table.md").read_text()
 
 
+def rows_of(*argv: str, cwd: Path) -> list[dict]:
+    """What `evaluate --json` prints."""
+    told = cli.run("evaluate", *argv, "--json", cwd=cwd)
+    assert told.code == 0, told.err
+    return [json.loads(line) for line in told.out.splitlines()]
+
+
 def test_evaluate_repeats_the_summary_and_takes_another_stride(swept):
     folder = cli.folder_of(swept / "runs/small", "fs")
-    told = cli.run("evaluate", f"--run={folder.path}", cwd=swept)
-    assert told.code == 0, told.err
-    for seed in (0, 1):
-        for split, figures in folder.seed(seed).summary["evaluations"].items():
-            perplexity = f"{figures['perplexity']:.4f}"
-            row = rf"│ {seed} +│ {split} +│ [\d.]+ +│ {perplexity} +│ byte +│ 16 +│ 16 "
-            assert re.search(row, told.out)
-    denser = cli.run("evaluate", f"--run={folder.path}", "--stride=4", cwd=swept)
-    assert re.search(r"│ 0 +│ valid +│ [\d.]+ +│ [\d.]+ +│ byte +│ 16 +│ 4 ", denser.out)
+    where = {"run": folder.path.name, "checkpoint": 80, "weights": "best", "step": 80}
+    assert rows_of(f"--run={folder.path}", cwd=swept) == [
+        {**where, "seed": seed, "status": "finished", "split": split, **figures}
+        for seed in (0, 1)
+        for split, figures in folder.seed(seed).summary["evaluations"].items()
+    ]
+    told = cli.run("evaluate", f"--run={folder.path}", "--stride=4", cwd=swept)
+    row = rf"│ {folder.path.name} +│ 0 +│ 80 +│ best +│ 80 +│ valid +│ [\d.]+ +│ [\d.]+ +"
+    assert re.search(row + "│ byte +│ 16 +│ 4 ", told.out)
     perplexity = folder.seed(0).summary["evaluations"]["valid"]["perplexity"]
-    assert f"{perplexity:.4f}" not in denser.out
-    longer = cli.run("evaluate", f"--run={folder.path}", "--window=24", cwd=swept)
-    assert re.search(r"│ 0 +│ valid +│ [\d.]+ +│ [\d.]+ +│ byte +│ 24 +│ 24 ", longer.out)
+    assert f"{perplexity:.4f}" not in told.out
+    (longer, *_) = rows_of(f"--run={folder.path}", "--window=24", "--split=test", cwd=swept)
+    assert (longer["split"], longer["window"], longer["stride"]) == ("test", 24, 24)
+
+
+def test_evaluate_of_a_sweep_is_one_table_with_means_over_seeds(swept, tmp_path):
+    """What has no checkpoint is named and left out; so is, of the means, what has not finished."""
+    cli.copy(swept, tmp_path)
+    sf, fs = (cli.folder_of(tmp_path / "runs/small", cell) for cell in ("sf", "fs"))
+    (fs.seed(1).path / "summary.json").unlink()
+    empty = cli.copy(sf.path, tmp_path / "runs/small/x-00000000")
+    for seed in (0, 1):
+        shutil.rmtree(empty / f"seed{seed}")
+    flags = ("--run=runs/small", "--split=valid", "--name=kept")
+    told = cli.run("evaluate", *flags, cwd=tmp_path)
+    assert told.code == 0, told.err
+    assert f"Means leave out what has not finished: {fs.path.name} seed 1 (unfinished)." in told.out
+    assert "Left out, without a checkpoint: runs/small/x-00000000." in told.out
+    figures = [sf.seed(s).summary["evaluations"]["valid"]["perplexity"] for s in (0, 1)]
+    mean, sd = sum(figures) / 2, abs(figures[0] - figures[1]) / math.sqrt(2)
+    spread = rf"│ {sf.path.name} +│ valid +│ 2 +│ [^│]+│ {mean:.4f} ± {sd:.4f} "
+    assert re.search(spread, told.out)
+    assert re.search(rf"│ {fs.path.name} +│ valid +│ 1 +│ [\d.]+ +│ [\d.]+ +│", told.out)
+    page = (tmp_path / "results/kept/evaluation.md").read_text()
+    assert f"{mean:.4f} ± {sd:.4f}" in page and "Corpus: file:" in page
+    assert "```sh\npython launch.py evaluate --run=runs/small --split=valid --name=kept\n" in page
+    kept = (tmp_path / "results/kept/evaluation.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in kept] == rows_of(*flags[:2], cwd=tmp_path)
+
+
+def test_evaluate_takes_a_list_of_globs(swept):
+    found = rows_of(
+        "--run=runs/small/s*,runs/small/fs-*,runs/small/sf-*", "--split=valid", cwd=swept
+    )
+    assert [(row["run"][:2], row["seed"]) for row in found] == [
+        ("sf", 0), ("sf", 1), ("fs", 0), ("fs", 1)
+    ]  # fmt: skip
+
+
+def test_evaluate_refuses_a_split_that_is_not_there_and_a_glob_without_a_match(swept):
+    path = cli.folder_of(swept / "runs/small", "fs").path
+    told = cli.run("evaluate", f"--run={path}", "--split=tset", cwd=swept)
+    assert told.code == 2
+    assert told.err == (
+        f"launch.py evaluate: --split=tset: {path.name} has the splits valid, test; "
+        "did you mean 'test'?\n"
+    )
+    told = cli.run("evaluate", "--run=runs/small/k*", cwd=swept)
+    assert (told.code, told.err) == (
+        2, "launch.py evaluate: --run=runs/small/k*: no folder matches\n"
+    )  # fmt: skip
+
+
+def test_the_step_of_the_best_weights_is_that_of_the_lowest_validation_loss(swept):
+    run = arch.load(cli.folder_of(swept / "runs/small", "fs").path, seed=1)
+    asked = configuration.override(run.config, {"evaluate.weights": "best"})
+    valid = {x["step"]: x["loss"] for x in run.metrics if x.get("split") == "valid"}
+    best = dataclasses.replace(run, config=asked).origin
+    lowest = min(valid, key=lambda step: valid[step])
+    assert best == {"seed": 1, "checkpoint": 80, "weights": "best", "step": lowest}
+    early = run.state._replace(best_loss=np.float32(valid[20]))
+    assert dataclasses.replace(run, config=asked, state=early).origin["step"] == 20
+    never = run.state._replace(best_loss=np.float32(np.inf))
+    assert dataclasses.replace(run, config=asked, state=never).origin["step"] == 0
 
 
 def test_status_says_how_each_cell_stands(swept, tmp_path):
