@@ -12,6 +12,7 @@ from arch.registry import ConfigurationError
 from arch.report.claims import (
     Untested,
     count_verdicts,
+    counted,
     judge_all,
     verdict_rows,
     verdict_section,
@@ -42,6 +43,8 @@ def run(command: flags.Claims) -> int:
     counts = count_verdicts(verdicts, untested)
     print(", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
     write_claims(RESULTS, untested)
+    for folder, other in counted(RESULTS)[1].items():
+        print(f"left out: {folder}, of the experiment that {other} is of")
     print(f"written: {RESULTS / 'claims.md'}")
     return 0
 

@@ -14,7 +14,13 @@ from typing import Any, NamedTuple
 from arch.report.columns import MISSING
 from arch.report.comparisons import untrained_cells
 from arch.report.files import replace_file
-from arch.report.lines import Line, read_experiment, read_lines
+from arch.report.lines import (
+    Line,
+    of_present,
+    read_experiment,
+    read_lines,
+    several_configurations,
+)
 from arch.report.rows import group_rows
 from arch.report.specification import TableSpec
 from arch.report.statistics import number
@@ -33,6 +39,11 @@ from arch.report.verdicts import (
 ARROWS = {"lower": "< 0", "higher": "> 0", "equal": "≈ 0"}
 HEADERS = ("claim", "source", "ours, corrected interval", "paper", "n", "verdict", "to decide it")
 NO_EXPERIMENT = "no experiment"
+DECIDED = (
+    "Confirmed: the interval, corrected for the number of claims (Holm), lies on the claimed side "
+    "of 0. Refuted at this scale: it excludes the claimed direction, or lies within the margin. "
+    "Inconclusive: else. Untrained: a cell has learned no more than the frequencies of tokens."
+)
 
 
 class Untested(NamedTuple):
@@ -62,6 +73,8 @@ def judge_lines(name: str, experiment: Mapping[str, Any], lines: Sequence[Line])
     claims = claims_of(experiment)
     if not claims:
         return []
+    several = several_configurations(lines)
+    lines = of_present(lines, experiment.get("present") or {}, several)
     spec = TableSpec.of(experiment.get("table") or {})
     rows = group_rows(lines, experiment.get("cells", ()), spec.split, spec.metric)
     untrained = untrained_cells(rows, spec.split, experiment.get("trivial") or {})
@@ -79,14 +92,16 @@ def _unless_untrained(verdict: Verdict, untrained: frozenset[str]) -> Verdict:
 
 def verdict_section(verdicts: Sequence[Judged]) -> dict[str, Any]:
     """The section of an experiment's table that lists its claims."""
+    decided = (
+        "Confirmed or refuted by figures that no seed changes."
+        if all(v.exact for _, _, v in verdicts)
+        else DECIDED
+    )
     return {
         "title": "Claims",
         "columns": list(HEADERS),
         "rows": [[_claimed(v.claim), v.claim.source, *_texts(v)] for _, _, v in verdicts],
-        "note": "Confirmed: the interval, corrected for the number of claims (Holm), lies on the "
-        "claimed side of 0. Refuted at this scale: it excludes the claimed direction, or lies "
-        "within the margin. Inconclusive: else. Untrained: a cell has learned no more than the "
-        "frequencies of tokens.",
+        "note": decided,
     }
 
 
@@ -126,9 +141,26 @@ def to_claims_csv(verdicts: Sequence[Judged]) -> str:
 
 
 def judge_all(results: Path) -> list[Judged]:
-    """The verdicts of every folder below `results`, in the order of their names."""
-    folders = sorted(path.parent for path in results.glob("*/experiment.json"))
-    return [judged for folder in folders for judged in judge_folder(folder)]
+    """The verdicts of every folder below `results` that counts, in the order of their names."""
+    return [judged for folder in counted(results)[0] for judged in judge_folder(folder)]
+
+
+def counted(results: Path) -> tuple[list[Path], dict[str, str]]:
+    """(the folders whose claims count, folder → the one that counts in its place).
+
+    Of several folders of one file with the same arguments one counts, so that no claim is listed
+    twice: the one with the fewest overrides, then one whose name was not chosen by --name.
+    """
+    groups: dict[tuple[object, object], list[tuple[int, bool, str]]] = {}
+    for path in results.glob("*/experiment.json"):
+        held, name = read_experiment(path.parent), path.parent.name
+        if held.get("claims"):
+            key = held.get("config") or name, held.get("argument")
+            rank = len(held.get("overrides") or {}), bool(held.get("name")), name
+            groups.setdefault(key, []).append(rank)
+    first = {name: min(group)[-1] for group in groups.values() for *_, name in group}
+    folders = sorted(results / name for name, best in first.items() if name == best)
+    return folders, {name: best for name, best in sorted(first.items()) if name != best}
 
 
 def write_claims(results: Path, untested: Sequence[Untested]) -> str:
@@ -149,7 +181,8 @@ def to_claims_markdown(verdicts: Sequence[Judged], untested: Sequence[Untested])
         "A claim is a contrast between cells, paired by seed. Its interval is corrected for the "
         "claims of its experiment (Holm). Confirmed: the interval lies on the claimed side of 0. "
         "Refuted: at our scale, it excludes the claimed direction, or lies within the margin below "
-        "which a difference does not matter. Untrained: a cell of the contrast has learned no "
+        "which a difference does not matter. A figure that no seed changes, for example a count of "
+        "parameters, is refuted at any. Untrained: a cell of the contrast has learned no "
         "more than the frequencies of tokens, and says nothing. Inconclusive: else; beside it "
         "stands the number of seeds that would decide it.",
         "",
@@ -195,7 +228,8 @@ def _texts(v: Verdict) -> list[str]:
         decide = "two seeds at least"
     elif v.verdict == INCONCLUSIVE and not v.seeds:
         decide = "over 1,000 seeds"
-    verdict = "refuted at this scale" if v.verdict == REFUTED else v.verdict
+    scaled = v.verdict == REFUTED and not v.exact
+    verdict = v.verdict + " at this scale" * scaled
     return [ours, paper, str(v.difference.n), verdict, decide or MISSING]
 
 

@@ -10,7 +10,7 @@ every table; the text of it is kept in damaged.txt when the file is written agai
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,30 @@ def read_experiment(folder: str | os.PathLike) -> dict[str, Any]:
 def in_order(cells: Sequence[str], lines: Iterable[Line]) -> list[str]:
     """Every cell once: those of the experiment, then those that only lines name."""
     return list(dict.fromkeys([*cells, *(line["cell"] for line in lines)]))
+
+
+def several_configurations(lines: Iterable[Line]) -> set[str]:
+    """The cells that lines hold in more than one configuration: those of --keep."""
+    hashes: dict[str, set[str]] = {}
+    for line in lines:
+        hashes.setdefault(line["cell"], set()).add(line["hash"])
+    return {cell for cell, found in hashes.items() if len(found) > 1}
+
+
+def of_present(
+    lines: Iterable[Line], present: Mapping[str, str], several: Collection[str]
+) -> list[Line]:
+    """The lines without those of other configurations of a cell than its present one.
+
+    Args:
+        present: cell → hash; a cell in `several` that it lacks has no line.
+        several: the cells that may be there in another configuration.
+    """
+    return [
+        line
+        for line in lines
+        if line["cell"] not in several or line["hash"] == present.get(line["cell"])
+    ]
 
 
 def corpus_digest(line: Mapping[str, Any]) -> str:

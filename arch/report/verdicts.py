@@ -87,6 +87,8 @@ class Verdict:
     interval: corrected for the number of claims judged together.
     detectable: the smallest true difference that these seeds show with a chance of 80 %.
     seeds: how many would decide it; None where more than 1,000 would be needed, or it is decided.
+    exact: whether the figures are such that no seed, and so no larger experiment of the same
+        configurations, changes.
     """
 
     claim: Claim
@@ -95,6 +97,7 @@ class Verdict:
     interval: Interval
     detectable: float
     seeds: int | None
+    exact: bool = False
 
 
 def judge(
@@ -177,7 +180,7 @@ def _measured(claim: Claim, difference: Summary) -> Verdict:
     verdict = _verdict(claim, difference, point)
     if verdict == INCONCLUSIVE:
         verdict = REFUTED
-    return Verdict(claim, verdict, difference, point, 0.0, None)
+    return Verdict(claim, verdict, difference, point, 0.0, None, exact=True)
 
 
 def _verdict(claim: Claim, difference: Summary, interval: Interval) -> str:

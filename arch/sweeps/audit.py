@@ -15,7 +15,8 @@ from arch.report.lines import RUNS as LINES
 from arch.report.lines import Line, corpus_digest, read_experiment, read_lines
 from arch.runs import numerics
 from arch.sweeps import machine, running
-from arch.sweeps.experiment import Cell, Experiment, Results, matching
+from arch.sweeps.experiment import Cell, Experiment, matching
+from arch.sweeps.present import present_results
 from arch.sweeps.sweep import RESULTS, Sweep
 
 
@@ -128,7 +129,7 @@ def experiment_of(folder: Path) -> tuple[Experiment, list[Cell]]:
         raise ConfigurationError(f"{folder}: experiment.json names no experiment's file")
     reference = held["config"] + f":{held['argument']}" * bool(held["argument"])
     experiment = Experiment(reference, held["overrides"])
-    return experiment, experiment.cells(Results(read_lines(folder), *experiment.metric))
+    return experiment, experiment.cells(present_results(experiment, read_lines(folder)))
 
 
 def _hashes(configs: Mapping[str, Config], lines: Iterable[Line]) -> dict[tuple[str, str], str]:

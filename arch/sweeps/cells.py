@@ -4,6 +4,7 @@ import dataclasses
 import fnmatch
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from arch.registry import ConfigurationError, suggestion
@@ -28,10 +29,24 @@ class Cell:
 
 
 class Results:
-    """What a file's `cells` may ask of the results so far."""
+    """What a file's `cells` may ask of the results so far.
 
-    def __init__(self, lines: list[dict], metric: str, split: str):
+    Args:
+        lines: of runs.jsonl; of a cell that the name holds in several configurations, those of the
+            present one alone: see `present.present_results`.
+        metric, split: the table's own.
+        present: cell → hash of its present configuration, of the cells that were held in several.
+    """
+
+    def __init__(
+        self,
+        lines: list[dict],
+        metric: str,
+        split: str,
+        present: Mapping[str, str] = MappingProxyType({}),
+    ):
         self._lines, self._metric, self._split = lines, metric, split
+        self.present = present
 
     def values(self, cell: str, metric: str = "", split: str = "") -> dict[int, Any]:
         """seed → a figure, of the finished seeds of a cell that have it; the table's own metric
@@ -53,7 +68,7 @@ class Results:
         return sum(values[seed] for seed in wanted) / len(wanted)
 
     def lines(self) -> list[dict]:
-        """The lines of runs.jsonl, finished or not."""
+        """The lines, finished or not."""
         return self._lines
 
 

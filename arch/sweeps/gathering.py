@@ -19,6 +19,7 @@ from arch.report.verdicts import as_json
 from arch.runs import numerics
 from arch.sweeps.experiment import Cell, Experiment, Results
 from arch.sweeps.held import starts_over, varied_fields
+from arch.sweeps.present import present_results
 from arch.sweeps.sweep import RESULTS, Job, Sweep
 from arch.sweeps.trivial import task_losses, trivial_losses
 
@@ -37,7 +38,7 @@ def gather(sweep: Sweep, jobs: Sequence[Job]) -> None:
     except OSError as error:
         raise ConfigurationError(f"{folder}: cannot be written: {error.strerror}") from None
     merged = merge_lines(_kept_lines(sweep, jobs), _lines(sweep, jobs))
-    known = Results(merged, *sweep.experiment.metric)
+    known = present_results(sweep.experiment, merged, sweep.keep)
     name = sweep.name * (sweep.name != sweep.experiment.default_name)
     held = read_experiment(folder)
     varied = varied_fields(sweep.name, jobs, merged, held.get("varied") or {})
@@ -63,7 +64,7 @@ def refresh(folder: Path) -> list[str]:
         raise ConfigurationError(f"{folder}: experiment.json names no experiment's file")
     reference = held["config"] + f":{held['argument']}" * bool(held["argument"])
     experiment = Experiment(reference, held["overrides"])
-    known = Results(read_lines(folder), *experiment.metric)
+    known = present_results(experiment, read_lines(folder))
     described, said = _description(experiment, known), []
     if experiment.trains:
         configs = {cell.name: experiment.config(cell) for cell in experiment.cells(known)}
@@ -139,6 +140,7 @@ def _description(experiment: Experiment, known: Results) -> dict[str, Any]:
         "table": experiment.table(cells, known),
         "claims": as_json(experiment.claims(cells, known)),
         "selected": _selected(experiment, cells),
+        **({"present": dict(known.present)} if known.present else {}),
     }
 
 

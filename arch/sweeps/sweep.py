@@ -14,6 +14,7 @@ from arch.report.lines import read_lines
 from arch.runs.folders import RunFolder
 from arch.sweeps import machine
 from arch.sweeps.experiment import Cell, Experiment, Results, matching
+from arch.sweeps.present import present_results
 from arch.tasks.contract import Task
 from arch.training import describe, evaluation
 from arch.training.group import Member
@@ -95,7 +96,7 @@ class Sweep:
 
     def results(self) -> Results:
         """What results/<name>/ holds, as an experiment's `cells` and TABLE are given it."""
-        return Results(read_lines(RESULTS / self.name), *self.experiment.metric)
+        return present_results(self.experiment, read_lines(RESULTS / self.name), self.keep)
 
     def jobs(self) -> list[Job]:
         """The jobs that the results so far call for; every cell is checked before any is run.

@@ -8,7 +8,7 @@ import pytest
 
 from arch.report import claims, folder, verdicts
 from arch.report.claims import Untested, count_verdicts, judge_all, judge_folder, write_claims
-from arch.report.lines import write_experiment, write_lines
+from arch.report.lines import read_experiment, write_experiment, write_lines
 from arch.report.verdicts import Claim, as_json, claims_of
 
 BASE = {0: 10.0, 1: 11.0, 2: 12.0}
@@ -129,3 +129,44 @@ def test_a_report_reads_its_folder_once_and_so_names_a_damaged_line_once(results
     path.write_text(path.read_text() + "<<<\n")
     folder.write_report(results / "x", ("md", "csv"))
     assert caplog.text.count("is left out: not JSON") == 1
+
+
+def test_of_several_folders_of_one_experiment_one_counts(results):
+    """Neither one that a user named, nor one with overrides, makes a claim twice."""
+    held = {"cells": ["a", "b"], "claims": as_json([BETTER]), "config": "e.py", "argument": ""}
+    for name, more in {
+        "e": {},
+        "a_demo": {"name": "a_demo"},
+        "e-steps=5": {"overrides": {"train.steps": 5}},
+        "e-form=b": {"argument": "form=b"},
+    }.items():
+        write_experiment(results / name, {**held, **more})
+        write_lines(results / name, lines())
+    folders, left_out = claims.counted(results)
+    assert [folder.name for folder in folders] == ["e", "e-form=b", "x"]
+    assert left_out == {"a_demo": "e", "e-steps=5": "e"}
+    assert [judged.folder for judged in judge_all(results)] == ["e", "e-form=b", "x", "x", "x"]
+
+
+def test_a_claim_is_judged_by_the_present_configuration_of_a_cell(results):
+    worse = [{**line, "hash": "old a"} for line in lines() if line["cell"] == "a"]
+    for line in worse:
+        line["evaluations"] = {"valid": {"perplexity": 20.0 + line["seed"] / 10}}
+    write_lines(results / "x", [*worse, *lines()])
+    held = read_experiment(results / "x")
+    for present, verdict in (("a", "confirmed"), ("old a", "refuted")):
+        write_experiment(results / "x", {**held, "present": {"a": present}})
+        assert judge_folder(results / "x")[0].verdict.verdict == verdict
+    write_experiment(results / "x", held)  # which one is meant is not known
+    assert judge_folder(results / "x")[0].verdict.verdict == verdicts.UNTESTED
+
+
+def test_an_exact_figure_is_refuted_at_any_scale(results):
+    wrong = as_json(
+        [Claim("wrong", "a is b", "Smith 2020", "equal", {"a": 1, "b": -1}, margin=0.01)]
+    )
+    for exact, said in ((True, "refuted"), (False, "refuted at this scale")):
+        table = {"title": "T", "exact": exact}
+        write_experiment(results / "x", {"cells": ["a", "b"], "table": table, "claims": wrong})
+        (row,) = claims.verdict_section(judge_folder(results / "x"))["rows"]
+        assert row[-2] == said

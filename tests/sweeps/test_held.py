@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from arch.report.lines import read_lines
+from arch.sweeps.experiment import Experiment
+from arch.sweeps.present import present_results
 from tests import cli
 
 RATE = "--config.train.optimizer.learning_rate"
@@ -68,6 +70,20 @@ def test_kept_beside_each_other_they_have_a_column_and_are_compared_alike(folder
     written = json.loads(Path("results/x/experiment.json").read_text())
     held = written["varied"]
     assert held.keys() == {identity for _, identity in hashes()}
+    # a file's own figures of a cell, and its claims, are of the configuration that was asked for
+    rates = {hash_: str(fields["train.optimizer.learning_rate"]) for hash_, fields in held.items()}
+    for rate in ("0.001", "0.01"):
+        experiment = Experiment("small.py", {RATE.removeprefix("--config."): rate})
+        known = present_results(experiment, read_lines("results/x"))
+        for cell in ("sf", "fs"):
+            lines = [line for line in known.lines() if line["cell"] == cell]
+            assert {rates[line["hash"]] for line in lines} == {rate}
+            assert known.values(cell, "perplexity", "valid") == {
+                line["seed"]: line["evaluations"]["valid"]["perplexity"] for line in lines
+            }
+    assert {cell: rates[hash_] for cell, hash_ in written["present"].items()} == {
+        "sf": "0.01", "fs": "0.01"
+    }  # fmt: skip
     # so short a training does not get below frequencies: what is compared otherwise is shown
     Path("results/x/experiment.json").write_text(json.dumps({**written, "trivial": {}}))
     assert cli.run("report", "--name=x", "--format=md").code == 0
@@ -107,3 +123,10 @@ def test_started_over_in_another_configuration_it_takes_the_place_of_the_old(fol
     assert not list(Path("runs/x").glob(f"sf-{before[:8]}/seed[01]"))
     assert len(list(Path("runs/x").glob(f"sf-{before[:8]}/seed*.old1"))) == 2
     assert sweep("--cells=sf", f"{RATE}=0.01").code == 0  # nothing else is held
+
+
+def test_figures_of_another_configuration_alone_are_none_of_the_one_that_is_kept_beside(folder):
+    experiment = Experiment("small.py", {RATE.removeprefix("--config."): "0.01"})
+    lines = read_lines("results/x")
+    assert present_results(experiment, lines).values("sf", "perplexity", "valid").keys() == {0, 1}
+    assert present_results(experiment, lines, kept=True).values("sf", "perplexity", "valid") == {}
