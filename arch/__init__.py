@@ -18,6 +18,7 @@
     layers.py      projection, norm, activations         checks.py   options refused in one line
     order.py       'sf' strings: parse, expand, compress, generate
     registry.py    kinds by name, with their options     context.py  what a sublayer is given
+    seeds.py       one number, or two: of initialisation and of data
 
 A file imports from rooms below its own in this list and never from one above; `make lint` checks.
 
@@ -27,11 +28,12 @@ and objective; a *variant* is a paper's point in that space; a *cell* is one con
 """
 
 from arch.runs.provenance import NUMERICS
+from arch.seeds import Seed
 
 __all__ = ["NUMERICS", "load"]
 
 
-def load(path, seed: int = 0, corpus: str = "", trust: bool = False):
+def load(path, seed: Seed | str = 0, corpus: str = "", trust: bool = False):
     """A trained run for a notebook, or a model in Hugging Face's format: see
     `arch.notebook.run`."""
     from arch.notebook import run as notebook

@@ -11,6 +11,7 @@ adds it.
 from collections.abc import Collection, Mapping
 
 from arch.registry import Config, ConfigurationError, get, join, sublayers
+from arch.seeds import MOST
 
 ORDERS = ("order", "encoder_order")
 AT_LEAST_ONE = (
@@ -81,6 +82,8 @@ def check(config: Config) -> None:
         )
     if len(set(config.seeds)) < len(config.seeds):
         raise ConfigurationError(f"seeds={config.seeds}: a seed stands twice")
+    own = config.train.data_seed
+    holds(-1 <= own < MOST, f"-1 (each seed's own), or 0 to {MOST - 1}", of="train", data_seed=own)
     if config.save.keep < 2:
         raise ConfigurationError(
             f"save.keep={config.save.keep}: allowed is 2 or more; `verify` replays between two"

@@ -24,6 +24,7 @@ from scipy.stats import wasserstein_distance
 import arch
 from arch.report import statistics
 from arch.report.verdicts import Claim
+from arch.seeds import line_seed
 from experiments import sandwich
 from experiments.papers import press2020
 
@@ -109,7 +110,7 @@ def distances(cells, lines):
     models = {cell.name: [] for cell in cells}
     for line in sorted(lines, key=lambda line: line["seed"]):
         if line["status"] == "finished" and line["cell"] in models:
-            models[line["cell"]].append(attention_of(folder(line), line["seed"]))
+            models[line["cell"]].append(attention_of(folder(line), line_seed(line)))
     base, other = (models[cell.name] for cell in cells)
     pairs = {
         "baseline, baseline": itertools.combinations(base, 2),

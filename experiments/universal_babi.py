@@ -36,6 +36,7 @@ from arch.data.corpora.babi import TASKS
 from arch.report import statistics
 from arch.report.sections import number_text
 from arch.report.verdicts import Claim
+from arch.seeds import line_seed
 from arch.sweeps.experiment import Cell
 from experiments.papers import dehghani2018
 from experiments.papers.dehghani2018 import NAMES
@@ -329,11 +330,12 @@ def halting_steps(arg, results):
         line = min(lines, key=lambda r: r["seed"])
         folder = Path("runs") / line["name"] / f"{cell}-{line['hash'][:8]}"
         if folder.is_dir():  # it is not committed; without it the chart is as the sweep made it
-            run = arch.load(folder, line["seed"])
+            seed = line_seed(line)
+            run = arch.load(folder, seed)
             charts.append(
                 {
                     "name": f"halting-{prefix}",
-                    "title": f"Task {tasks[0]}: steps until a sentence halts, seed {line['seed']}",
+                    "title": f"Task {tasks[0]}: steps until a sentence halts, seed {seed}",
                     "kind": "bars",
                     "series": {"a question of the test set": sentences_and_steps(run)},
                     "x_label": f"updates, at most {2 * SCALES[arg.scale]['steps']}",

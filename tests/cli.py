@@ -24,7 +24,7 @@ from arch.data.corpora import named as corpora
 from arch.models.heads import heads
 from arch.optimizers.kinds import optimizers
 from arch.runs.checkpoints import Checkpoints
-from arch.runs.folders import RunFolder
+from arch.runs.folders import RunFolder, SeedFolder
 from arch.sweeps.executors import EXECUTORS, local
 from arch.training.compiled import Compiled
 from arch.training.program import Program, Programs, signature
@@ -236,9 +236,7 @@ def everything(runs: Path) -> dict[str, object]:
     for metrics in sorted(runs.glob("*/seed*/metrics.jsonl")):
         where = str(metrics.parent.relative_to(runs))
         found[f"{where} metrics"] = metrics.read_bytes()
-        found[f"{where} evaluations"] = RunFolder(metrics.parents[1]).seed(
-            int(metrics.parent.name.removeprefix("seed"))
-        ).summary["evaluations"]  # fmt: skip
+        found[f"{where} evaluations"] = SeedFolder(metrics.parent).summary["evaluations"]
         for step, leaves in kept(metrics.parent / "checkpoints").items():
             found |= {f"{where} checkpoint {step} {path}": leaf for path, leaf in leaves.items()}
     return found

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from arch import config
+from arch.seeds import both
 from arch.training.program import Program, build
 from arch.training.replica import STEPS_A_DISPATCH
 from arch.training.state import Swept
@@ -94,7 +95,7 @@ def train():
         task, model = build(configuration)
         program = program or Program(configuration, task, model)
         swept = jax.tree.map(jnp.asarray, Swept.of(members))
-        seeds = np.array([seed for _, seed in members], np.int32)
+        seeds, datas = np.array([both(seed) for _, seed in members], np.int32).T
         state = program.init(seeds) if state is None else state
         tokens = task.dataset.splits["train"].ids
         state = jax.tree.map(jnp.array, state)  # a copy: the program takes it over
@@ -102,7 +103,7 @@ def train():
         for count in dispatches:
             source = jnp.asarray(tokens)
             if task.streamed:
-                indices = program.host_indices(seeds, first, count)
+                indices = program.host_indices(datas, first, count)
                 gathered = task.gather(tokens, indices)
                 fill = STEPS_A_DISPATCH - count
                 source = jnp.asarray(np.pad(gathered, [(0, 0), (0, fill), (0, 0), (0, 0)]))

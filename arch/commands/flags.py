@@ -24,8 +24,9 @@ class Trains(Configured):
     """A command that trains."""
 
     seeds: str = flag(
-        "--seeds", "", metavar="5|100-104|1,3",
-        help="how many, a range or a list, instead of the configuration's",
+        "--seeds", "", metavar="5|100-104|1,3|3x3",
+        help="how many, a range or a list, instead of the configuration's; 3x3: three of "
+        "initialisation crossed with three of data, to tell which of them the spread comes from",
     )  # fmt: skip
     directory: str = flag(
         "--name", "", metavar="NAME",
@@ -234,7 +235,7 @@ class Generate(Loads):
     tokens: int = flag("--tokens", 100, metavar="N", help="most tokens that are made")
     temperature: float = flag("--temperature", 0.8, metavar="T", help="0 takes the likeliest token")
     top_k: int = flag("--top_k", 0, metavar="K", help="sample from the K likeliest; 0: from all")
-    seed: int = flag("--seed", 0, metavar="N", help="which of the run's seeds")
+    seed: str = flag("--seed", "0", metavar="N|NxN", help="which of the run's seeds")
     draw: int = flag("--draw", 0, metavar="N", help="the key of sampling: another text")
 
 

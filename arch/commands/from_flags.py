@@ -6,6 +6,7 @@ from pathlib import Path
 
 from arch.commands.flags import Configured, Trains
 from arch.registry import ConfigurationError, suggestion
+from arch.seeds import MOST, Seed, seed_of
 from arch.sweeps.executors import EXECUTORS
 from arch.sweeps.experiment import Experiment
 from arch.sweeps.sweep import Sweep
@@ -62,27 +63,36 @@ def plain_name(text: str) -> str:
     return text
 
 
-def _seeds(text: str) -> tuple[int, ...]:
-    """'5' → 0 … 4; '100-104' and '1,3' as they say; empty for the configuration's own."""
+def _seeds(text: str) -> tuple[Seed, ...]:
+    """'5' → 0 … 4; '100-104' and '1,3' as they say; '3x2' → each of 0 … 2 for initialisation with
+    each of 0 and 1 for data; empty for the configuration's own."""
     if not text:
         return ()
-    try:
-        if text.isdigit():
-            text = f"0-{int(text) - 1}"
-        seeds: list[int] = []
-        for part in text.split(","):
-            low, dash, high = part.partition("-")
-            last = int(high) if dash else int(low)
-            if last - int(low) < MOST_SEEDS and last < 2**31:
-                seeds += range(int(low), last + 1)
-    except ValueError:
-        seeds = []
-    if not seeds or len(set(seeds)) < len(seeds):
+    init, cross, data = text.partition("x")
+    inits = _numbers(init)
+    seeds = [seed_of(i, j) for i in inits for j in _numbers(data)] if cross else inits
+    if not 0 < len(set(seeds)) == len(seeds) <= MOST_SEEDS:
         raise ConfigurationError(
-            f"--seeds={text}: expected a count (5), a range (100-104) or a list (1,3), "
-            "each seed once"
+            f"--seeds={text}: expected a count (5), a range (100-104), a list (1,3), each seed "
+            "once, or two of them (3x3: initialisation x data)"
         )
     return tuple(seeds)
+
+
+def _numbers(text: str) -> list[int]:
+    """The numbers of a count, a range or a list; none where the text is no such thing."""
+    if text.isdecimal():
+        text = f"0-{int(text) - 1}"
+    numbers: list[int] = []
+    for part in text.split(","):
+        low, dash, high = part.partition("-")
+        if not low.isdecimal() or (dash and not high.isdecimal()):
+            return []
+        last = int(high) if dash else int(low)
+        if last - int(low) >= MOST_SEEDS or last >= MOST:
+            return []
+        numbers += range(int(low), last + 1)
+    return numbers
 
 
 def _replicas(text: str) -> int:

@@ -64,7 +64,7 @@ def _used(config: Config) -> dict:
 
 
 def _counts(field: str) -> bool:
-    return field.split(".")[0] not in OUTSIDE_IDENTITY
+    return field not in OUTSIDE_IDENTITY
 
 
 def _fields(config: Config, letters: Container[str]) -> dict[str, object]:

@@ -47,6 +47,7 @@ DEFAULTS = {
         "clip": 1.0,
         "optimizer": {},
         "replicas": "auto",
+        "data_seed": -1,
         "deterministic": False,
     },
     "evaluate": {
@@ -74,9 +75,10 @@ KINDS: dict[str, tuple[Registry, str, Mapping]] = {
     "task": (tasks, "language_model", {}),
     "train.optimizer": (optimizers.optimizers, "adamw", optimizers.SURROUNDINGS),
 }
-# What neither a run nor its compiled program depends on: names, how many replicas there are, and
-# where plugins lie; what is in them counts.
-OUTSIDE_IDENTITY = ("name", "seeds", "plugins")
+# What neither a replica nor its compiled program depends on: names, which seeds there are, and
+# where plugins lie; what is in them counts. `train.data_seed` gives the data of every replica this
+# seed, -1 the replica's own.
+OUTSIDE_IDENTITY = ("name", "seeds", "plugins", "train.data_seed")
 MODELS = "evaluate.models"  # name → {field of the model: value}, sections within sections
 
 

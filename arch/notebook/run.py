@@ -16,6 +16,7 @@ from arch.notebook.loaded import Loaded
 from arch.registry import ConfigurationError
 from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder
+from arch.seeds import Seed, read_seed, seed_fields
 from arch.sweeps import machine
 from arch.tasks import contract
 from arch.training.group import Group, Member
@@ -28,7 +29,7 @@ class Run(Loaded):
     """A trained replica: beside what `Loaded` says, its metrics, and training again."""
 
     folder: RunFolder
-    seed: int
+    seed: Seed
     state: TrainState
     step: int
 
@@ -40,9 +41,11 @@ class Run(Loaded):
 
     @property
     def origin(self) -> Mapping[str, object]:
-        """seed; checkpoint: its step; weights: last | best; step: that of the weights."""
+        """seed, and data_seed where that is another; checkpoint: its step; weights: last | best;
+        step: that of the weights."""
         best = self.config.evaluate.weights == "best"
-        where = {"seed": self.seed, "checkpoint": self.step, "weights": "best" if best else "last"}
+        seed = seed_fields(self.seed)
+        where = {**seed, "checkpoint": self.step, "weights": "best" if best else "last"}
         return {**where, "step": self._best_step() if best else self.step}
 
     def _best_step(self) -> int:
@@ -111,7 +114,7 @@ def _difference(a, b) -> float:
     return float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64))))
 
 
-def load(path: str | Path, seed: int = 0, corpus: str = "", trust: bool = False) -> Loaded:
+def load(path: str | Path, seed: Seed | str = 0, corpus: str = "", trust: bool = False) -> Loaded:
     """The run in a folder runs/<name>/<cell>-<hash8>/, at its newest whole checkpoint; or the model
     in a directory in Hugging Face's format, which has one seed, 0: see `imported.load`.
 
@@ -124,10 +127,14 @@ def load(path: str | Path, seed: int = 0, corpus: str = "", trust: bool = False)
     longer the one the run was trained with, and for plugins that are not trusted.
     """
     if huggingface.is_checkpoint(path):
-        if seed:
+        if str(seed) != "0":
             raise ConfigurationError(f"{path}: seed={seed}: an imported model has seed 0 alone")
         return imported.load(path, corpus)
-    run = _run(path, seed, trust)
+    try:
+        meant = read_seed(str(seed))
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: seed={error}") from None
+    run = _run(path, meant, trust)
     return run.on(corpus) if corpus else run
 
 
@@ -154,7 +161,7 @@ def load_runs(path: str | Path, trust: bool = False) -> list[Run]:
     return [_run(path, seed, trust) for seed in seeds]
 
 
-def _run(path: str | Path, seed: int, trust: bool) -> Run:
+def _run(path: str | Path, seed: Seed, trust: bool) -> Run:
     folder = RunFolder(Path(path))
     held = folder.config
     config = configuration.make(**{**held["config"], "plugins": folder.plugins(trust)})
@@ -166,9 +173,8 @@ def _run(path: str | Path, seed: int, trust: bool) -> Run:
         )
     own = folder.seed(seed)
     if not own.checkpoints.is_dir():
-        raise ConfigurationError(
-            f"{path}: seed {seed} has no checkpoint; there are {folder.seeds()}"
-        )
+        there = ", ".join(map(str, folder.seeds()))
+        raise ConfigurationError(f"{path}: seed {seed} has no checkpoint; there are {there}")
     checkpoints = Checkpoints(own.checkpoints, config.save.keep)
     found = checkpoints.newest(shapes(config, model))
     checkpoints.close()

@@ -12,8 +12,9 @@ from arch.report.lines import Line, key
 from arch.report.rows import Row
 from arch.report.specification import BUDGETS, TableSpec
 from arch.report.statistics import mean_and_sd, summary
+from arch.seeds import Seed, line_seed
 
-Arm = tuple[Row, dict[int, Curve]]  # a row, and the curves of its finished seeds
+Arm = tuple[Row, dict[Seed, Curve]]  # a row, and the curves of its finished seeds
 
 
 def arms(rows: Iterable[Row], curves: Iterable[Line]) -> list[Arm]:
@@ -23,7 +24,7 @@ def arms(rows: Iterable[Row], curves: Iterable[Line]) -> list[Arm]:
     for row in rows:
         finished = [line for line in row.lines if line["status"] == "finished"]
         there = [line for line in finished if key(line) in by_key]
-        own = {line["seed"]: Curve.of(by_key[key(line)]) for line in there}
+        own = {line_seed(line): Curve.of(by_key[key(line)]) for line in there}
         if own:
             found.append((row, own))
     return found
@@ -78,12 +79,12 @@ def curve_chart(found: Sequence[Arm], budget: str) -> Chart:
     )
 
 
-def _at(own: Mapping[int, Curve], budget: str, amount: float) -> dict[int, float]:
+def _at(own: Mapping[Seed, Curve], budget: str, amount: float) -> dict[Seed, float]:
     losses = {seed: curve.loss_at(budget, amount) for seed, curve in own.items()}
     return {seed: loss for seed, loss in losses.items() if loss is not None}
 
 
-def _band(own: Mapping[int, Curve], budget: str) -> list[list[float]]:
+def _band(own: Mapping[Seed, Curve], budget: str) -> list[list[float]]:
     """[mean spent, mean loss, SD] at each step that seeds were evaluated at."""
     by_step: dict[int, list[tuple[float, float]]] = {}
     for curve in own.values():

@@ -2,7 +2,7 @@
 
 One line per (cell hash, seed, device kind), sealed:
 
-    cell hash seed device   tokens_per_step   flops_per_token (forward)
+    cell hash seed (data_seed) device   tokens_per_step   flops_per_token (forward)
     train   step, loss, cpu_seconds: about 32 points evenly apart in the logarithm of the step; each
             loss is the mean over the steps since the point before
     valid   the same of every evaluation, the loss of the parameters at that step; of more than 64
@@ -23,6 +23,7 @@ import numpy as np
 from arch.report.jsonl import read_objects, write_objects
 from arch.report.lines import Line, key
 from arch.report.seals import SEAL, sealed
+from arch.seeds import line_seed, seed_fields
 
 CURVES = "curves.jsonl"
 TRAINING_POINTS, EVALUATIONS = 32, 64
@@ -49,7 +50,9 @@ def curve_line(
         return None
     return sealed(
         {
-            **{name: summary[name] for name in ("cell", "hash", "seed", "device")},
+            **{name: summary[name] for name in ("cell", "hash")},
+            **seed_fields(line_seed(summary)),
+            "device": summary["device"],
             "tokens_per_step": summary["tokens"] / summary["steps"],
             "flops_per_token": summary["flops_per_token"],
             "train": _with_cpu(_smoothed(trained), timing),

@@ -1,7 +1,8 @@
 """The files `results/<name>/runs.jsonl` and `experiment.json`, and where their lines come from.
 
 runs.jsonl is committed: one line per (cell hash, seed, device kind), in the order of the
-experiment's cells and then of the seeds, so that a new run is a diff of one line. Both files are
+experiment's cells and then of the seeds, so that a new run is a diff of one line. `data_seed`
+stands beside `seed` where data have another seed than initialisation. Both files are
 replaced whole or not at all. Floats are written in their shortest round-trip form; NaN, Infinity
 and -Infinity as Python's json spells them. A line that was cut or edited is named and left out of
 every table; the text of it is kept in damaged.txt when the file is written again.
@@ -16,6 +17,7 @@ from typing import Any
 
 from arch.report.files import replace_file
 from arch.report.jsonl import read_objects, write_objects
+from arch.seeds import Seed, both, line_seed
 
 RUNS = "runs.jsonl"
 EXPERIMENT = "experiment.json"
@@ -24,9 +26,9 @@ REQUIRED = {"cell": str, "hash": str, "seed": int, "device": str, "status": str}
 Line = dict[str, Any]
 
 
-def key(line: Mapping[str, Any]) -> tuple[str, int, str]:
+def key(line: Mapping[str, Any]) -> tuple[str, Seed, str]:
     """What a line is the result of: (cell hash, seed, device kind)."""
-    return line["hash"], line["seed"], line["device"]
+    return line["hash"], line_seed(line), line["device"]
 
 
 def read_lines(folder: str | os.PathLike) -> list[Line]:
@@ -44,7 +46,7 @@ def merge_lines(existing: Iterable[Line], new: Iterable[Line]) -> list[Line]:
     The exception: a line that `failed` (killed, out of memory) never replaces one that finished or
     went NaN, because those are results and it is not.
     """
-    merged: dict[tuple[str, int, str], Line] = {}
+    merged: dict[tuple[str, Seed, str], Line] = {}
     for line in (*existing, *new):
         old = merged.get(key(line))
         if old is None or line["status"] != "failed" or old["status"] == "failed":
@@ -61,7 +63,9 @@ def write_lines(folder: str | os.PathLike, lines: Iterable[Line]) -> None:
     lines = merge_lines([], lines)
     cells = read_experiment(folder).get("cells", ())
     place = {cell: n for n, cell in enumerate(in_order(cells, lines))}
-    lines.sort(key=lambda line: (place[line["cell"]], line["seed"], line["device"], line["hash"]))
+    lines.sort(
+        key=lambda one: (place[one["cell"]], both(line_seed(one)), one["device"], one["hash"])
+    )
     write_objects(Path(folder) / RUNS, lines, REQUIRED)
 
 

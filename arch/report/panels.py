@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from arch.report import statistics
 from arch.report.rows import Row, Setting
 from arch.report.specification import TableSpec
+from arch.seeds import Seed
 
 OURS, PAPER = "#0072B2", "#A6461F"
 MOST_TICKS = 20
@@ -33,7 +34,7 @@ class Mark:
 
     cell: str
     place: float
-    values: dict[int, float]
+    values: dict[Seed, float]
     mean: float
     low: float
     high: float

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from arch.report.lines import Line, in_order
+from arch.seeds import Seed, line_seed
 
 
 class Setting(NamedTuple):
@@ -49,7 +50,7 @@ class Row:
     hash: str
     setting: Setting | None
     lines: tuple[Line, ...]
-    values: dict[int, float]
+    values: dict[Seed, float]
     losses: tuple[tuple[str, Line], ...]
     varied: tuple[tuple[str, str], ...] = ()
 
@@ -107,14 +108,14 @@ def _split_by_setting(
             if (figure.setting if figure else settings[0]) == setting
         ]
         values = {
-            line["seed"]: figure.value
+            line_seed(line): figure.value
             for line, figure in mine
             if figure and math.isfinite(figure.value)
         }
         losses = tuple(
             (_loss(line, figure, f"{split} {metric}"), line)
             for line, figure in mine
-            if line["seed"] not in values
+            if line_seed(line) not in values
         )
         found.append(Row(*identity, setting, tuple(line for line, _ in mine), values, losses))
     return found

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple, Protocol
 from arch.report import statistics
 from arch.report.columns import MISSING
 from arch.report.statistics import Summary
+from arch.seeds import Seed
 
 
 class SeedFigures(Protocol):
     """What is asked of an experiment's results."""
 
-    def values(self, cell: str, metric: str = "", split: str = "") -> dict[int, Any]:
+    def values(self, cell: str, metric: str = "", split: str = "") -> dict[Seed, Any]:
         """seed → figure of a cell's finished seeds; the table's own metric and split for ''."""
         ...
 
@@ -63,7 +64,7 @@ def mean_text(
 
 
 def difference_text(
-    ours: Mapping[int, float], baseline: Mapping[int, float], places: int = 3
+    ours: Mapping[Seed, float], baseline: Mapping[Seed, float], places: int = 3
 ) -> str:
     """'−0.67 [−1.02, −0.31] *': ours − baseline paired by seed; '—' without a seed in common."""
     difference = statistics.paired_difference(ours, baseline)

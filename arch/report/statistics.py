@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import special, stats
 
+from arch.report import crossed
+from arch.seeds import Seed, both
+
 CONFIDENCE = 0.95
 
 
@@ -66,13 +69,34 @@ def summary(values: Iterable[float]) -> Summary:
     return Summary(len(x), mean, sd, mean - half, mean + half)
 
 
-def paired_difference(ours: Mapping[int, float], baseline: Mapping[int, float]) -> Summary:
-    """Summary of ours - baseline over the seeds that both have; n is the number of pairs.
+def over_seeds(values: Mapping[Seed, float]) -> Summary:
+    """Summary of the values of seeds, that of independent ones being `summary`.
+
+    Where seeds of initialisation and data are crossed, runs share one or the other: the error is
+    that of the largest complete crossing by `crossed.mean_error`, told as that of n independent
+    values, n - 1 being its degrees of freedom rounded down. Of one row or column it is the
+    summary: there only the other seed varies.
+    """
+    seeds = sorted(values, key=both)
+    if crossed.independent(seeds):
+        return summary([values[seed] for seed in seeds])
+    _finite(values.values(), "values")
+    grid = crossed.complete_grid(values)
+    if not grid.crossed:
+        return summary(grid.values.ravel())
+    error, freedom = crossed.mean_error(grid.values)
+    n, mean = int(freedom) + 1, float(grid.values.mean())
+    half = float(special.stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * error
+    return Summary(n, mean, error * math.sqrt(n), mean - half, mean + half)
+
+
+def paired_difference(ours: Mapping[Seed, float], baseline: Mapping[Seed, float]) -> Summary:
+    """Summary of ours - baseline over the seeds that both have, by `over_seeds`.
 
     Arms of one experiment see the same data under the same seed, so the pairs share the seed's
     luck and their difference is usually less noisy than a difference of means.
     """
-    return summary([ours[seed] - baseline[seed] for seed in sorted(ours.keys() & baseline.keys())])
+    return over_seeds({seed: ours[seed] - baseline[seed] for seed in ours.keys() & baseline.keys()})
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> Welch:

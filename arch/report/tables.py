@@ -27,7 +27,9 @@ from arch.report.lines import (
 )
 from arch.report.rows import Row, group_rows
 from arch.report.specification import TableSpec
+from arch.report.spread import said_seeds, seed_notes, spread_section
 from arch.report.statistics import decimals, number
+from arch.seeds import Seed, both, line_seed
 
 FEW = 5  # under so many seeds a table says how wide its intervals are
 
@@ -97,14 +99,19 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
         found |= columns.beside(rows, other, spec, against.resolve().name)
         missing = sorted({r.cell for r in other} - {r.cell for r in rows})
         notes += [f"Only in {against.resolve().name}: {', '.join(missing)}"] if missing else []
-    seeds = sorted({line["seed"] for line in lines})
-    notes += [f"Seeds: {_ranges(seeds)}"] if seeds else []
+    notes += seed_notes(map(line_seed, lines))
     notes += [f"{label}: {text}" for label, text in provenance(lines)]
     main = Grid(spec.title or name, tuple(found), tuple(zip(*found.values(), strict=True)))
     verdicts = judge_lines(folder.name, experiment, lines)
     curved = budgets.arms(rows, read_curves(folder))
     equal = [budgets.equal_section(curved, one, spec, untrained) for one in spec.equal if curved]
-    sections = [*spec.sections, *equal, *([verdict_section(verdicts)] if verdicts else [])]
+    spread = spread_section(rows)
+    sections = [
+        *spec.sections,
+        *equal,
+        *([spread] if spread else []),
+        *([verdict_section(verdicts)] if verdicts else []),
+    ]
     charts = [*map(Chart.of, spec.charts), budgets.curve_chart(curved, [*spec.equal, "tokens"][0])]
     return ResultTable(
         name,
@@ -205,7 +212,9 @@ def _loss_notes(rows: list[Row]) -> list[str]:
         for word, line in row.losses:
             error = (str(line.get("error") or "").strip().split("\n") or [""])[-1][:120]
             if error:
-                where.setdefault(f"{word}: {error}", []).append(f"{row.cell} seed {line['seed']}")
+                where.setdefault(f"{word}: {error}", []).append(
+                    f"{row.cell} seed {line_seed(line)}"
+                )
     lost = sum(len(row.losses) for row in rows)
     head = [f"Means leave out {lost} run(s) without a figure, counted under failures."]
     return head * bool(lost) + [f"{what} ({', '.join(runs)})" for what, runs in where.items()]
@@ -213,12 +222,13 @@ def _loss_notes(rows: list[Row]) -> list[str]:
 
 def _source_notes(lines: list[Line]) -> list[str]:
     """Which lines were trained under another name."""
-    seeds: dict[tuple[str, str], list[int]] = {}
+    seeds: dict[tuple[str, str], list[Seed]] = {}
     for line in lines:
         if line.get("from"):
-            seeds.setdefault((line["cell"], line["from"]), []).append(line["seed"])
+            seeds.setdefault((line["cell"], line["from"]), []).append(line_seed(line))
     said = [
-        f"{cell} is {source} (seeds {_ranges(sorted(n))})" for (cell, source), n in seeds.items()
+        f"{cell} is {source} (seeds {said_seeds(sorted(n, key=both))})"
+        for (cell, source), n in seeds.items()
     ]
     return [f"One and the same run, trained under another name: {', '.join(said)}."] if said else []
 
@@ -231,17 +241,6 @@ def _older_notes(older: list[Line]) -> list[str]:
         "‡ of before a change of the code's numbers that may touch them: the same run would give "
         f"other bits today, of the same distribution ({', '.join(cells)})"
     ]
-
-
-def _ranges(seeds: list[int]) -> str:
-    """0–4, 100–104: sorted numbers, consecutive ones as a range."""
-    parts: list[list[int]] = []
-    for seed in seeds:
-        if parts and seed == parts[-1][-1] + 1:
-            parts[-1].append(seed)
-        else:
-            parts.append([seed])
-    return ", ".join(f"{p[0]}–{p[-1]}" if len(p) > 1 else f"{p[0]}" for p in parts)
 
 
 def _command(experiment: Mapping[str, Any]) -> str:

@@ -21,7 +21,8 @@ from arch.registry import ConfigurationError
 from arch.report import inference
 from arch.report.inference import ALPHA, Interval
 from arch.report.rows import measured
-from arch.report.statistics import Summary, summary
+from arch.report.statistics import Summary, over_seeds
+from arch.seeds import Seed, line_seed, read_seed
 
 DIRECTIONS = ("lower", "higher", "equal")
 SCALES = ("relative", "absolute")
@@ -52,7 +53,7 @@ class Claim:
     source: str
     direction: str
     contrast: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    values: Mapping[int, float] = dataclasses.field(default_factory=dict)
+    values: Mapping[Seed, float] = dataclasses.field(default_factory=dict)
     effect: float | None = None
     margin: float = 0.0
     scale: str = "relative"
@@ -136,17 +137,17 @@ def contrasted(
 ) -> Summary:
     """The claim's contrast, a value for each seed that all of its cells have finished with."""
     if not claim.contrast:
-        return summary([claim.values[seed] for seed in sorted(claim.values)])
-    figures: dict[str, dict[int, float]] = {cell: {} for cell in claim.contrast}
+        return over_seeds(claim.values)
+    figures: dict[str, dict[Seed, float]] = {cell: {} for cell in claim.contrast}
     for line in lines:
         found = measured(line, split, metric) if line["cell"] in figures else None
         if found is not None and math.isfinite(found[1]):
-            figures[line["cell"]][line["seed"]] = found[1]
+            figures[line["cell"]][line_seed(line)] = found[1]
     seeds = set.intersection(*(set(values) for values in figures.values()))
-    return summary([_of_seed(claim, figures, seed) for seed in sorted(seeds)])
+    return over_seeds({seed: _of_seed(claim, figures, seed) for seed in seeds})
 
 
-def _of_seed(claim: Claim, figures: Mapping[str, Mapping[int, float]], seed: int) -> float:
+def _of_seed(claim: Claim, figures: Mapping[str, Mapping[Seed, float]], seed: Seed) -> float:
     total = sum(weight * figures[cell][seed] for cell, weight in claim.contrast.items())
     if claim.scale == "absolute":
         return total
@@ -201,7 +202,7 @@ def _verdict(claim: Claim, difference: Summary, interval: Interval) -> str:
 def claims_of(experiment: Mapping[str, Any]) -> list[Claim]:
     """The claims in an experiment.json, as `as_json` wrote them."""
     return [
-        Claim(**{**claim, "values": {int(k): v for k, v in claim.get("values", {}).items()}})
+        Claim(**{**claim, "values": {read_seed(k): v for k, v in claim.get("values", {}).items()}})
         for claim in experiment.get("claims") or ()
     ]
 
@@ -211,7 +212,7 @@ def as_json(claims: Iterable[Claim]) -> list[dict[str, Any]]:
     defaults = {f.name: f.default for f in dataclasses.fields(Claim)}
     return [
         {
-            name: dict(value) if isinstance(value, Mapping) else value
+            name: {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else value
             for name, value in vars(claim).items()
             if value != defaults[name] and value != {}
         }

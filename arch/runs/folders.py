@@ -3,6 +3,8 @@
     config.json  state.json  log.txt  plugins/
     seed<k>/metrics.jsonl  timing.jsonl  summary.json  checkpoints/
 
+seed<k>x<l> is of initialisation k and data l.
+
 What is written is replaced whole or appended a line at a time, so that a kill at any moment leaves
 something to go on from.
 """
@@ -21,6 +23,7 @@ from arch.registry import Config, ConfigurationError
 from arch.report.files import replace_file
 from arch.report.seals import is_broken, sealed
 from arch.runs import provenance
+from arch.seeds import Seed, both, read_seed
 
 
 def write_json(path: Path, value: object) -> None:
@@ -145,14 +148,17 @@ class RunFolder:
                 f"with `kill {state['pid']}`"
             )
 
-    def seed(self, seed: int) -> SeedFolder:
+    def seed(self, seed: Seed) -> SeedFolder:
         """The folder of a seed; it may not be there yet."""
         return SeedFolder(self.path / f"seed{seed}")
 
-    def seeds(self) -> list[int]:
+    def seeds(self) -> list[Seed]:
         """The seeds that have a folder, in order."""
-        names = (p.name.removeprefix("seed") for p in self.path.glob("seed*"))
-        return sorted(int(name) for name in names if name.isdigit())
+        found = []
+        for path in self.path.glob("seed*"):
+            with contextlib.suppress(ValueError):  # what --rerun put aside: seed0.old1
+                found.append(read_seed(path.name.removeprefix("seed")))
+        return sorted(found, key=both)
 
     def own_plugins(self) -> list[Path]:
         """The plugin files that the run's configuration names on this machine.

@@ -14,6 +14,7 @@ from arch.registry import Config, ConfigurationError, flat
 from arch.report.lines import RUNS as LINES
 from arch.report.lines import Line, corpus_digest, read_experiment, read_lines
 from arch.runs import numerics
+from arch.seeds import line_seed
 from arch.sweeps import machine, running
 from arch.sweeps.experiment import Cell, Experiment, matching
 from arch.sweeps.present import present_results
@@ -82,17 +83,18 @@ def again(folder: Path) -> str:
     if not experiment.trains or not whole:
         return "nothing of it was trained on this kind of device by a hash of today"
     line = min(whole, key=lambda line: line["tokens"] * line["flops_per_token"])
-    name = f"{line['cell']} seed {line['seed']}"
+    seed = line_seed(line)
+    name = f"{line['cell']} seed {seed}"
     with tempfile.TemporaryDirectory() as place:
         sweep = Sweep(
-            experiment, "audit", cells=line["cell"], seeds=(line["seed"],), gathers=False,
+            experiment, "audit", cells=line["cell"], seeds=(seed,), gathers=False,
             runs=Path(place),
         )  # fmt: skip
         job = sweep.job(matching(cells, line["cell"])[0])
         if job.identity != line["hash"]:
             return f"{name}: its corpus is not the one that is here"
         running.run(sweep)
-        summary = job.folder.seed(line["seed"]).summary
+        summary = job.folder.seed(seed).summary
         if summary is None:
             return f"{name}: failed: {job.folder.state.get('error', '')}"
         return f"{name}: {compared(line['evaluations'], summary['evaluations'])}"

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from arch.registry import ConfigurationError, suggestion
+from arch.seeds import Seed, line_seed
 
 CELL_NAME = re.compile(r"[A-Za-z0-9(][A-Za-z0-9._=+()-]*")
 
@@ -23,7 +24,7 @@ class Cell:
 
     name: str
     overrides: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    seeds: tuple[int, ...] = ()
+    seeds: tuple[Seed, ...] = ()
     variant: str = ""
     typed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -48,18 +49,18 @@ class Results:
         self._lines, self._metric, self._split = lines, metric, split
         self.present = present
 
-    def values(self, cell: str, metric: str = "", split: str = "") -> dict[int, Any]:
+    def values(self, cell: str, metric: str = "", split: str = "") -> dict[Seed, Any]:
         """seed → a figure, of the finished seeds of a cell that have it; the table's own metric
         and split where none are named."""
         evaluations = {
-            line["seed"]: line["evaluations"].get(split or self._split, {})
+            line_seed(line): line["evaluations"].get(split or self._split, {})
             for line in self._lines
             if line["cell"] == cell and line["status"] == "finished"
         }
         name = metric or self._metric
         return {seed: figures[name] for seed, figures in evaluations.items() if name in figures}
 
-    def mean(self, cell: str, seeds: tuple[int, ...] = ()) -> float | None:
+    def mean(self, cell: str, seeds: tuple[Seed, ...] = ()) -> float | None:
         """The mean over these seeds (none named: all that finished); None if one is missing."""
         values = self.values(cell)
         wanted = seeds or tuple(values)

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from arch.report.lines import Line, read_lines
+from arch.report.lines import Line, key, read_lines
 from arch.report.seals import SEAL
 from arch.runs import numerics
 from arch.runs.folders import RunFolder, SeedFolder
 from arch.runs.provenance import NUMERICS
+from arch.seeds import Seed
 from arch.sweeps import machine
 from arch.sweeps.held import starts_over
 from arch.sweeps.sweep import RESULTS, RUNS, Job, Sweep
@@ -28,7 +29,7 @@ class Found(NamedTuple):
     """
 
     job: Job
-    seed: int
+    seed: Seed
     summary: Line
     source: str
     folder: SeedFolder | None
@@ -54,7 +55,7 @@ def take(found: Sequence[Found]) -> list[str]:
     The line says where it comes from. Metrics are copied and checkpoints are linked, so that the
     run can be loaded and goes on to cost no space.
     """
-    said: dict[tuple[str, str], list[int]] = {}
+    said: dict[tuple[str, str], list[Seed]] = {}
     for job, seed, summary, source, folder in found:
         own = job.folder.seed(seed)
         if folder is not None:
@@ -69,7 +70,7 @@ def take(found: Sequence[Found]) -> list[str]:
     ]
 
 
-def _runs(job: Job, seed: int) -> Iterator[Found]:
+def _runs(job: Job, seed: Seed) -> Iterator[Found]:
     for path in sorted(RUNS.glob(f"*/*-{job.identity[:8]}")):
         if path == job.folder.path:
             continue
@@ -80,7 +81,7 @@ def _runs(job: Job, seed: int) -> Iterator[Found]:
             yield Found(job, seed, summary, source, folder)
 
 
-def _lines(job: Job, seed: int) -> Iterator[Found]:
+def _lines(job: Job, seed: Seed) -> Iterator[Found]:
     for path in sorted(RESULTS.iterdir()) if RESULTS.is_dir() else ():
         for line in read_lines(path) if path.is_dir() else ():
             if line["status"] != "failed" and _same(line, job, seed):
@@ -88,14 +89,14 @@ def _lines(job: Job, seed: int) -> Iterator[Found]:
                 yield Found(job, seed, line, source, None)
 
 
-def _same(summary: Line, job: Job, seed: int) -> bool:
+def _same(summary: Line, job: Job, seed: Seed) -> bool:
     """Whether this is the job's seed, trained on this kind of device, and no change of NUMERICS
     since touches it; what was measured instead of trained depends on the experiment's file, which
     no hash holds."""
-    here = job.identity, seed, machine.device()["device"]
+    here = job.identity, seed, str(machine.device()["device"])
     if summary.get("numerics", NUMERICS) < numerics.needed(job.config):
         return False
-    return (summary["hash"], summary["seed"], summary["device"]) == here and "steps" in summary
+    return key(summary) == here and "steps" in summary
 
 
 def _copy(source: Path, target: Path) -> None:

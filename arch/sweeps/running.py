@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from arch.registry import ConfigurationError
+from arch.seeds import Seed
 from arch.sweeps.executors import EXECUTORS
 from arch.sweeps.gathering import gather
 from arch.sweeps.held import check_name, run_configurations, starts_over
@@ -24,8 +25,8 @@ def run(sweep: Sweep) -> int:
     asked to stop.
     """
     failed: set[str] = set()
-    started_over: set[tuple[str, int]] = set()
-    seen: set[tuple[str, tuple[int, ...]]] = set()
+    started_over: set[tuple[str, Seed]] = set()
+    seen: set[tuple[str, tuple[Seed, ...]]] = set()
     executor = EXECUTORS.build(sweep.executor, sweep, field="--executor")
     with Stop() as stop:
         while jobs := [job for job in sweep.jobs() if (job.cell.name, job.seeds) not in seen]:
@@ -52,7 +53,7 @@ def _say_held(sweep: Sweep, jobs: Sequence[Job]) -> None:
             print(f"{sweep.name}: {said}; both are kept", file=sys.stderr)
 
 
-def _start_over(sweep: Sweep, jobs: Sequence[Job], done: set[tuple[str, int]]) -> None:
+def _start_over(sweep: Sweep, jobs: Sequence[Job], done: set[tuple[str, Seed]]) -> None:
     """Put aside what the cells named by `rerun` have, in any configuration, each seed once a
     sweep."""
     others = run_configurations(sweep.name).values() if sweep.rerun else ()

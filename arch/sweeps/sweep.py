@@ -12,6 +12,7 @@ from arch.models.families import Model
 from arch.registry import Config, ConfigurationError
 from arch.report.lines import read_lines
 from arch.runs.folders import RunFolder
+from arch.seeds import Apart, Seed, both, seed_of
 from arch.sweeps import machine
 from arch.sweeps.experiment import Cell, Experiment, Results, matching
 from arch.sweeps.present import present_results
@@ -29,19 +30,19 @@ class Job:
 
     cell: Cell
     config: Config
-    seeds: tuple[int, ...]
+    seeds: tuple[Seed, ...]
     task: Task
     model: Model
     identity: str
     folder: RunFolder
     details: dict[str, object]
 
-    def unfinished(self) -> list[int]:
+    def unfinished(self) -> list[Seed]:
         """Seeds without a summary of this hash."""
         ends = self.ends()
         return [seed for seed in self.seeds if seed not in ends]
 
-    def ends(self) -> dict[int, dict]:
+    def ends(self) -> dict[Seed, dict]:
         """Seed → its summary, of those that have one of this hash."""
         summaries = {seed: self.folder.seed(seed).summary for seed in self.seeds}
         return {s: x for s, x in summaries.items() if x is not None and x["hash"] == self.identity}
@@ -52,7 +53,7 @@ class Job:
         all_ended = len(ends) == len(self.seeds)
         return all_ended and all(end["status"] != "finished" for end in ends.values())
 
-    def member(self, seed: int) -> Member:
+    def member(self, seed: Seed) -> Member:
         """The replica of a seed, not yet restored."""
         return Member(
             self.cell.name, seed, self.config, self.identity, self.folder, self.details,
@@ -83,7 +84,7 @@ class Sweep:
     experiment: Experiment
     name: str
     cells: str = "*"
-    seeds: tuple[int, ...] = ()
+    seeds: tuple[Seed, ...] = ()
     rerun: str = ""
     keep: bool = False
     reuse: bool = False
@@ -120,10 +121,33 @@ class Sweep:
         return Job(
             cell=cell,
             config=config,
-            seeds=cell.seeds or self.seeds or tuple(config.seeds),
+            seeds=self._seeds(cell, config),
             task=task,
             model=model,
             identity=identity,
             folder=RunFolder.of(self.runs, self.name, cell.name, identity),
             details=describe.details(cell.variant or "order", task, model),
         )
+
+    def _seeds(self, cell: Cell, config: Config) -> tuple[Seed, ...]:
+        """The cell's own seeds, else the sweep's, else the configuration's; with data of
+        `train.data_seed` where that is set.
+
+        Raises ConfigurationError where one has another seed of data already, or where nothing is
+        trained.
+        """
+        seeds = cell.seeds or self.seeds or tuple(config.seeds)
+        data = config.train.data_seed
+        apart = [seed for seed in seeds if isinstance(seed, Apart)]
+        if not self.experiment.trains and (apart or data >= 0):
+            raise ConfigurationError(
+                f"cell {cell.name}: it is measured and not trained, and has no seed of data; "
+                "allowed are --seeds like 5, 100-104 or 1,3 and train.data_seed=-1"
+            )
+        for seed in apart if data >= 0 else ():
+            if seed.data != data:
+                raise ConfigurationError(
+                    f"train.data_seed={data}: seed {seed} has data of its own; leave the field at "
+                    "-1, or name seeds of initialisation alone"
+                )
+        return seeds if data < 0 else tuple(seed_of(both(seed)[0], data) for seed in seeds)

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 
+from arch.seeds import read_seed
 from arch.sweeps import running
 from arch.sweeps.experiment import Experiment
 from arch.sweeps.sweep import Sweep
@@ -20,7 +21,7 @@ def work(told: Mapping) -> int:
     """Train the cell; the exit code."""
     settings = dict(told)
     experiment = Experiment(settings.pop("experiment"), settings.pop("overrides"))
-    seeds = tuple(settings.pop("seeds"))
+    seeds = tuple(map(read_seed, settings.pop("seeds")))
     try:
         return running.run(Sweep(experiment, seeds=seeds, gathers=False, **settings))
     except Interrupted:

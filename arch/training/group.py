@@ -16,6 +16,7 @@ from arch.registry import Config
 from arch.runs import provenance
 from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder, SeedFolder, now
+from arch.seeds import Seed, both, seed_fields
 from arch.tasks.contract import Task, Window
 from arch.training import evaluation
 from arch.training.outcome import Outcome, outcome
@@ -38,7 +39,7 @@ class Member:
     """
 
     cell: str
-    seed: int
+    seed: Seed
     config: Config
     identity: str
     folder: RunFolder
@@ -61,7 +62,7 @@ class Member:
         return {
             "cell": self.cell,
             "hash": self.identity,
-            "seed": self.seed,
+            **seed_fields(self.seed),
             **self.device,
             "status": status,
             "error": error,
@@ -141,7 +142,7 @@ class Group:
     def start(self) -> TrainState:
         """The state that the group goes on from: its members' own, or fresh ones."""
         if self.members[0].state is None:
-            return self.program.init(np.array([m.seed for m in self.members], np.int32))
+            return self.program.init(np.array([both(m.seed)[0] for m in self.members], np.int32))
         return jax.tree.map(lambda *rows: jnp.stack(rows), *(m.state for m in self.members))
 
     def advance(self, state: TrainState) -> TrainState:
@@ -182,7 +183,7 @@ class Group:
         if self.source is not None:
             return self.source
         task = self.program.task
-        seeds = [m.seed for m in self.members]
+        seeds = [both(m.seed)[1] for m in self.members]
         indices = self.program.host_indices(np.array(seeds, np.int32), self.step, count)
         gathered = task.gather(task.stream(), indices)
         fill = [(0, 0), (0, STEPS_A_DISPATCH - count), *[(0, 0)] * (gathered.ndim - 2)]
@@ -234,7 +235,7 @@ class Group:
                 "step": self.step,
                 "hash": member.identity,
                 "cell": member.cell,
-                "seed": member.seed,
+                **seed_fields(member.seed),
                 "versions": provenance.versions(),
                 "machine": {**member.device, **self._replicas()},
             }

@@ -59,9 +59,7 @@ def signature(config: Config, model: Any, data_sha256: str) -> str:
     """What the compiled program depends on. Swept scalars are its arguments; so is the order under
     `switch`, up to the number of owners and uses of each letter."""
     tree = json.loads(json.dumps(config.to_dict()))
-    for name in OUTSIDE_IDENTITY:
-        tree.pop(name)
-    for path in SWEPT:
+    for path in (*OUTSIDE_IDENTITY, *SWEPT):
         *sections, name = path.split(".")
         node = tree
         for section in sections:
@@ -148,7 +146,7 @@ class Program:
         return self.compiled.call("keep_best", keep_best, state, losses, donate=(0,))
 
     def host_indices(
-        self, seeds: Int[np.ndarray, " R"], first: int, count: int
+        self, data_seeds: Int[np.ndarray, " R"], first: int, count: int
     ) -> Int[np.ndarray, "R steps batch"]:
         """The indices of the `count` steps from `first` on, for a task that streams."""
 
@@ -157,7 +155,7 @@ class Program:
             return jax.vmap(lambda step: self.replica.indices(seed, step, batches))(steps)
 
         every = jax.vmap(coming, in_axes=(0, None))
-        inputs = jnp.asarray(seeds), jnp.int32(first)
+        inputs = jnp.asarray(data_seeds), jnp.int32(first)
         return np.asarray(self.compiled.call("host_indices", every, *inputs, static=count))
 
     def _call(

@@ -43,9 +43,11 @@ class Replica:
         optimizer = transform(self.config, self.model)(0.0, 0.0).init(parameters)
         return TrainState.start(parameters, optimizer)
 
-    def indices(self, seed: Int[Array, ""], step: Int[Array, ""], batches: BatchSource) -> Array:
+    def indices(
+        self, data_seed: Int[Array, ""], step: Int[Array, ""], batches: BatchSource
+    ) -> Array:
         """Which examples the batch of a step is made of, where it is one of these batches."""
-        key = named(jax.random.key(seed), "data")
+        key = named(jax.random.key(data_seed), "data")
         return batches.indices(key, step, self.config["train"]["batch"])
 
     def train(
@@ -66,7 +68,7 @@ class Replica:
         def batch(state: TrainState, index: Array, batches: BatchSource):
             if self.task.streamed:
                 return source[index]
-            return batches.gather(source, self.indices(swept.seed, state.step, batches))
+            return batches.gather(source, self.indices(swept.data_seed, state.step, batches))
 
         def step_on(batches: BatchSource):
             return lambda state, index: self.step(

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from arch import optimizers
 from arch.config import get
 from arch.registry import Config
+from arch.seeds import Seed, both
 from arch.stacks.parameters import Parameters
 
 # The fields of a configuration that are arguments of a program, in the order of `Swept`.
@@ -45,16 +46,18 @@ class Swept(NamedTuple):
     """What replicas of one program may differ in; a leading axis R makes it a group's."""
 
     seed: Int[Array, ""]
+    data_seed: Int[Array, ""]
     learning_rate: Float[Array, ""]
     weight_decay: Float[Array, ""]
     dropout: Float[Array, ""]
 
     @classmethod
-    def of(cls, members: Sequence[tuple[Config, int]]) -> "Swept":
+    def of(cls, members: Sequence[tuple[Config, Seed]]) -> "Swept":
         """The swept scalars of (configuration, seed) pairs, along the replica axis."""
-        seeds = [seed for _, seed in members]
+        inits, datas = zip(*(both(seed) for _, seed in members), strict=True)
         rates = ([get(config, path) for config, _ in members] for path in SWEPT)
-        return cls(jnp.array(seeds, jnp.int32), *(jnp.array(row, jnp.float32) for row in rates))
+        seeds = (jnp.array(row, jnp.int32) for row in (inits, datas))
+        return cls(*seeds, *(jnp.array(row, jnp.float32) for row in rates))
 
 
 def transform(config: Config, model: Any) -> Callable[[Any, Any], Any]:

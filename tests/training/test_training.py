@@ -13,6 +13,7 @@ from arch.context import named
 from arch.data.batches import permutation
 from arch.data.dataset import load
 from arch.registry import ConfigurationError
+from arch.seeds import Apart
 from arch.tasks.contract import Window
 from arch.training.program import Program, Programs, build, signature
 from arch.training.state import Swept, TrainState, transform
@@ -267,7 +268,7 @@ def test_every_step_and_seed_drops_elements_of_its_own(make, row, initial):
 
     @jax.jit
     def loss(step, seed, rate):
-        swept = Swept(seed, jnp.float32(0.1), jnp.float32(0), rate)
+        swept = Swept(seed, 0, jnp.float32(0.1), jnp.float32(0), rate)
         return program.replica.step(state._replace(step=step), swept, batch, None)[1]["loss"]
 
     def losses(rate):
@@ -383,6 +384,23 @@ def test_streamed_training_is_resident_training_bit_for_bit(
     assert run.task.streamed and not resident.task.streamed
     assert same_bytes(run.state, resident.state)
     assert same_bytes(run.metrics, resident.metrics)
+
+
+@pytest.mark.parametrize("resident_bytes", [None, 0])
+def test_initialisation_and_data_have_seeds_of_their_own(make, train, initial, row, resident_bytes):
+    config = make(task={} if resident_bytes is None else {"resident_bytes": resident_bytes})
+    seeds = (0, Apart(0, 1), 1)
+    run = train([(config, seed) for seed in seeds], (1,), state=initial((0, 0, 1)))
+    assert run.task.streamed == (resident_bytes == 0)
+    replica, ids = run.program.replica, run.task.dataset.splits["train"].ids
+    members = Swept.of([(config, seed) for seed in seeds])
+    for index, (init, data) in enumerate([(0, 0), (0, 1), (1, 1)]):
+        start = jax.tree.map(jnp.asarray, row(initial((init,)), 0))
+        chosen = replica.indices(jnp.int32(data), jnp.int32(0), run.task.batches[0])
+        batch = jnp.asarray(run.task.gather(ids, np.asarray(chosen)))
+        _, expected = replica.step(start, row(members, index), batch, None)
+        assert run.metrics["loss"][index, 0] == pytest.approx(float(expected["loss"]), rel=1e-5)
+    assert len({float(loss) for loss in run.metrics["loss"][:, 0]}) == 3
 
 
 # The order as data

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from arch.seeds import both
 from arch.sweeps import machine
 from arch.sweeps.executors.contract import EXECUTORS, Executor
 from arch.sweeps.groups import groups
@@ -73,6 +74,8 @@ class Local(Executor):
         """Ask the experiment for its figures instead of training."""
         if stop.asked:
             raise Interrupted
-        figures = self.sweep.experiment.measure(member.config, job.task, job.model, member.seed)
+        figures = self.sweep.experiment.measure(
+            member.config, job.task, job.model, both(member.seed)[0]
+        )
         member.own.finish(member.line("finished", {MEASURED: figures}, corpus=corpus(job.task)))
         Progress().measured(member, figures)

@@ -45,7 +45,7 @@ class Processes(Executor):
             "replicas": self.sweep.replicas,
             "command": self.sweep.command,
             "cells": job.cell.name,
-            "seeds": job.seeds,
+            "seeds": list(map(str, job.seeds)),
         }
         return told, job.folder.path / "worker.log"
 
