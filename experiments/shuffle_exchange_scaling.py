@@ -13,9 +13,10 @@ fewer where they are long; a seed is a repetition. Memory is what the compiler s
 needs besides itself; what would need more than nine tenths of the machine's memory, eight of an
 accelerator's, is not run. All models keep of a layer its input alone, and work the rest out again
 for the gradient. Full attention takes `path=plain`, which holds its whole matrix of weights, as the
-papers' did; the paths that never hold it are not measured here. How much longer the residual
-network takes for twice the length is measured by itself, both lengths in turn, to twice the
-longest: a machine's speed changes from minute to minute.
+papers' did. On a CPU attention that is not causal has no other path; at scale small, in bfloat16 on
+a GPU, the code's default is a fused kernel that never holds it, and is measured beside. How much
+longer the residual network takes for twice the length is measured by itself, both lengths in turn,
+to twice the longest: a machine's speed changes from minute to minute.
 
 At tiny scale the Residual Shuffle-Exchange network is faster than full attention from 1,024 on: 7.2
 times at 4,096, 15 times at 8,192, 52 times at 16,384, beyond which full attention does not fit. In
@@ -25,15 +26,12 @@ from 1,024 on. From 4,096 on, doubling the length takes at most 2.3 times as lon
 2.21 at 131,072, 2.19 at 262,144); evaluation alone, at most 2.5 times, at 131,072.
 """
 
-import os
-
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from arch import config, variants
 from arch.context import Context
-from arch.report import charts, statistics
+from arch.report import scaling
 from arch.report.sections import number_text
 from arch.report.verdicts import Claim
 from arch.sweeps import machine
@@ -50,44 +48,47 @@ VARIES = (
     "model.embedding.positions",
     "model.stack.*",
     "model.sublayers.x.unit",
+    "model.sublayers.s.path",  # at scale small
     "task.lengths",
     "task.bins",
 )
 
-SCALES = {
+SCALES = {  # (width, blocks), (width, layers), (width, steps)
     "tiny": {
-        "benes": (48, 2),  # width, blocks
-        "attention": (64, 4),  # width, layers
-        "universal": (128, 4),  # width, steps
-        "heads": 4,
-        "longest": 131072,
-        "dtype": "float32",
+        "benes": (48, 2), "attention": (64, 4), "universal": (128, 4), "heads": 4,
+        "longest": 131072, "dtype": "float32",
     },
     "small": {
-        "benes": (192, 2),
-        "attention": (256, 4),
-        "universal": (512, 6),
-        "heads": 8,
-        "longest": 524288,
-        "dtype": "bfloat16",
+        "benes": (192, 2), "attention": (256, 4), "universal": (512, 6), "heads": 8,
+        "longest": 524288, "dtype": "bfloat16",
     },
-}
+}  # fmt: skip
 NAMES = {
     "rse": "Residual Shuffle-Exchange",
     "nse": "Neural Shuffle-Exchange",
     "full": "full attention",
     "lsh": "LSH attention",
     "ut": "Universal Transformer",
+    "full_default": "full attention, default path",
+    "ut_default": "Universal Transformer, default path",
 }
-OTHERS = ("full", "lsh", "ut")  # what the residual network is compared with
-RATIOS = [f"{NAMES[model]} / residual" for model in OTHERS]
+RESIDUAL, GATED = NAMES["rse"], NAMES["nse"]
 SHORTEST = 64
 AS_LONG = 128  # how many times as long the paper's inputs are in equal memory
-PLAIN_PATH = (
-    "Full attention and the Universal Transformer hold their whole matrix of weights (path=plain)."
-)
+PLAIN = "Full attention and the Universal Transformer hold their whole matrix of weights "
+PATHS = {
+    "tiny": PLAIN + "(path=plain): on a CPU attention that is not causal has no other path, so "
+    "that this is what the code takes by default, too.",
+    "small": PLAIN + "(path=plain); by the default path, a fused kernel, they do not.",
+}
+CHARTS = {  # metric → name, title and axis of its picture
+    "seconds": ("time", "Loss and gradient of one sequence", "seconds"),
+    "evaluation_seconds": ("evaluation", "Evaluation of one sequence", "seconds"),
+    "MiB": ("memory", "Memory of the gradient of one sequence", "MiB"),
+}
+AT = (4096, 16384, 65536)  # whose memory the residual network's inputs may fill
 TURNS = 3  # of a length and its half
-QUADRATIC = ("full", "ut")
+QUADRATIC = ("full", "ut", "full_default", "ut_default")
 MOST = 65536  # of these the compiler is not asked for more
 
 
@@ -117,20 +118,21 @@ def models(arg):
     scale = SCALES[arg.scale]
     width, layers = scale["attention"]
     wider, steps = scale["universal"]
-    beside = {
-        "model.embedding.positions": "sinusoidal",
-        "model.stack.final_norm": True,
-        "model.stack.remat": "full",
-    }
+    beside = {"model.stack.final_norm": True, "model.stack.remat": "full"}
+    beside["model.embedding.positions"] = "sinusoidal"
     full = {**beside, "model.width": width, "model.order": f"(sf){layers}"}
     universal = {"model.width": wider, "model.order": "sf", "model.stack.kind": "universal"}
-    return {
+    found = {
         "rse": {},
         "nse": {"model.sublayers.x.unit": "gated"},
         "full": full,
         "lsh": {**full, "model.order": f"(lf){layers}"},
         "ut": {**beside, **universal, "model.stack.steps": steps},
     }
+    if arg.scale == "small":
+        default = {"model.sublayers.s.path": "auto"}
+        found |= {f"{model}_default": found[model] | default for model in ("full", "ut")}
+    return found
 
 
 def cells(arg, results):
@@ -155,11 +157,10 @@ def measure(config, task, model, seed):
         return growth(config)
     program = bench.Gradient(config, task, model, machine.platform())
     figures = {"MiB": program.activation_bytes / 2**20}
-    if figures["MiB"] > room():
+    if program.activation_bytes > machine.memory_for_programs():
         return figures
     figures["seconds"] = program.seconds()
-    figures["evaluation_seconds"] = bench.median_seconds(evaluation(task, model))
-    return figures
+    return figures | {"evaluation_seconds": bench.median_seconds(evaluation(task, model))}
 
 
 def growth(settings):
@@ -179,52 +180,42 @@ def growth(settings):
     }
 
 
-def room():
-    """MiB that a model may need, of the accelerator's or the machine's."""
-    limit = machine.memory_limit()
-    if limit is not None:
-        return 0.8 * limit / 2**20
-    return 0.9 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 def evaluation(task, model):
     """A run of the model on one sequence, for bench.median_seconds."""
-    parameters = jax.jit(model.init)(jax.random.key(0))
     ids = jnp.asarray(task.examples("valid", Window(tokens=1)).inputs)
     context = Context(causal=False, inference=True, platform=machine.platform())
-    run = jax.jit(lambda parameters: model.logits(parameters, ids, context))
-    return lambda turn: run(parameters)
+    return bench.forward(model, ids, context)
 
 
 def TABLE(arg, cells, results):
     shown = lengths(arg)
     doubled = [*shown, 2 * shown[-1]]
 
-    def of(model, n, metric):
-        return statistics.summary(results.values(f"{model}-l{n}", metric, "measured").values())
+    def curve(model, metric):
+        of_length = {n: f"{model}-l{n}" for n in doubled}
+        return scaling.curve(results, of_length, metric, "measured")
 
-    def series(metric):
-        return {name: [(n, of(model, n, metric)) for n in shown] for model, name in NAMES.items()}
-
+    measured = models(arg)
+    found = {name: {NAMES[model]: curve(model, name) for model in measured} for name in CHARTS}
+    growth = {kind: curve("growth", f"{kind}growth") for kind in ("", "evaluation_")}
+    half = f"Half the length: both in turn, the median of {TURNS} turns; mean ± SD of those. "
+    counted = "As the compiler counts it, besides the gradients; what needs too much is not run. "
+    gradient, alone, memory = found.values()
     return {
         "title": "Time and memory of one sequence over its length",
         "metric": "seconds",
         "split": "measured",
         "columns": ("order", "parameters.unique"),
         "sections": [
-            times(doubled, of, "", "Loss and gradient: milliseconds"),
-            times(doubled, of, "evaluation_", "Evaluation: milliseconds"),
-            memory(shown, of),
-            meets(shown, of),
+            over(arg, "Loss and gradient: milliseconds", doubled, gradient, half, growth[""]),
+            over(arg, "Evaluation: milliseconds", doubled, alone, half, growth["evaluation_"]),
+            over(arg, "Memory of the gradient: MiB", shown, memory, counted),
+            meets(list(found.values())),
             paper(),
         ],
         "charts": [
-            charts.line_chart(name, title, series(metric), "length", label, "xy")
-            for name, metric, title, label in (
-                ("time", "seconds", "Loss and gradient of one sequence", "seconds"),
-                ("evaluation", "evaluation_seconds", "Evaluation of one sequence", "seconds"),
-                ("memory", "MiB", "Memory of the gradient of one sequence", "MiB"),
-            )
+            scaling.chart(name, title, found[metric], "length", label)
+            for metric, (name, title, label) in CHARTS.items()
         ],
     }
 
@@ -232,148 +223,78 @@ def TABLE(arg, cells, results):
 def CLAIMS(arg, cells, results):
     longest = lengths(arg)[-1]
     short, top = longest // AS_LONG, 2 * longest
-    paper = freivalds2019.SECONDS
+    nse, ut = freivalds2019.SECONDS["nse"], freivalds2019.SECONDS["ut"]
     claims = [
         Claim(
             f"freivalds2019-seconds-{n}",
             f"At length {n:,} the Neural Shuffle-Exchange network is evaluated faster than the "
             "Universal Transformer",
-            "Freivalds et al. 2019, seconds over length (read off a figure)",
-            "lower",
-            {f"nse-l{n}": 1, f"ut-l{n}": -1},
-            effect=paper["nse"][n] / paper["ut"][n] - 1,
+            "Freivalds et al. 2019, seconds over length (read off a figure)", "lower",
+            {f"nse-l{n}": 1, f"ut-l{n}": -1}, effect=nse[n] / ut[n] - 1,
             metric="evaluation_seconds",
         )
         for n in (64, 4096)
-    ]
-    claims.append(
+    ] + [
         Claim(
             "draguns2020-memory",
             f"At {AS_LONG} times the length ({longest:,}) the residual network needs no more "
             f"memory than the Universal Transformer (at {short:,})",
-            "Draguns et al. 2020, the authors' words",
-            "lower",
-            {f"rse-l{longest}": 1, f"ut-l{short}": -1},
-            metric="MiB",
+            "Draguns et al. 2020, the authors' words", "lower",
+            {f"rse-l{longest}": 1, f"ut-l{short}": -1}, metric="MiB",
         )
-    )
+    ]  # fmt: skip
     # n log n: twice the length takes 2 log(2n) / log(n) times as long
     expected = 2 * np.log2(top) / np.log2(longest)
     grown = results.values(f"growth-l{top}", "growth", "measured")
     if grown:
-        claims.append(
+        claims += [
             Claim(
                 "freivalds2019-n-log-n",
                 f"From length {longest:,} to {top:,} time grows as n log n, {expected:.2f} times "
                 "(ours to that)",
-                "Freivalds et al. 2019, the network's cost",
-                "equal",
+                "Freivalds et al. 2019, the network's cost", "equal",
                 values={seed: float(value / expected - 1) for seed, value in grown.items()},
-                effect=0.0,
-                margin=0.1,
+                effect=0.0, margin=0.1,
             )
-        )
+        ]  # fmt: skip
     return claims
 
 
-def times(shown, of, kind, title):
-    """Each model's time, the growth of the Beneš block's, and the others' as many times its own."""
-    rows = []
-    for n in shown:
-        here = {model: of(model, n, f"{kind}seconds").mean for model in NAMES}
-        rows.append(
-            [
-                f"{n:,}",
-                *(number(1e3 * here[model]) for model in NAMES),
-                statistics.mean_and_sd(of("growth", n, f"{kind}growth"), 2),
-                *(number(here[model] / here["rse"]) for model in OTHERS),
-            ]
-        )
-    return {
-        "title": title,
-        "columns": ["length", *NAMES.values(), "residual / that of half the length", *RATIOS],
-        "rows": rows,
-        "note": f"Half the length: both in turn, the median of {TURNS} turns; mean ± SD of those. "
-        + PLAIN_PATH,
-    }
+def others(curves):
+    return [name for name in curves if name not in (RESIDUAL, GATED)]
 
 
-def memory(shown, of):
-    rows = []
-    for n in shown:
-        here = {model: of(model, n, "MiB").mean for model in NAMES}
-        ratios = [number(here[model] / here["rse"]) for model in OTHERS]
-        rows.append([f"{n:,}", *(number(here[model]) for model in NAMES), *ratios])
-    return {
-        "title": "Memory of the gradient: MiB",
-        "columns": ["length", *NAMES.values(), *RATIOS],
-        "rows": rows,
-        "note": "As the compiler counts it, besides the gradients; what needs too much is not run. "
-        + PLAIN_PATH,
-    }
+def over(arg, title, shown, curves, note, growth=None):
+    """A row for each length: the models' figures, and how many times the residual network's. Of
+    times also the growth of the Beneš block's."""
+    ratios = {f"{name} / residual": (curves[name], curves[RESIDUAL]) for name in others(curves)}
+    return scaling.section_over(
+        title, "length", shown, curves, ratios, note=note + PATHS[arg.scale],
+        factor=1e3 if growth else 1.0,
+        beside={"residual / that of half the length": growth} if growth else {},
+    )  # fmt: skip
 
 
-def meets(shown, of):
+def meets(curves):
     """From which length on the residual network needs less than each of the others, and how much
     longer its inputs may be in the memory of the others."""
-    rows = []
-    for model in OTHERS:
-        row = [NAMES[model]]
-        for metric in ("seconds", "evaluation_seconds", "MiB"):
-            row.append(always_from(shown, of, model, metric))
-        ratios = [longer(shown, of, model, n) for n in (4096, 16384, 65536)]
-        rows.append([*row, *ratios])
-    columns = ["faster from", "faster in evaluation from", "smaller from"]
-    as_long = [f"as long in the memory of {n:,}" for n in (4096, 16384, 65536)]
-    return {
-        "title": "Residual Shuffle-Exchange against the others",
-        "columns": ["than", *columns, *as_long],
-        "rows": rows,
-        "note": "As long: how many times the length may be in which the gradient of the residual "
-        "network needs the memory that the other needs at the length named, by a line through "
-        "what was measured, to powers of length; beyond the longest measured, ≥.",
-    }
-
-
-def always_from(shown, of, model, metric):
-    """The length from which on the residual network needs less, wherever both were measured."""
-    found = ""
-    for n in shown:
-        here, there = (of(name, n, metric).mean for name in ("rse", model))
-        if here < there:
-            found = found or f"{n:,}"
-        elif here >= there:
-            found = ""
-    return found or "—"
-
-
-def longer(shown, of, model, n):
-    """How many times as long the residual network's input may be in equal memory."""
-    goal = of(model, n, "MiB").mean
-    points = [(m, of("rse", m, "MiB").mean) for m in shown]
-    points = [(m, mib) for m, mib in points if mib == mib]
-    if goal != goal or not points:
-        return "—"
-    if goal > points[-1][1]:
-        return f"≥ {points[-1][0] / n:.0f}"
-    length = np.exp(np.interp(np.log(goal), *np.log([(mib, m) for m, mib in points]).T))
-    return f"{length / n:.1f}"
+    return scaling.section_of_meetings(
+        f"{RESIDUAL} against the others", "than",
+        {name: [(of[RESIDUAL], of[name]) for of in curves] for name in others(curves[0])},
+        ("faster from", "faster in evaluation from", "smaller from"),
+        {n: f"as long in the memory of {n:,}" for n in AT},
+        "As long: how many times the length may be in which the gradient of the residual network "
+        "needs the memory that the other needs at the length named, by a line through what was "
+        "measured, to powers of length; beyond the longest measured, ≥.",
+    )  # fmt: skip
 
 
 def paper():
     """What Freivalds et al. 2019 print of evaluation, in seconds."""
-    shown = freivalds2019.SECONDS
-    rows = []
-    for n in shown["nse"]:
-        rows.append([f"{n:,}", *(number_text(shown[model].get(n), "g") for model in ("nse", "ut"))])
+    nse, ut = freivalds2019.SECONDS["nse"], freivalds2019.SECONDS["ut"]
     return {
         "title": "Freivalds et al. 2019: seconds of one evaluation, read off a figure",
-        "columns": ["length", NAMES["nse"], NAMES["ut"]],
-        "rows": rows,
+        "columns": ["length", GATED, NAMES["ut"]],
+        "rows": [[f"{n:,}", number_text(nse[n], "g"), number_text(ut.get(n), "g")] for n in nse],
         "note": "The Universal Transformer ran out of memory beyond 4,096.",
     }
-
-
-def number(value):
-    """Three digits; a dash where there is none."""
-    return number_text(value, ",.0f" if value >= 100 else ".3g")

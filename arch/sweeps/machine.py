@@ -5,6 +5,7 @@ file and the commands are the only ones that ask.
 """
 
 import functools
+import os
 
 import jax
 
@@ -41,3 +42,12 @@ def memory_limit() -> int | None:
     """Bytes that the default device may hold; None on CPU and where the device does not say."""
     stats = jax.devices()[0].memory_stats() if platform() != "cpu" else None
     return stats.get("bytes_limit") if stats else None
+
+
+def memory_for_programs() -> int:
+    """Bytes that one program may take here: four fifths of what an accelerator has, or nine tenths
+    of the machine's memory."""
+    limit = memory_limit()
+    if limit is not None:
+        return int(0.8 * limit)
+    return int(0.9 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arch.context import Context
 from arch.models import DTYPES
 from arch.registry import Config
 from arch.tasks.contract import Task
@@ -81,6 +82,13 @@ class Gradient:
         """The median of some runs, after one that is not counted: see median_seconds."""
         parameters = self._init(jax.random.key(0))
         return median_seconds(lambda turn: self._compiled(parameters, jax.random.key(turn)), rounds)
+
+
+def forward(model: Any, inputs: Any, context: Context) -> Callable[[int], Any]:
+    """A run of a fresh model on these inputs and nothing else, for `median_seconds`."""
+    parameters = jax.jit(model.init)(jax.random.key(0))
+    run = jax.jit(lambda parameters: model.logits(parameters, inputs, context))
+    return lambda turn: run(parameters)
 
 
 def median_seconds(run: Callable[[int], Any], rounds: int = ROUNDS) -> float:
