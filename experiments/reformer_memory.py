@@ -8,15 +8,16 @@ small  width 512, to 65,536 positions; as long on one GPU (estimated)
 
 Kitaev, Kaiser and Levskaya 2020, Table 3, gives the formulas; here memory is what the compiler says
 that loss and gradient of one batch need besides the gradients themselves. Nothing is run. Full
-attention takes `path=plain`, which holds its whole matrix of weights, as the formulas have it.
+attention takes `path=plain`, which holds its whole matrix of weights, as the formulas have it; the
+models called default take the path that the code takes unless told otherwise.
 
     transformer   b h l²          a layer     reversible   without the number of layers
     chunked       and without the inner width of the feed-forward
     lsh           b h l r c       a layer     reformer     reversible, chunked and lsh
 
 Reversible stacks need as much at 24 layers as at 6, plain ones four times as much. At 16,384
-positions full attention asks for 64,414 MiB, all three together for 734. Chunks in the feed-forward
-save nothing beside full attention's square.
+positions full attention asks for 64,414 MiB (by the default path 9,019), all three together for
+734. Chunks in the feed-forward save nothing beside full attention's square, by either path.
 """
 
 from arch import config, variants
@@ -45,7 +46,8 @@ CHUNK = 64
 PATHS = (
     "Full attention holds its whole matrix of weights (path=plain), which is what the paper's "
     "formulas count. The rows called default take the path that the code takes unless told "
-    "otherwise: by blocks of queries, it never holds the matrix."
+    "otherwise, blocks of queries over only the keys that they may see: it needs less, and, as the "
+    "compiler plans it for a CPU, still grows with the square of the length."
 )
 FULL = {"model.sublayers.s.path": "plain"}
 SEQUENTIAL = {"model.stack.kind": "sequential", "model.stack.apply": "scan"}
