@@ -227,8 +227,7 @@ def CLAIMS(arg, cells, results):
     claims = [
         Claim(
             f"freivalds2019-seconds-{n}",
-            f"At length {n:,} the Neural Shuffle-Exchange network is evaluated faster than the "
-            "Universal Transformer",
+            f"At length {n:,} the {GATED} network is evaluated faster than the {NAMES['ut']}",
             "Freivalds et al. 2019, seconds over length (read off a figure)", "lower",
             {f"nse-l{n}": 1, f"ut-l{n}": -1}, effect=nse[n] / ut[n] - 1,
             metric="evaluation_seconds",
