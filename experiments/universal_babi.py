@@ -33,13 +33,14 @@ import arch
 from arch import config
 from arch.context import Context
 from arch.data.corpora.babi import TASKS
-from arch.report import statistics
+from arch.report import charts, statistics
 from arch.report.sections import number_text
 from arch.report.verdicts import Claim
+from arch.runs.folders import RunFolder
 from arch.seeds import line_seed
 from arch.sweeps.experiment import Cell
 from experiments.papers import dehghani2018
-from experiments.papers.dehghani2018 import NAMES
+from experiments.papers.dehghani2018 import BABI_BEST, BABI_MEANS, BABI_PONDER, NAMES
 
 ARGUMENTS = {
     "scale": ("tiny", "small", "paper"),
@@ -58,62 +59,30 @@ VARIES = (
 SHOWN = (1, 2, 3, 15, 20)
 MOST_SHOWN = 12  # sentences in a chart of halting
 FAILED = 5.0  # percent of wrong answers above which a task counts as failed
+HEADS = 4
 WORDS = 12  # the longest sentence of the twenty tasks has 11
 ADAM = {"name": "adamw", "learning_rate": 1e-3, "beta2": 0.98, "weight_decay": 0.0}
 SCALES = {
     "tiny": {
-        "width": 64,
-        "heads": 4,
-        "steps": 4,
-        "tasks": SHOWN,
+        "width": 64, "steps": 4, "tasks": SHOWN, "seeds": (0, 1, 2), "evaluate": 100,
         "train": {"steps": 1500, "batch": 32, "optimizer": ADAM},
-        "evaluate": 100,
-        "seeds": (0, 1, 2),
     },
     "small": {
-        "width": 128,
-        "heads": 4,
-        "steps": 6,
-        "tasks": SHOWN,
+        "width": 128, "steps": 6, "tasks": SHOWN, "seeds": (0, 1, 2), "evaluate": 250,
         "train": {"steps": 10000, "batch": 64, "optimizer": ADAM},
-        "evaluate": 250,
-        "seeds": (0, 1, 2),
     },
     "paper": {
-        "width": 128,
-        "heads": 4,
-        "steps": 8,
-        "tasks": TASKS,
+        "width": 128, "steps": 8, "tasks": TASKS, "seeds": tuple(range(10)), "evaluate": 1000,
         "train": {
-            "steps": 40000,
-            "batch": 128,
-            "clip": 0.0,
-            "optimizer": dehghani2018.adam(128),
+            "steps": 40000, "batch": 128, "clip": 0.0, "optimizer": dehghani2018.adam(128),
         },
-        "evaluate": 1000,
-        "seeds": tuple(range(10)),
     },
-}
-# Percent of wrong answers over the twenty tasks, (size, training) → model → figures.
-BEST = {  # of ten seeds, picked by validation
-    ("10k", "single"): {"transformer": 15.2, "ut": 0.23, "ut_act": 0.21},
-    ("10k", "joint"): {"transformer": 22.1, "ut": 0.47, "ut_act": 0.29},
-    ("1k", "single"): {"transformer": 21.8, "ut": 5.31, "ut_act": 4.55},
-    ("1k", "joint"): {"transformer": 26.8, "ut": 8.50, "ut_act": 7.78},
-}
-MEANS = {  # mean and SD of ten seeds, with halting
-    ("10k", "single"): (0.73, 0.89),
-    ("10k", "joint"): (1.12, 1.62),
-    ("1k", "single"): (6.34, 3.32),
-    ("1k", "joint"): (11.21, 6.65),
-}
-# Number of supporting facts → mean and spread of the ponder time over the test set's positions.
-PONDER = {1: (2.3, 0.8), 2: (3.1, 1.1), 3: (3.8, 2.2)}
+}  # fmt: skip
 
 
 def get_config(arg):
     scale, paper = SCALES[arg.scale], arg.scale == "paper"
-    attention = {"kind": "attention", "heads": scale["heads"]}
+    attention = {"kind": "attention", "heads": HEADS}
     letters: dict = {"s": attention}
     if paper:
         letters = {
@@ -169,11 +138,7 @@ def groups(arg):
 
 def cells(arg, results):
     return [
-        Cell(
-            f"{prefix}-{model}",
-            {"task.tasks": tasks, **overrides},
-            variant=NAMES[model],
-        )
+        Cell(f"{prefix}-{model}", {"task.tasks": tasks, **overrides}, variant=NAMES[model])
         for prefix, tasks in groups(arg).items()
         for model, overrides in models(arg).items()
     ]
@@ -209,23 +174,18 @@ def TABLE(arg, cells, results):
 
 
 def CLAIMS(arg, cells, results):
-    prefixes, paper = list(groups(arg)), BEST[arg.size, arg.training]
+    prefixes, paper = list(groups(arg)), BABI_BEST[arg.size, arg.training]
     whole = SCALES[arg.scale]["tasks"] == TASKS
     table1 = "Dehghani et al. 2018, Table 1 (best of ten seeds, twenty tasks)"
 
     def claim(statement, ours, base):
         weights = {f"{prefix}-{ours}": 1 / len(prefixes) for prefix in prefixes}
         weights |= {f"{prefix}-{base}": -1 / len(prefixes) for prefix in prefixes}
+        effect = paper[ours] - paper[base] if whole else None
         return Claim(
-            f"dehghani2018-babi-{ours}",
-            statement,
-            table1,
-            "lower",
-            weights,
-            effect=paper[ours] - paper[base] if whole else None,
-            margin=1.0,
-            scale="absolute",
-        )
+            f"dehghani2018-babi-{ours}", statement, table1, "lower", weights, effect=effect,
+            margin=1.0, scale="absolute",
+        )  # fmt: skip
 
     claims = [
         claim("bAbI: the Universal Transformer has fewer errors than the Transformer, in percent "
@@ -243,7 +203,7 @@ def CLAIMS(arg, cells, results):
             "Dehghani et al. 2018, §3.1",
             "higher",
             {f"task{many:02}-ut_act": 1, "task01-ut_act": -1},
-            effect=PONDER[many][0] - PONDER[1][0],
+            effect=BABI_PONDER[many][0] - BABI_PONDER[1][0],
             scale="absolute",
             metric="ponder_time",
         )
@@ -260,33 +220,25 @@ def over_tasks(arg, results):
         each = {s: [by_task[task][s] for task in by_task] for s in sorted(seeds)}
         error = statistics.summary(sum(values) / len(values) for values in each.values())
         failed = statistics.summary(sum(v > FAILED for v in values) for values in each.values())
-        mean, sd = MEANS[setting]
-        rows.append(
-            [
-                NAMES[model],
-                str(error.n),
-                statistics.mean_and_sd(error, 2),
-                statistics.mean_and_sd(failed, 1),
-                f"{BEST[setting][model]:.2f}",
-                f"{mean:.2f} ± {sd:.2f}" if model == "ut_act" else "—",
-            ]
-        )
+        mean, sd = BABI_MEANS[setting]
+        rows.append([
+            NAMES[model], str(error.n),
+            statistics.mean_and_sd(error, 2), statistics.mean_and_sd(failed, 1),
+            f"{BABI_BEST[setting][model]:.2f}",
+            f"{mean:.2f} ± {sd:.2f}" if model == "ut_act" else "—",
+        ])  # fmt: skip
     tasks = SCALES[arg.scale]["tasks"]
     return {
         "title": f"Mean error over tasks {', '.join(map(str, tasks))}",
         "columns": [
-            "model",
-            "n",
-            "error_percent",
-            f"failed of {len(tasks)}",
-            "paper: best of 10 seeds",
-            "paper: mean of 10 seeds",
+            "model", "n", "error_percent", f"failed of {len(tasks)}",
+            "paper: best of 10 seeds", "paper: mean of 10 seeds",
         ],
         "rows": rows,
         "note": "Ours: test, mean ± SD over the seeds that finished every task; a task is failed "
         f"above {FAILED:.0f} % errors. The paper's figures (Dehghani et al. 2018) are over all 20 "
         "tasks" + (", ours over those of the title." if tasks != TASKS else "."),
-    }
+    }  # fmt: skip
 
 
 def ponder_times(arg, results):
@@ -298,17 +250,13 @@ def ponder_times(arg, results):
             statistics.summary(results.values(cell, name, "test").values())
             for name in ("ponder_time", "ponder_spread", "supporting_facts")
         )
-        paper = PONDER.get(int(facts.mean)) if facts.n and facts.mean % 1 == 0 else None
-        rows.append(
-            [
-                f"task {tasks[0]}" if len(tasks) == 1 else f"{len(tasks)} tasks",
-                number_text(facts.mean, ".3g"),
-                str(time.n),
-                statistics.mean_and_sd(time, 2),
-                number_text(spread.mean, ".2f"),
-                f"{paper[0]} ± {paper[1]}" if paper else "—",
-            ]
-        )
+        paper = BABI_PONDER.get(int(facts.mean)) if facts.n and facts.mean % 1 == 0 else None
+        rows.append([
+            f"task {tasks[0]}" if len(tasks) == 1 else f"{len(tasks)} tasks",
+            number_text(facts.mean, ".3g"), str(time.n),
+            statistics.mean_and_sd(time, 2), number_text(spread.mean, ".2f"),
+            f"{paper[0]} ± {paper[1]}" if paper else "—",
+        ])  # fmt: skip
     return {
         "title": "Ponder time by number of supporting facts",
         "columns": ["cell", "supporting facts", "n", "ponder time", "spread", "paper"],
@@ -321,39 +269,30 @@ def ponder_times(arg, results):
 
 def halting_steps(arg, results):
     """Charts: the updates that each sentence of a story took, of one question a task."""
-    charts = []
+    found = []
     for prefix, tasks in groups(arg).items():
         cell = f"{prefix}-ut_act"
         lines = [r for r in results.lines() if (r["cell"], r["status"]) == (cell, "finished")]
         if not lines or len(tasks) > 1:
             continue
         line = min(lines, key=lambda r: r["seed"])
-        folder = Path("runs") / line["name"] / f"{cell}-{line['hash'][:8]}"
+        folder = RunFolder.of(Path("runs"), line["name"], cell, line["hash"]).path
         if folder.is_dir():  # it is not committed; without it the chart is as the sweep made it
-            seed = line_seed(line)
-            run = arch.load(folder, seed)
-            charts.append(
-                {
-                    "name": f"halting-{prefix}",
-                    "title": f"Task {tasks[0]}: steps until a sentence halts, seed {seed}",
-                    "kind": "bars",
-                    "series": {"a question of the test set": sentences_and_steps(run)},
-                    "x_label": f"updates, at most {2 * SCALES[arg.scale]['steps']}",
-                }
-            )
-    return charts
+            seed, most = line_seed(line), 2 * SCALES[arg.scale]["steps"]
+            title = f"Task {tasks[0]}: steps until a sentence halts, seed {seed}"
+            bars = {"a question of the test set": sentences_and_steps(arch.load(folder, seed))}
+            bars = charts.bar_chart(f"halting-{prefix}", title, bars, f"updates, at most {most}")
+            found.append(bars)
+    return found
 
 
 def sentences_and_steps(run):
-    """[sentence, updates, 0] of the first test question that has so many sentences."""
+    """(sentence, updates) of the first test question that has so many sentences."""
     task, arrays = run.task, run.task.arrays["test"]
     place = int(np.argmax(arrays.length >= min(MOST_SHOWN, arrays.length.max())))
-    row = jax.tree.map(lambda a: jnp.asarray(a[place : place + 1]), arrays)
-    batch = task.assemble(row)
+    batch = task.assemble(jax.tree.map(lambda a: jnp.asarray(a[place : place + 1]), arrays))
     names = ["halting.steps"]
     record = run.capture_inputs(batch.sentences, names, Context(mask=batch.mask))
-    steps = record["halting.steps"][0]
-    words = {number: word for word, number in task.words.items()}
-    texts = [" ".join(words[i] for i in ids if i) for ids in np.asarray(batch.sentences)[0]]
-    shown = [i for i in range(len(texts)) if batch.mask[0, i]]
-    return [[texts[i], int(steps[i]), 0] for i in shown]
+    steps, sentences = record["halting.steps"][0], np.asarray(batch.sentences)[0]
+    shown = np.flatnonzero(batch.mask[0])
+    return [(task.sentence_text(sentences[i]), int(steps[i])) for i in shown]

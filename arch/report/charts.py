@@ -101,6 +101,14 @@ def line_chart(
     }
 
 
+def bar_chart(
+    name: str, title: str, series: Mapping[str, Iterable[tuple[str, float]]], x_label: str
+) -> dict[str, Any]:
+    """An entry of TABLE["charts"]: label → (text, value) pairs, a horizontal bar for each."""
+    bars = {label: [[text, value, 0] for text, value in found] for label, found in series.items()}
+    return {"name": name, "title": title, "kind": "bars", "series": bars, "x_label": x_label}
+
+
 def draw_chart(chart: Chart, folder: Path) -> str:
     """Writes the chart as .svg and .png into the folder; returns the name of its SVG.
 

@@ -11,6 +11,7 @@ from arch.report.columns import MISSING
 from arch.report.renderers import markdown_grid, markdown_text
 from arch.report.statistics import mean_and_sd, summary
 from arch.report.tables import Grid
+from arch.seeds import line_seed
 
 PLACES = 4
 FINISHED = "finished"
@@ -68,7 +69,7 @@ def mean_grid(rows: Sequence[Evaluated]) -> Grid | None:
 def left_out(rows: Sequence[Evaluated]) -> list[str]:
     """What to say of the seeds that are in no mean."""
     lost = [row for row in rows if row.status != FINISHED]
-    said = dict.fromkeys(f"{row.run} seed {row.origin.get('seed')} ({row.status})" for row in lost)
+    said = dict.fromkeys(f"{row.run} seed {line_seed(row.origin)} ({row.status})" for row in lost)
     return [f"Means leave out what has not finished: {', '.join(said)}."] * bool(said)
 
 

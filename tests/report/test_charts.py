@@ -69,3 +69,10 @@ def test_the_legend_of_many_lines_stands_below_them(lines, below):
     assert [text.get_text() for text in legend.get_texts()] == list(series)
     figure.draw_without_rendering()
     assert (legend.get_window_extent().y1 < axis.get_window_extent().y0) == below
+
+
+def test_a_bar_chart_is_a_chart_with_a_bar_for_each_text():
+    entry = charts.bar_chart("steps", "Steps", {"a story": [("John went.", 3), ("Where?", 1)]}, "n")
+    chart = charts.Chart.of(entry)
+    assert chart.kind == "bars" and not chart.empty
+    assert chart.series == {"a story": [["John went.", 3, 0], ["Where?", 1, 0]]}

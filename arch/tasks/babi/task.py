@@ -98,6 +98,11 @@ class Babi(Bucketed):
         """Word → id, from 1 on; 0 is padding."""
         return self.data.words
 
+    def sentence_text(self, ids: Int[np.ndarray, " words"]) -> str:
+        """The words of a sentence, without its padding."""
+        words = {number: word for word, number in self.words.items()}
+        return " ".join(words[i] for i in ids.tolist() if i)
+
     @property
     def sha256(self) -> str:
         """Of the files that are used."""
