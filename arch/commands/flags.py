@@ -28,6 +28,15 @@ class Trains(Configured):
         help="how many, a range or a list, instead of the configuration's; 3x3: three of "
         "initialisation crossed with three of data, to tell which of them the spread comes from",
     )  # fmt: skip
+    ladder: str = flag(
+        "--ladder", "", metavar="FIELD=V,V,…",
+        help="values of a field, as train.optimizer.learning_rate=5e-4,1e-3,2e-3: each cell is "
+        "tried with all of them on the seeds of --pilot, and trained with its best one on others",
+    )  # fmt: skip
+    pilot: str = flag(
+        "--pilot", "", metavar="100-101|7,9",
+        help="the seeds that choose on a --ladder; no other figure has them",
+    )  # fmt: skip
     directory: str = flag(
         "--name", "", metavar="NAME",
         help="of runs/NAME and results/NAME; else the file's name and what was typed beside it",

@@ -9,6 +9,7 @@ from arch.registry import ConfigurationError, suggestion
 from arch.seeds import MOST, Seed, seed_of
 from arch.sweeps.executors import EXECUTORS
 from arch.sweeps.experiment import Experiment
+from arch.sweeps.ladder import Ladder
 from arch.sweeps.sweep import Sweep
 
 MOST_SEEDS = 10_000
@@ -16,7 +17,8 @@ MOST_SEEDS = 10_000
 
 def experiment(command: Configured, alone: bool = False) -> Experiment:
     """The experiment of --config and its overrides; `alone` without the file's cells."""
-    made = Experiment(command.config, command.overrides, alone)
+    ladder = _ladder(command) if isinstance(command, Trains) else None
+    made = Experiment(command.config, command.overrides, alone, ladder)
     if made.config().train.deterministic:  # XLA reads it when the first device is asked for
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
@@ -81,8 +83,11 @@ def _seeds(text: str) -> tuple[Seed, ...]:
 
 def _numbers(text: str) -> list[int]:
     """The numbers of a count, a range or a list; none where the text is no such thing."""
-    if text.isdecimal():
-        text = f"0-{int(text) - 1}"
+    return _listed(f"0-{int(text) - 1}" if text.isdecimal() else text)
+
+
+def _listed(text: str) -> list[int]:
+    """The numbers of a range or a list; none where the text is neither."""
     numbers: list[int] = []
     for part in text.split(","):
         low, dash, high = part.partition("-")
@@ -93,6 +98,26 @@ def _numbers(text: str) -> list[int]:
             return []
         numbers += range(int(low), last + 1)
     return numbers
+
+
+def _ladder(command: Trains) -> Ladder | None:
+    """The ladder of --ladder and --pilot; None where neither is there."""
+    if not (command.ladder or command.pilot):
+        return None
+    field, equals, text = command.ladder.partition("=")
+    values = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not equals or not 1 < len(values) == len(set(values)):
+        raise ConfigurationError(
+            f"--ladder={command.ladder}: expected a field and values, each once, two at least: "
+            "train.optimizer.learning_rate=5e-4,1e-3"
+        )
+    pilot = _listed(command.pilot)
+    if not 0 < len(pilot) == len(set(pilot)):
+        raise ConfigurationError(
+            f"--pilot={command.pilot}: expected the seeds that choose on the ladder, a range "
+            "(100-101) or a list (7,9), each once"
+        )
+    return Ladder(field, values, tuple(pilot))
 
 
 def _replicas(text: str) -> int:

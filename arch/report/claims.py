@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from arch.report.columns import MISSING
 from arch.report.comparisons import untrained_cells
 from arch.report.files import replace_file
+from arch.report.ladders import reported
 from arch.report.lines import (
     Line,
     of_present,
@@ -73,6 +74,7 @@ def judge_lines(name: str, experiment: Mapping[str, Any], lines: Sequence[Line])
     claims = claims_of(experiment)
     if not claims:
         return []
+    lines = reported(experiment, lines)
     several = several_configurations(lines)
     lines = of_present(lines, experiment.get("present") or {}, several)
     spec = TableSpec.of(experiment.get("table") or {})

@@ -16,6 +16,13 @@ from arch.report.claims import Judged, judge_lines, verdict_section
 from arch.report.columns import MISSING, settings_of
 from arch.report.comparisons import Comparison, compare, untrained_cells
 from arch.report.curves import read_curves
+from arch.report.ladders import (
+    chosen_columns,
+    ladder_notes,
+    ladder_sections,
+    pilots,
+    reported,
+)
 from arch.report.lines import (
     Line,
     from_older_numerics,
@@ -66,10 +73,12 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
     against: another results folder, whose figures stand beside these.
     Raises ValueError for a damaged file or an entry of TABLE that is not known.
     """
-    experiment, lines = read_experiment(folder), read_lines(folder)
+    experiment, every = read_experiment(folder), read_lines(folder)
+    lines = reported(experiment, every)
     spec = TableSpec.of(experiment.get("table") or {})
     varied = experiment.get("varied") or {}
-    rows = group_rows(lines, experiment.get("cells", ()), spec.split, spec.metric, varied)
+    cells = [cell for cell in experiment.get("cells", ()) if cell not in pilots(experiment)]
+    rows = group_rows(lines, cells, spec.split, spec.metric, varied)
     name = folder.resolve().name
     foreign = from_other_code(lines)
     untrained = untrained_cells(rows, spec.split, experiment.get("trivial") or {})
@@ -79,6 +88,7 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
         *_difference_notes(rows, spec, compared),
         *_untrained_notes(untrained),
         *_selection_notes(experiment, spec),
+        *ladder_notes(experiment),
         *_paper_notes(spec),
         *_loss_notes(rows),
         *_source_notes(lines),
@@ -94,6 +104,7 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
     marks = {id(line): " †" for line in foreign}
     marks |= {id(line): marks.get(id(line), " ") + "‡" for line in older}
     found = columns.make_columns(rows, marks, spec, compared, untrained)
+    found = {"cell": found["cell"], **chosen_columns(experiment, rows), **found}
     if against:
         other = group_rows(read_lines(against), (), spec.split, spec.metric)
         found |= columns.beside(rows, other, spec, against.resolve().name)
@@ -108,6 +119,7 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
     spread = spread_section(rows)
     sections = [
         *spec.sections,
+        *ladder_sections(experiment, every, spec),
         *equal,
         *([spread] if spread else []),
         *([verdict_section(verdicts)] if verdicts else []),
@@ -254,9 +266,17 @@ def _command(experiment: Mapping[str, Any]) -> str:
             f"--config.{name}={tuple(v) if isinstance(v, list) else v}"
             for name, v in (experiment.get("overrides") or {}).items()
         ),
+        *_ladder_flags(experiment.get("ladder")),
         *([f"--name={experiment['name']}"] if experiment.get("name") else []),
     ]
     return shlex.join(["python", "launch.py", "sweep", *options])
+
+
+def _ladder_flags(ladder: Mapping[str, Any] | None) -> list[str]:
+    if not ladder:
+        return []
+    pilot = ",".join(map(str, ladder["pilot"]))
+    return [f"--ladder={ladder['field']}={','.join(ladder['values'])}", f"--pilot={pilot}"]
 
 
 def _plain(value: Any) -> str:

@@ -12,12 +12,13 @@ from typing import NamedTuple
 from arch import config as configuration
 from arch.registry import Config, ConfigurationError, flat
 from arch.report.lines import RUNS as LINES
-from arch.report.lines import Line, corpus_digest, read_experiment, read_lines
+from arch.report.lines import Line, corpus_digest, read_lines
 from arch.runs import numerics
-from arch.seeds import line_seed
+from arch.seeds import Seed, line_seed
 from arch.sweeps import machine, running
 from arch.sweeps.experiment import Cell, Experiment, matching
 from arch.sweeps.present import present_results
+from arch.sweeps.stored import stored_experiment
 from arch.sweeps.sweep import RESULTS, Sweep
 
 
@@ -56,11 +57,12 @@ def audit(folder: Path) -> list[Finding]:
 
 def twins(folders: Iterable[Path]) -> list[str]:
     """Cells of several folders that are one and the same run: 'sandwich/k0 = orders/vanilla'."""
-    names: dict[str, dict[str, None]] = {}
+    names: dict[tuple[str, Seed], dict[str, None]] = {}
     for folder in folders:
         for line in read_lines(folder):
-            names.setdefault(line["hash"], {})[f"{folder.name}/{line['cell']}"] = None
-    return [" = ".join(those) for those in names.values() if len(those) > 1]
+            run = line["hash"], line_seed(line)
+            names.setdefault(run, {})[f"{folder.name}/{line['cell']}"] = None
+    return list(dict.fromkeys(" = ".join(those) for those in names.values() if len(those) > 1))
 
 
 def again(folder: Path) -> str:
@@ -126,11 +128,7 @@ def experiment_of(folder: Path) -> tuple[Experiment, list[Cell]]:
 
     Raises ConfigurationError where experiment.json names no file, or the file is at fault.
     """
-    held = read_experiment(folder)
-    if not held.get("config"):
-        raise ConfigurationError(f"{folder}: experiment.json names no experiment's file")
-    reference = held["config"] + f":{held['argument']}" * bool(held["argument"])
-    experiment = Experiment(reference, held["overrides"])
+    experiment = stored_experiment(folder)
     return experiment, experiment.cells(present_results(experiment, read_lines(folder)))
 
 

@@ -14,12 +14,41 @@ CELL_NAME = re.compile(r"[A-Za-z0-9(][A-Za-z0-9._=+()-]*")
 
 
 @dataclasses.dataclass(frozen=True)
+class Rung:
+    """A cell's place on a ladder (`sweeps.ladder`): the value its arm is tried or trained with.
+
+    Args:
+        arm: the name of the cell that the value is chosen for.
+        field, value: the dotted field, and its text here; `values` are all that are tried.
+        seeds: the pilot seeds, on which the best value is chosen by `metric` on `split`; `reported`
+            are the arm's own, empty for those of the sweep.
+        pilot: whether this cell is tried, and in no figure but the ladder's.
+    """
+
+    arm: str
+    field: str
+    value: str
+    values: tuple[str, ...]
+    seeds: tuple[int, ...]
+    reported: tuple[Seed, ...] = ()
+    metric: str = ""
+    split: str = ""
+    pilot: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """What a report has to know of it."""
+        held = dataclasses.asdict(self)
+        del held["reported"]
+        return held
+
+
+@dataclasses.dataclass(frozen=True)
 class Cell:
     """A name and overrides on `get_config`; seeds of its own where it has others than the rest.
 
     An override that changes a kind keeps what both kinds have. An option that was set and that the
     new kind lacks is given up by None, as by {"model.stack.steps": None} beside a kind that makes
-    no steps. `typed` is what the command line gives this cell of a product, text applied last.
+    no steps. `typed` is what a product or a ladder gives this cell, text applied last.
     """
 
     name: str
@@ -27,6 +56,7 @@ class Cell:
     seeds: tuple[Seed, ...] = ()
     variant: str = ""
     typed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    rung: Rung | None = None
 
 
 class Results:
@@ -74,8 +104,14 @@ class Results:
 
 
 def matching(cells: list[Cell], glob: str, flag: str = "--cells") -> list[Cell]:
-    """The cells whose name matches; ConfigurationError where none does."""
-    found = [cell for cell in cells if fnmatch.fnmatchcase(cell.name, glob)]
+    """The cells whose name matches, and pilots of an arm whose name does; ConfigurationError where
+    none does."""
+    found = [
+        cell
+        for cell in cells
+        if fnmatch.fnmatchcase(cell.name, glob)
+        or (cell.rung and fnmatch.fnmatchcase(cell.rung.arm, glob))
+    ]
     if not found:
         names = [cell.name for cell in cells]
         raise ConfigurationError(

@@ -7,8 +7,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -16,13 +14,14 @@ from arch import config as configuration
 from arch import plugins
 from arch.config.overriding import Dropped
 from arch.models.families import Model
-from arch.registry import Config, ConfigurationError, read, suggestion
+from arch.registry import Config, ConfigurationError, read
 from arch.report.charts import Chart
 from arch.report.specification import TableSpec
 from arch.report.verdicts import Claim
 from arch.sweeps.cells import CELL_NAME, Cell, Results, matching
 from arch.sweeps.experiment_file import ExperimentFile
-from arch.sweeps.products import multiplied, products_of
+from arch.sweeps.ladder import Ladder
+from arch.sweeps.products import multiplied, products_of, takes_one
 from arch.tasks.contract import Task
 
 __all__ = ["Cell", "Experiment", "Results", "matching"]
@@ -36,12 +35,17 @@ class Experiment:
         overrides: dotted field → text, applied last and to every cell. Several values of a field
             that takes one, as in 1e-3,2e-3, make a cell of each cell for each of them.
         alone: leave the file's cells aside, so that `get_config` itself is the only cell.
+        ladder: of a field, whose best value is chosen for each arm on pilot seeds.
 
     Raises ConfigurationError for a file that breaks its contract, and for unknown arguments.
     """
 
     def __init__(
-        self, reference: str, overrides: Mapping[str, str] | None = None, alone: bool = False
+        self,
+        reference: str,
+        overrides: Mapping[str, str] | None = None,
+        alone: bool = False,
+        ladder: Ladder | None = None,
     ):
         file, _, text = reference.partition(":")
         self.reference, self.file = reference, file
@@ -51,8 +55,11 @@ class Experiment:
             plugins.load(paths)
         contents = ExperimentFile.load(file)
         self.contents = contents.without_cells() if alone else contents
-        self.arguments, self.letters, self.given = _arguments(contents.ARGUMENTS, file, text)
+        self.arguments, self.letters, self.given = contents.read_arguments(text)
+        self.ladder = ladder
         self._told: set[str] = set()
+        if ladder:
+            self._check_ladder(ladder)
 
     @property
     def default_name(self) -> str:
@@ -60,6 +67,7 @@ class Experiment:
         if chosen := self.overrides.get("name") or self.base().name:
             return chosen
         said = [f"{k}={v}" for k, v in {**self.given, **self.letters, **self.overrides}.items()]
+        said += [f"ladder-{self.ladder.field}"] if self.ladder else []
         text = "-".join([Path(self.file).stem, *said])
         name = re.sub(r"[^A-Za-z0-9._=+-]+", "_", text)
         if len(name) > 120:
@@ -87,7 +95,8 @@ class Experiment:
         """The filled configuration of a cell, or of `get_config` alone."""
         base = self._bound()
         if cell is not None:
-            clash = sorted(set(self.overrides) & set(cell.overrides))
+            varied = {*cell.overrides, *cell.typed} - self.products.keys()
+            clash = sorted(self.overrides.keys() & varied)
             if clash:
                 raise ConfigurationError(
                     f"--config.{clash[0]}={self.overrides[clash[0]]}: "
@@ -136,12 +145,35 @@ class Experiment:
         return {field: values[0] for field, values in self.products.items()}
 
     def cells(self, results: Results) -> list[Cell]:
-        """The cells that the results so far call for, times the products of the command line; one
-        named after a file that has none."""
-        return self._checked(multiplied(self._plain_cells(results), self.products))
+        """The cells that the results so far call for: the arms, or the pilots of their ladder and
+        the arms that these have chosen a value for."""
+        arms = self._arms(results)
+        if self.ladder:
+            arms = self.ladder.cells(arms, results, self.table(arms, results))
+        return self._checked(arms)
+
+    def _arms(self, results: Results) -> list[Cell]:
+        """The file's cells, times the products of the command line."""
+        plain = self._plain_cells(results)
+        if (self.products or self.ladder) and any(cell.rung for cell in plain):
+            raise ConfigurationError(
+                f"--config={self.file}: its cells are on a ladder, which is crossed with no other; "
+                "expected one value for every --config field, and no --ladder"
+            )
+        return multiplied(plain, self.products)
+
+    def _check_ladder(self, ladder: Ladder) -> None:
+        known = self._plain_cells(Results([], *self.metric))
+        if ladder.field in self.overrides or not takes_one(
+            ladder.field, self.overrides, self._bound(), known
+        ):
+            raise ConfigurationError(
+                f"--ladder={ladder.field}={','.join(ladder.values)}: expected a field of the "
+                "configuration that takes one value and that no --config sets"
+            )
 
     def _plain_cells(self, results: Results) -> list[Cell]:
-        """The file's own cells."""
+        """The file's own cells; one named after a file that has none."""
         if self.contents.cells is None:
             return [Cell(Path(self.file).stem)]
         with self._blamed("cells"):
@@ -203,21 +235,28 @@ class Experiment:
             if table is None:
                 table = {"title": Path(self.file).stem}
             if isinstance(table, Callable):
-                plain = self._plain_cells(results) if self.products else cells
-                table = table(self.arguments, plain, results)
+                table = table(self.arguments, self._reported(cells, results), results)
             if self.products and table.get("baseline"):
-                table = {**table, "baseline": cells[0].name}
+                table = {**table, "baseline": self._arms(results)[0].name}
             for chart in TableSpec.of(table).charts:
                 Chart.of(chart)
         return dict(table)
+
+    def _reported(self, cells: list[Cell], results: Results) -> list[Cell]:
+        """The cells as TABLE and CLAIMS are given them: the file's own, without pilots as soon as
+        an arm has its value."""
+        if self.products or self.ladder:
+            return self._plain_cells(results)
+        return [cell for cell in cells if not (cell.rung and cell.rung.pilot)] or cells
 
     def claims(self, cells: list[Cell], results: Results) -> list[Claim]:
         """The claims of papers that the cells test; each names cells that there are."""
         claims = () if self.products else self.contents.CLAIMS  # they name the file's own cells
         with self._blamed("CLAIMS"):
             if isinstance(claims, Callable):
-                claims = claims(self.arguments, cells, results)
-            names, ids = [cell.name for cell in cells], [claim.id for claim in claims]
+                claims = claims(self.arguments, self._reported(cells, results), results)
+            names = [cell.rung.arm if cell.rung else cell.name for cell in cells]
+            ids = [claim.id for claim in claims]
             for claim in claims:
                 if unknown := sorted(set(claim.contrast) - set(names)):
                     raise ConfigurationError(
@@ -239,35 +278,3 @@ class Experiment:
         if table is None or isinstance(table, Callable):
             table = {}
         return str(table.get("metric", "perplexity")), str(table.get("split", "valid"))
-
-
-def _arguments(
-    declared: Mapping[str, Any], file: str, text: str
-) -> tuple[SimpleNamespace, dict, dict]:
-    """(all arguments, letters → kinds, what was given beyond the defaults)."""
-    values = {k: v[0] if isinstance(v, tuple) else v for k, v in declared.items()}
-    letters, given = {}, {}
-    for item in filter(None, text.split(",")):
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise ConfigurationError(f"--config={file}:{text}: {item!r} is no name=value")
-        if len(name) == 1 and name.isalpha() and name not in declared:
-            letters[name] = value
-            continue
-        field = f"--config={file}:{name}"
-        if name not in declared:
-            raise ConfigurationError(
-                f"{field}={value}: unknown argument; {file} takes "
-                f"{', '.join(declared) or 'none'}{suggestion(name, declared)}"
-            )
-        if isinstance(declared[name], tuple):
-            choices = {str(choice): choice for choice in declared[name]}
-            if value not in choices:
-                raise ConfigurationError(f"{field}={value}: allowed are {', '.join(choices)}")
-            meant = choices[value]
-        else:
-            meant = read(value, values[name], field)
-        if meant != values[name]:
-            given[name] = value
-        values[name] = meant
-    return SimpleNamespace(**values, letters=letters), letters, given

@@ -16,10 +16,11 @@ measure(config, task, model, seed)   in a file that measures something instead o
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from arch import plugins
-from arch.registry import ConfigurationError
+from arch.registry import ConfigurationError, read, suggestion
 from arch.report.verdicts import Claim
 
 
@@ -65,3 +66,34 @@ class ExperimentFile:
     def without_cells(self) -> "ExperimentFile":
         """The same, whose only cell is `get_config` itself."""
         return dataclasses.replace(self, cells=None)
+
+    def read_arguments(self, text: str) -> tuple[SimpleNamespace, dict, dict]:
+        """(all arguments, letters → kinds, what was given beyond the defaults), of the text behind
+        FILE: as it is typed. Raises ConfigurationError for what the file does not take."""
+        declared, file = self.ARGUMENTS, self.file
+        values = {k: v[0] if isinstance(v, tuple) else v for k, v in declared.items()}
+        letters, given = {}, {}
+        for item in filter(None, text.split(",")):
+            name, equals, value = item.partition("=")
+            if not equals:
+                raise ConfigurationError(f"--config={file}:{text}: {item!r} is no name=value")
+            if len(name) == 1 and name.isalpha() and name not in declared:
+                letters[name] = value
+                continue
+            field = f"--config={file}:{name}"
+            if name not in declared:
+                raise ConfigurationError(
+                    f"{field}={value}: unknown argument; {file} takes "
+                    f"{', '.join(declared) or 'none'}{suggestion(name, declared)}"
+                )
+            if isinstance(declared[name], tuple):
+                choices = {str(choice): choice for choice in declared[name]}
+                if value not in choices:
+                    raise ConfigurationError(f"{field}={value}: allowed are {', '.join(choices)}")
+                meant = choices[value]
+            else:
+                meant = read(value, values[name], field)
+            if meant != values[name]:
+                given[name] = value
+            values[name] = meant
+        return SimpleNamespace(**values, letters=letters), letters, given

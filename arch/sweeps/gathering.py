@@ -1,5 +1,6 @@
 """runs/ → results/: the lines of finished and failed replicas, and what the table is."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from arch.runs import numerics
 from arch.sweeps.experiment import Cell, Experiment, Results
 from arch.sweeps.held import starts_over, varied_fields
 from arch.sweeps.present import present_results
+from arch.sweeps.stored import stored_experiment
 from arch.sweeps.sweep import RESULTS, Job, Sweep
 from arch.sweeps.trivial import task_losses, trivial_losses
 
@@ -60,10 +62,7 @@ def refresh(folder: Path) -> list[str]:
     no longer make its table.
     """
     held = read_experiment(folder)
-    if not held.get("config"):
-        raise ConfigurationError(f"{folder}: experiment.json names no experiment's file")
-    reference = held["config"] + f":{held['argument']}" * bool(held["argument"])
-    experiment = Experiment(reference, held["overrides"])
+    experiment = stored_experiment(folder)
     known = present_results(experiment, read_lines(folder))
     described, said = _description(experiment, known), []
     if experiment.trains:
@@ -131,6 +130,7 @@ def _description(experiment: Experiment, known: Results) -> dict[str, Any]:
     """experiment.json: enough to make the table again, and to come back to the sweep."""
     cells = experiment.cells(known)
     said = {**experiment.given, **experiment.letters}
+    rungs = {cell.name: cell.rung.as_json() for cell in cells if cell.rung}
     return {
         "config": experiment.file,
         "argument": ",".join(f"{name}={value}" for name, value in said.items()),
@@ -141,6 +141,8 @@ def _description(experiment: Experiment, known: Results) -> dict[str, Any]:
         "claims": as_json(experiment.claims(cells, known)),
         "selected": _selected(experiment, cells),
         **({"present": dict(known.present)} if known.present else {}),
+        **({"ladder": dataclasses.asdict(experiment.ladder)} if experiment.ladder else {}),
+        **({"rungs": rungs} if rungs else {}),
     }
 
 

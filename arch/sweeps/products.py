@@ -25,7 +25,7 @@ def products_of(
     found = {}
     for field, text in overrides.items():
         values = tuple(part.strip() for part in text.split(",") if part.strip())
-        if len(values) > 1 and _takes_one(field, overrides, base, cells):
+        if len(values) > 1 and takes_one(field, overrides, base, cells):
             found[field] = values
     return found
 
@@ -38,11 +38,13 @@ def multiplied(cells: Sequence[Cell], products: Mapping[str, tuple[str, ...]]) -
     for values in itertools.product(*products.values()):
         more = "".join(f"-{n}={v.replace(' ', '')}" for n, v in zip(said, values, strict=True))
         typed = dict(zip(products, values, strict=True))
-        made += [dataclasses.replace(c, name=c.name + more, typed=typed) for c in cells]
+        made += [
+            dataclasses.replace(c, name=c.name + more, typed={**c.typed, **typed}) for c in cells
+        ]
     return made
 
 
-def _takes_one(
+def takes_one(
     field: str, overrides: Mapping[str, str], base: Config, cells: Sequence[Cell]
 ) -> bool:
     """Whether one value stands in the field, in the first configuration that has it: some fields

@@ -137,6 +137,8 @@ class Sweep:
         trained.
         """
         seeds = cell.seeds or self.seeds or tuple(config.seeds)
+        if self.gathers:  # a worker is given the seeds of its one cell
+            _check_fresh(cell, self.seeds or tuple(config.seeds))
         data = config.train.data_seed
         apart = [seed for seed in seeds if isinstance(seed, Apart)]
         if not self.experiment.trains and (apart or data >= 0):
@@ -151,3 +153,15 @@ class Sweep:
                     "-1, or name seeds of initialisation alone"
                 )
         return seeds if data < 0 else tuple(seed_of(both(seed)[0], data) for seed in seeds)
+
+
+def _check_fresh(cell: Cell, seeds: tuple[Seed, ...]) -> None:
+    """Raises ConfigurationError where an arm on a ladder would be reported on a pilot seed."""
+    if cell.rung is None:
+        return
+    reported = {number for seed in cell.rung.reported or seeds for number in both(seed)}
+    if clash := sorted(reported & set(cell.rung.seeds)):
+        raise ConfigurationError(
+            f"cell {cell.rung.arm}: pilot seed {clash[0]} is one of its own seeds; what a value of "
+            f"{cell.rung.field} was chosen on is not reported: name others by --pilot or --seeds"
+        )

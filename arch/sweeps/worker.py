@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from arch.seeds import read_seed
 from arch.sweeps import running
 from arch.sweeps.experiment import Experiment
+from arch.sweeps.ladder import Ladder
 from arch.sweeps.sweep import Sweep
 from arch.training.group import Interrupted
 
@@ -20,7 +21,8 @@ from arch.training.group import Interrupted
 def work(told: Mapping) -> int:
     """Train the cell; the exit code."""
     settings = dict(told)
-    experiment = Experiment(settings.pop("experiment"), settings.pop("overrides"))
+    ladder = Ladder.of(settings.pop("ladder"))
+    experiment = Experiment(settings.pop("experiment"), settings.pop("overrides"), ladder=ladder)
     seeds = tuple(map(read_seed, settings.pop("seeds")))
     try:
         return running.run(Sweep(experiment, seeds=seeds, gathers=False, **settings))

@@ -5,6 +5,7 @@ sweep that started it gathers. On CPU a worker has one core of its own, which fo
 faster than sharing them; the core count is part of a result's provenance.
 """
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -38,9 +39,11 @@ class Processes(Executor):
         return {}
 
     def _order(self, job: Job) -> Order:
+        ladder = self.sweep.experiment.ladder
         told = {
             "experiment": self.sweep.experiment.reference,
             "overrides": self.sweep.experiment.overrides,
+            "ladder": ladder and dataclasses.asdict(ladder),
             "name": self.sweep.name,
             "replicas": self.sweep.replicas,
             "command": self.sweep.command,
