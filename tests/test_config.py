@@ -8,8 +8,10 @@ import pytest
 
 from arch import config
 from arch.config import (
+    OUTSIDE_IDENTITY,
     bind,
     canonical,
+    differences,
     fields,
     flat,
     identity,
@@ -51,7 +53,7 @@ CHOICES = {"kind", "name", "family"}
 FIELDS = [
     path
     for path in flat(make(**PARTS).to_dict())
-    if path.split(".")[0] not in ("seeds", "plugins") and path.split(".")[-1] not in CHOICES
+    if path not in OUTSIDE_IDENTITY and path.split(".")[-1] not in CHOICES
 ]
 
 
@@ -65,6 +67,11 @@ def test_every_field_is_part_of_the_identity(base, path):
             node = node[section]
         node[name] = "s2f2(sf)2" if name == "order" else changed(node[name])
     assert identity(other, SHA) != identity(base, SHA)
+
+
+def test_which_seeds_there_are_is_no_part_of_the_identity(base):
+    other = override(base, {"seeds": (7,), "train.data_seed": 7, "name": "other"})
+    assert identity(other, SHA) == identity(base, SHA) and differences(base, other) == {}
 
 
 @pytest.mark.parametrize(
