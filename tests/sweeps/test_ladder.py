@@ -7,6 +7,7 @@ import pytest
 
 from arch.registry import ConfigurationError
 from arch.report import tables
+from arch.report.claims import judge_folder
 from arch.report.lines import read_experiment, read_lines
 from arch.sweeps.audit import audit
 from arch.sweeps.cells import Cell, Results
@@ -93,7 +94,8 @@ def test_a_report_shows_the_value_of_each_arm_and_pilots_in_the_ladder_alone(fol
         "rungs": rungs,
         "claims": [{**claim, "contrast": {"post": 1, "post-learning_rate=2e-3": -1}}],
     }
-    shown = tables.tabulate(folder(lines, {"baseline": "pre"}, **held))
+    path = folder(lines, {"baseline": "pre"}, **held)
+    shown = tables.tabulate(path)
     assert list(columns(shown)) == ["pre", "post"]
     assert [row["learning rate"] for row in columns(shown).values()] == ["1e-3", "2e-3 (end)"]
     assert "Seeds: 0–1" in shown.notes
@@ -102,7 +104,8 @@ def test_a_report_shows_the_value_of_each_arm_and_pilots_in_the_ladder_alone(fol
     (climb,) = [s for s in shown.sections if s.title == f"Ladder of {RATE}"]
     assert climb.columns == ("cell", *VALUES)
     assert climb.rows[0] == ("pre", "5.000 ± 0.000", "4.500 ± 0.707 (chosen)", "6.000 ± 7.071")
-    assert shown.verdicts[0].verdict.verdict == "not run"  # a pilot decides nothing
+    (judged,) = judge_folder(path)
+    assert judged.verdict.verdict == "not run"  # a pilot decides nothing
 
 
 @pytest.fixture
