@@ -89,10 +89,11 @@ def test_a_report_shows_the_value_of_each_arm_and_pilots_in_the_ladder_alone(fol
     cells = climbed(lines)
     lines += [line(cell, seed, 4.0) for cell in ("pre", "post") for seed in (0, 1)]
     rungs = {cell.name: json.loads(json.dumps(cell.rung.as_json())) for cell in cells}
+    contrast = {"post-learning_rate=1e-3": 1, "pre-learning_rate=1e-3": -1}
     claim = {"id": "c", "statement": "s", "source": "x", "direction": "lower"}
     held = {
         "rungs": rungs,
-        "claims": [{**claim, "contrast": {"post": 1, "post-learning_rate=2e-3": -1}}],
+        "claims": [{**claim, "contrast": contrast}],
     }
     path = folder(lines, {"baseline": "pre"}, **held)
     shown = tables.tabulate(path)
