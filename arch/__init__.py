@@ -27,13 +27,15 @@ and objective; a *variant* is a paper's point in that space; a *cell* is one con
 *experiment*; a *group* is the (cell, seed) *replicas* that share one compiled program.
 """
 
+from os import PathLike
+
 from arch.runs.provenance import NUMERICS
 from arch.seeds import Seed
 
 __all__ = ["NUMERICS", "load"]
 
 
-def load(path, seed: Seed | str = 0, corpus: str = "", trust: bool = False):
+def load(path: str | PathLike, seed: Seed | str = 0, corpus: str = "", trust: bool = False):
     """A trained run for a notebook, or a model in Hugging Face's format: see
     `arch.notebook.run`."""
     from arch.notebook import run as notebook

@@ -22,7 +22,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def _cache_of_the_session(tmp_path_factory):
     """Tokens that tests make are kept in a folder of the session, never in the user's cache."""
     before = os.environ.get("ARCH_CACHE_DIR")
-    os.environ["ARCH_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # by all workers
+    os.environ["ARCH_CACHE_DIR"] = str(shared / "cache")
     yield
     if before is None:
         del os.environ["ARCH_CACHE_DIR"]

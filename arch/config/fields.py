@@ -1,6 +1,7 @@
 """The fields of a configuration, their defaults, and how the parts that are given are filled."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -97,7 +98,7 @@ def kind_of(section: str) -> tuple[Registry, str, Mapping]:
     return KINDS[section] if section in KINDS else (sublayers, "", residual.SURROUNDINGS)
 
 
-def make(**parts) -> Config:
+def make(**parts: Any) -> Config:
     """A filled, checked and locked configuration from the parts given, over the defaults.
 
     Raises ConfigurationError, naming the field, for an unknown name or a value of a wrong type.

@@ -17,6 +17,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from arch.config import canonical
 from arch.registry import Config, ConfigurationError
@@ -223,7 +224,7 @@ class RunFolder:
         """state.json as it stands; empty before the run has begun."""
         return read_json(self.path / "state.json") or {}
 
-    def update_state(self, **changes) -> None:
+    def update_state(self, **changes: Any) -> None:
         """Change fields of state.json and renew its sign of life."""
         state = {**self.state, **changes, **provenance.host(), "heartbeat": now()}
         write_json(self.path / "state.json", state)

@@ -1,17 +1,18 @@
 """What every built-in stack is made of: an order's letters, their weights, and one run of them."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
+from ml_collections import FrozenConfigDict
 
 from arch.checks import holds
 from arch.context import Context, Extras, add_sums, named
 from arch.layers import norm as norm_module
-from arch.registry import ConfigurationError
+from arch.registry import ConfigurationError, sublayers
 from arch.stacks import depth
 from arch.stacks.contract import Stack
 from arch.stacks.extras import by_position, zero_sums
@@ -183,15 +184,30 @@ class Block(Stack):
 def _define(
     letter: str, width: int, binding: Binding, placement: str, norm_kind: str, epsilon: float
 ) -> Definition:
-    def create(rngs: nnx.Rngs) -> Branch:
-        return Branch(
-            width, binding, placement=placement, norm_kind=norm_kind, epsilon=epsilon, rngs=rngs
-        )
-
     try:
-        return Definition(create)
+        kind = sublayers.get(binding["kind"])
+        return _definition(
+            FrozenConfigDict(binding), width, placement, norm_kind, epsilon,
+            kind, jax.config.read("jax_enable_x64"),
+        )  # fmt: skip
     except ConfigurationError as error:
         raise ConfigurationError(f"model.sublayers.{letter}: {error}") from None
+
+
+@functools.lru_cache(maxsize=512)
+def _definition(
+    binding: FrozenConfigDict, width: int, placement: str, norm_kind: str, epsilon: float,
+    kind: type, float64: bool,
+) -> Definition:  # fmt: skip
+    """The definition of a letter, made once for all models that have the same letter.
+
+    kind, float64: what it depends on beside its arguments: the registered class, and the precision.
+    """
+    return Definition(
+        lambda rngs: Branch(
+            width, binding, placement=placement, norm_kind=norm_kind, epsilon=epsilon, rngs=rngs
+        )
+    )
 
 
 def norm_definition(kind: str, width: int, epsilon: float) -> Definition:

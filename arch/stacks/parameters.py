@@ -29,7 +29,7 @@ class Definition:
     """
 
     def __init__(self, create: Callable[..., nnx.Module]):
-        self._create = create
+        self._init = jax.jit(lambda key: _arrays(create(rngs=nnx.Rngs(key))))  # traced once
         self.module: Any = nnx.eval_shape(lambda: create(rngs=nnx.Rngs(0)))
         self._graph, state = nnx.split(self.module)
         for path, variable in nnx.to_flat_state(state):
@@ -42,11 +42,15 @@ class Definition:
 
     def init(self, key: Key[Array, ""]) -> Parameters:
         """The module's initial arrays."""
-        return nnx.to_pure_dict(nnx.split(self._create(rngs=nnx.Rngs(key)))[1])
+        return self._init(key)
 
     def bind(self, parameters: Parameters) -> Any:
         """The module with these arrays as its parameters."""
         return nnx.merge(self._graph, parameters)
+
+
+def _arrays(module: nnx.Module) -> Parameters:
+    return nnx.to_pure_dict(nnx.split(module)[1])
 
 
 def init_owners(definition: Definition, key: Key[Array, ""], owners: int) -> Parameters:

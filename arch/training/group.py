@@ -57,7 +57,7 @@ class Member:
         """The step that it goes on from."""
         return 0 if self.state is None else int(self.state.step)
 
-    def line(self, status: str, evaluations: Mapping, error: str = "", **more) -> dict:
+    def line(self, status: str, evaluations: Mapping, error: str = "", **more: Any) -> dict:
         """A line of runs.jsonl: which replica, what became of it, and where that comes from."""
         return {
             "cell": self.cell,

@@ -65,7 +65,12 @@ def gpt2(size: str = "small", **model: Any) -> dict[str, object]:
 
 
 def gpt2_like(
-    layers: int, width: int, heads: int, bias=True, activation="gelu_tanh", **model: Any
+    layers: int,
+    width: int,
+    heads: int,
+    bias: bool = True,
+    activation: str = "gelu_tanh",
+    **model: Any,
 ) -> dict[str, object]:
     """GPT-2's choices at another size."""
     letters = {

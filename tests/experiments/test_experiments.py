@@ -190,6 +190,7 @@ def test_the_reformer_experiments_measure_train_and_evaluate_by_other_models(
     assert line("reversible_orders.py", "random-reversible", *small)["valid"]["loss"] > 0
 
 
+@SLOW
 def test_at_16384_positions_the_reformer_needs_an_eighth_of_the_memory_at_most(
     tmp_path, monkeypatch
 ):
@@ -200,6 +201,7 @@ def test_at_16384_positions_the_reformer_needs_an_eighth_of_the_memory_at_most(
     assert lines["reformer"]["MiB"] < lines["transformer"]["MiB"] / 8
 
 
+@SLOW
 def test_duplication_is_evaluated_by_all_of_the_papers_columns(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = swept("reformer_duplication.py", "lsh2", "task.evaluation_examples=4")
@@ -340,7 +342,8 @@ def test_shuffle_exchange_networks_and_what_they_are_compared_with_are_about_equ
     assert len(hybrids) == 6 and max(hybrids) < 1.01 * min(hybrids)
 
 
-@pytest.mark.parametrize("cell", ["amid", pytest.param("blocks", marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize("cell", ["amid", "blocks"])
 def test_benes_blocks_beside_attention_find_hidden_tokens(cell, documents, quick_compile):
     line = swept(
         f"shuffle_exchange_hybrids.py:corpus={documents}", cell, "train.batch=2",

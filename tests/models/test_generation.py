@@ -146,7 +146,7 @@ def test_which_models_are_held_to_their_recomputation():
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_decoding_from_a_cache_is_decoding_anew_token_by_token(name, assert_close, same_bytes):
+def test_decoding_from_a_cache_is_decoding_anew_token_by_token(name, assert_close):
     model = built(*MODELS[name])
     parameters = drawn(model)
     assert can_cache(model)
@@ -155,7 +155,7 @@ def test_decoding_from_a_cache_is_decoding_anew_token_by_token(name, assert_clos
 
     @jax.jit
     def continued(parameters):
-        return [decode(model, parameters, prompt, cached=cached) for cached in (True, False)]
+        return decode(model, parameters, prompt, cached=True)
 
     @jax.jit
     def teacher_forced(parameters, ids):
@@ -178,12 +178,16 @@ def test_decoding_from_a_cache_is_decoding_anew_token_by_token(name, assert_clos
         _, by_steps = jax.lax.scan(body, cache, jnp.arange(ids.shape[1]))
         return by_steps.swapaxes(0, 1), at_once, extras.statistics
 
-    kept, anew = continued(parameters)
-    assert same_bytes(kept, anew)
+    kept = np.asarray(continued(parameters))
     assert len(np.unique(kept, axis=0)) == 3 and len(np.unique(kept)) > 1
     ids = np.random.default_rng(1).integers(0, VOCABULARY, (3, TOTAL))
+    for row, length, tokens in zip(ids, LENGTHS, zip(TOKENS, kept, strict=True), strict=True):
+        row[: length + STEPS] = [*tokens[0][:length], *tokens[1]]
     by_steps, at_once, statistics = teacher_forced(parameters, ids)
     assert_close(by_steps, at_once, 1e-5)
+    for row, length, tokens in zip(np.asarray(at_once), LENGTHS, kept, strict=True):
+        anew = row[length - 1 : length - 1 + STEPS].argmax(-1)
+        assert (anew == tokens).all()  # each token is the likeliest after those before it
     assert np.asarray(at_once).std((0, 1)).min() > 0.1  # they are of what stands before
     if "halting" in name:
         assert float(statistics["ponder_spread"][0]) > 0  # positions halted at different times

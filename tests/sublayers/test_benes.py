@@ -528,7 +528,14 @@ def test_a_memory_is_as_long_as_its_source():
     assert built.logits(parameters, (ids_of(11), ids_of(5)), Context()).shape == (2, 5, 7)
 
 
-@pytest.mark.parametrize("order, unit", [("x", "gated"), ("xsf", "residual"), ("sxf", "gated")])
+@pytest.mark.parametrize(
+    ("order", "unit"),
+    [
+        ("xsf", "residual"),
+        pytest.param("x", "gated", marks=pytest.mark.slow),
+        pytest.param("sxf", "gated", marks=pytest.mark.slow),
+    ],
+)
 def test_it_learns_beside_attention_and_feed_forward(order, unit):
     """To reverse twelve symbols, in an encoder with dropout: the loss falls to less than half."""
     built = model(order, unit=unit, embedding={"positions": "sinusoidal"})

@@ -620,7 +620,9 @@ def test_the_experiment_trains_two_steps_and_makes_its_table(
     assert "LAMBADA" in (tmp_path / "results/x/table.md").read_text()
 
 
-@pytest.mark.parametrize("cell", ["nse", "rse", "ut"])
+@pytest.mark.parametrize(
+    "cell", ["nse", *(pytest.param(x, marks=pytest.mark.slow) for x in ("rse", "ut"))]
+)
 def test_the_shuffle_exchange_experiment_trains_two_steps_and_makes_its_table(
     cell, corpus, passages, tmp_path, monkeypatch
 ):

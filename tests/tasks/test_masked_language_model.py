@@ -324,7 +324,9 @@ def test_evaluation_is_of_a_prefix_where_tokens_are_given(folder):
     assert len(task.examples("valid", Window(tokens=1)).index) == 1
 
 
-@pytest.mark.parametrize("sentence", ["none", "next", "order"])
+@pytest.mark.parametrize(
+    "sentence", ["order", *(pytest.param(x, marks=pytest.mark.slow) for x in ("none", "next"))]
+)
 def test_two_steps_have_finite_losses_and_figures(folder, sentence):
     measured = "next" if sentence == "none" else sentence
     settings = configuration(folder, sentence=sentence, spans=3, measure=(measured,))

@@ -44,11 +44,11 @@ CASES = {
         {"kind": "masked_language_model", "length": 16, "sentence": "none"},
     ),
     "masked, order": (
-        ENCODER | MASKED | {"stack": HALTING},
+        ENCODER | MASKED,
         {"kind": "masked_language_model", "length": 16, "measure": ("order",), "short": 1.0},
     ),
     "algorithmic": (
-        TWO | {"stack": HALTING},
+        TWO,
         {"kind": "algorithmic", "length": 5, "label_smoothing": 0.1, "multiples": (1, 2)},
     ),
     "algorithmic, decoder": (DECODER, {"kind": "algorithmic", "format": "decoder", "length": 5}),
@@ -64,7 +64,7 @@ CASES = {
     ),
     "last word": (DECODER, {"kind": "lambada", "length": 8, "tokenizer": "words"}),
     "reading": (
-        ENCODER | {"head": {"kind": "pointer"}, "stack": HALTING},
+        ENCODER | {"head": {"kind": "pointer"}},
         {
             "kind": "lambada", "form": "reading", "length": 8, "tokenizer": "words", "common": 0,
             "paddings": 3,

@@ -29,6 +29,10 @@ class AxialPositions(nnx.Module):
         self.tables = nnx.List([nnx.Param(draw) for draw in draws])
 
     def __call__(self, positions: Int[Array, "batch length"]) -> Float[Array, "batch length width"]:
+        """The vectors of positions, each the pair of its row's and its column's.
+
+        Raises ConfigurationError for a length above n₁ · n₂.
+        """
         if positions.shape[1] > math.prod(self.shape):
             raise ConfigurationError(
                 f"model.embedding.axial_shape={self.shape}: length {positions.shape[1]} exceeds "

@@ -26,6 +26,7 @@ class Local(Executor):
     def run(
         self, jobs: Sequence[Job], stop: Stop, settled: Callable[[], None]
     ) -> Mapping[str, str]:
+        """Cell → error, of the cells that failed; see `Executor.run`."""
         errors: dict[str, str] = {}
         for members, job in self._groups(jobs):
             errors |= self._attempt(members, job, stop)

@@ -31,6 +31,7 @@ class Processes(Executor):
     def run(
         self, jobs: Sequence[Job], stop: Stop, settled: Callable[[], None]
     ) -> Mapping[str, str]:
+        """Cell → error, of the cells that failed; see `Executor.run`."""
         waiting = [self._order(job) for job in jobs if job.unfinished()]
         serve(waiting, lambda: stop.asked)
         settled()
