@@ -733,7 +733,7 @@ def test_a_directory_that_cannot_be_loaded(command, harm, says, models, tmp_path
             "needs 23 positions with [CLS] and [SEP]; the model has 20",
         ),
         ("bert", ("verify",), "an imported model has no checkpoints of its training"),
-        (".", ("evaluate",), "no run is here, nor a model in Hugging Face's format"),
+        ("absent", ("evaluate",), "absent: no run is here"),
         ("absent", ("generate", "--prompt=a"), "absent: no run is here"),
     ],
 )
