@@ -1,6 +1,6 @@
 """The folder of a run, runs/<name>/<cell>-<hash8>/, which holds a folder for each seed.
 
-    config.json  state.json  log.txt  plugins/
+    config.json  state.json  lock.json  log.txt  plugins/
     seed<k>/metrics.jsonl  timing.jsonl  summary.json  checkpoints/
 
 seed<k>x<l> is of initialisation k and data l.
@@ -23,7 +23,7 @@ from arch.config import canonical
 from arch.registry import Config, ConfigurationError
 from arch.report.files import replace_file
 from arch.report.seals import is_broken, sealed
-from arch.runs import provenance
+from arch.runs import locks, provenance
 from arch.seeds import Seed, both, read_seed
 
 
@@ -138,17 +138,6 @@ class RunFolder:
         except OSError as error:
             raise ConfigurationError(f"{self.path}: cannot be written: {error.strerror}") from None
 
-    def check_free(self) -> None:
-        """Raises ConfigurationError where another process of this machine trains in the folder."""
-        state = self.state
-        if state.get("state") not in ("starting", "running") or provenance.gone(state):
-            return
-        if state.get("host") == provenance.host()["host"] and state["pid"] != os.getpid():
-            raise ConfigurationError(
-                f"{self.path}: process {state['pid']} is at work on it; wait for it, or stop it "
-                f"with `kill {state['pid']}`"
-            )
-
     def seed(self, seed: Seed) -> SeedFolder:
         """The folder of a seed; it may not be there yet."""
         return SeedFolder(self.path / f"seed{seed}")
@@ -225,7 +214,11 @@ class RunFolder:
         return read_json(self.path / "state.json") or {}
 
     def update_state(self, **changes: Any) -> None:
-        """Change fields of state.json and renew its sign of life."""
+        """Change fields of state.json and renew its sign of life.
+
+        Raises ConfigurationError where another process is at work in the folder.
+        """
+        locks.check_own(self.path)
         state = {**self.state, **changes, **provenance.host(), "heartbeat": now()}
         write_json(self.path / "state.json", state)
 

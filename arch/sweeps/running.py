@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from arch.registry import ConfigurationError
+from arch.runs import locks
 from arch.seeds import Seed
 from arch.sweeps.executors import EXECUTORS
 from arch.sweeps.gathering import gather
@@ -32,6 +33,7 @@ def run(sweep: Sweep) -> int:
         while jobs := [job for job in sweep.jobs() if (job.cell.name, job.seeds) not in seen]:
             seen |= {(job.cell.name, job.seeds) for job in jobs}
             _say_held(sweep, jobs)
+            locks.check_free(job.folder.path for job in jobs)
             _start_over(sweep, jobs, started_over)
             _take_finished(sweep, jobs)
             _prepare(sweep, jobs)
@@ -59,10 +61,9 @@ def _start_over(sweep: Sweep, jobs: Sequence[Job], done: set[tuple[str, Seed]]) 
     others = run_configurations(sweep.name).values() if sweep.rerun else ()
     for job in jobs:
         if starts_over(sweep, job.cell.name):
-            job.folder.check_free()
             for folder, cell, _ in others:
                 if cell == job.cell.name and folder.path != job.folder.path:
-                    folder.check_free()
+                    locks.check_free([folder.path])
                     for seed in folder.seeds():
                         folder.seed(seed).forget()
             for seed in job.seeds:
@@ -75,7 +76,6 @@ def _take_finished(sweep: Sweep, jobs: Sequence[Job]) -> None:
     """What is finished elsewhere by its hash is a result here too; it is said aloud."""
     found = finished_elsewhere(sweep, jobs) if sweep.gathers else []
     for one in found:
-        one.job.folder.check_free()
         one.job.folder.create(one.job.config, one.job.identity, one.job.cell.name)
     for said in take(found):
         print(said)
@@ -89,7 +89,6 @@ def _prepare(sweep: Sweep, jobs: Sequence[Job]) -> None:
     """Write the folders and check the disk's space, before anything compiles."""
     need = 0
     for job in jobs:
-        job.folder.check_free()
         left = job.unfinished()
         if left:
             job.folder.create(job.config, job.identity, job.cell.name)

@@ -196,6 +196,8 @@ class Group:
         self.tokens_per_second = self._per_step() * steps / seconds
         alive, stopped = jax.device_get((state.alive, state.stopped_step))
         self.losses = []
+        for folder in {m.folder.path: m.folder for m in self.members}.values():
+            folder.update_state(step=self.step)  # first: it refuses where another is at work
         for i, member in enumerate(self.members):
             line: dict[str, Any] = {"step": self.step}
             if alive[i]:
@@ -210,8 +212,6 @@ class Group:
             timing = {"step": self.step, "time": now(), "steps": steps, "seconds": seconds}
             timing["cpu_seconds"] = cpu_seconds
             member.own.append("timing.jsonl", timing)
-        for folder in {m.folder.path: m.folder for m in self.members}.values():
-            folder.update_state(step=self.step)
 
     def _validate(self, state: TrainState) -> TrainState:
         """Loss on the fixed prefix of the validation split; the best parameters are kept."""

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from arch.runs import locks
 from arch.seeds import both
 from arch.sweeps import machine
 from arch.sweeps.executors.contract import EXECUTORS, Executor
@@ -28,9 +29,10 @@ class Local(Executor):
     ) -> Mapping[str, str]:
         """Cell → error, of the cells that failed; see `Executor.run`."""
         errors: dict[str, str] = {}
-        for members, job in self._groups(jobs):
-            errors |= self._attempt(members, job, stop)
-            settled()
+        with locks.held(job.folder.path for job in jobs if job.unfinished()):
+            for members, job in self._groups(jobs):
+                errors |= self._attempt(members, job, stop)
+                settled()
         return errors
 
     def _groups(self, jobs: Sequence[Job]) -> Iterable[tuple[list[Member], Job]]:
