@@ -265,3 +265,10 @@ def copy(folder: Path, to: Path) -> Path:
     """A folder with its runs and results, so that a test may harm them."""
     shutil.copytree(folder, to, symlinks=True, dirs_exist_ok=True)
     return to
+
+
+def forget_checkpoint(seed: SeedFolder, step: int) -> None:
+    """As if a seed had been killed before this checkpoint was whole."""
+    checkpoints = Checkpoints(seed.checkpoints)
+    checkpoints.discard_after(step - 1)
+    checkpoints.close()

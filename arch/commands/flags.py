@@ -60,6 +60,11 @@ class Trains(Configured):
         "--fresh", False,
         help="train here, whatever is finished of the same configuration under another name",
     )  # fmt: skip
+    strict: bool = flag(
+        "--strict", False,
+        help="go on with nothing that another processor, core count or version began: its bits "
+        "may differ",
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -41,6 +41,7 @@ def sweep(
         keep=command.keep,
         reuse=command.reuse,
         fresh=command.fresh,
+        strict=command.strict,
         replicas=_replicas(command.replicas),
         executor=executor,
         command=command.command_line,

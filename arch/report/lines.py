@@ -175,4 +175,7 @@ def _facts(line: Line) -> dict[str, str]:
         del texts["Trained for"]
     if not replicas:
         del texts["Replicas"]
+    if moved := line.get("moved_from"):
+        steps = ", ".join(str(before["step"]) for before in moved)
+        texts["Begun on another machine"] = f"{line['cell']} seed {line['seed']} to step {steps}"
     return texts

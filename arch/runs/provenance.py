@@ -79,6 +79,15 @@ def _started(pid: int) -> int:
     return 1
 
 
+def changes(before: Mapping, now: Mapping) -> str:
+    """'cores 2 → 1, jax 0.10.0 → 0.11.0': the fields of `now` that were otherwise before."""
+    return ", ".join(
+        f"{name} {before.get(name, 'unknown')} → {value}"
+        for name, value in now.items()
+        if before.get(name) != value
+    )
+
+
 def load() -> float | None:
     """How many processes wanted a core in the last minute, on the average; None where the system
     does not say. Speed is the machine's of that hour where this is above `cores`."""

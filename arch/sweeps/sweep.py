@@ -74,6 +74,7 @@ class Sweep:
         keep: results of another configuration under this name stay beside the new ones.
         reuse: committed lines of the same hash and device kind count as finished.
         fresh: nothing that was finished under another name counts.
+        strict: nothing goes on that another kind of machine or other versions began.
         replicas: most replicas a group; 0 for as many as fit.
         executor: a name in EXECUTORS: who trains the jobs.
         gathers: whether it writes results/; a worker leaves that to the sweep that started it.
@@ -89,6 +90,7 @@ class Sweep:
     keep: bool = False
     reuse: bool = False
     fresh: bool = False
+    strict: bool = False
     replicas: int = 0
     executor: str = "local"
     gathers: bool = True

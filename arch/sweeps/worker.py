@@ -2,7 +2,7 @@
 
 What it is to do comes as JSON on its standard input: the arguments of `Sweep`, with the experiment
 as its reference and overrides. It exits like the command: 0, 1 where the cell failed, 130 where it
-was asked to stop.
+was asked to stop, REFUSED where one line in its log says why nothing could begin.
 """
 
 import json
@@ -10,8 +10,10 @@ import os
 import sys
 from collections.abc import Mapping
 
+from arch.registry import ConfigurationError
 from arch.seeds import read_seed
 from arch.sweeps import running
+from arch.sweeps.executors.processes import REFUSED
 from arch.sweeps.experiment import Experiment
 from arch.sweeps.ladder import Ladder
 from arch.sweeps.sweep import Sweep
@@ -28,6 +30,9 @@ def work(told: Mapping) -> int:
         return running.run(Sweep(experiment, seeds=seeds, gathers=False, **settings))
     except Interrupted:
         return 130
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return REFUSED
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ class Member:
     Args:
         details: variant, order, parameters, flops_per_token: the same for all seeds.
         device: what its lines say of the machine: device, device_name, cores.
+        moved_from: the machines that trained it before, where this is another: machine, versions
+            and the step up to which each did.
     """
 
     cell: str
@@ -46,6 +48,7 @@ class Member:
     details: dict
     device: Mapping[str, object]
     state: TrainState | None = None
+    moved_from: list[dict] = dataclasses.field(default_factory=list)
 
     @property
     def own(self) -> SeedFolder:
@@ -71,6 +74,7 @@ class Member:
             **more,
             "numerics": provenance.NUMERICS,
             "versions": provenance.versions(),
+            **({"moved_from": self.moved_from} if self.moved_from else {}),
             "git": provenance.git(),
             "attempts": self.folder.state.get("attempts", 1),
         }
@@ -238,6 +242,7 @@ class Group:
                 **seed_fields(member.seed),
                 "versions": provenance.versions(),
                 "machine": {**member.device, **self._replicas()},
+                "moved_from": member.moved_from,
             }
             row = jax.tree.map(lambda a, i=i: a[i], host)
             checkpoints.save(self.step, row, meta)

@@ -38,7 +38,7 @@ class Local(Executor):
     def _groups(self, jobs: Sequence[Job]) -> Iterable[tuple[list[Member], Job]]:
         """Groups of replicas; one by one where nothing is trained."""
         if self.sweep.experiment.trains:
-            return groups(jobs, self.sweep.replicas)
+            return groups(jobs, self.sweep.replicas, self.sweep.strict)
         return (([job.member(seed)], job) for job in jobs for seed in job.unfinished())
 
     def _attempt(self, members: list[Member], job: Job, stop: Stop) -> dict[str, str]:

@@ -15,11 +15,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from arch.registry import ConfigurationError
 from arch.runs import provenance
 from arch.sweeps import machine
 from arch.sweeps.executors.contract import EXECUTORS, Executor
 from arch.sweeps.sweep import Job
 from arch.training.group import Interrupted, Stop
+
+REFUSED = 2  # what a worker exits with that cannot begin; the last line of its log says why
 
 Order = tuple[dict, Path]  # what a worker is told, and its log file
 
@@ -33,10 +36,12 @@ class Processes(Executor):
     ) -> Mapping[str, str]:
         """Cell → error, of the cells that failed; see `Executor.run`."""
         waiting = [self._order(job) for job in jobs if job.unfinished()]
-        serve(waiting, lambda: stop.asked)
+        refused = serve(waiting, lambda: stop.asked)
         settled()
         if stop.asked:
             raise Interrupted
+        if refused:
+            raise ConfigurationError(refused[0])
         return {}
 
     def _order(self, job: Job) -> Order:
@@ -47,6 +52,7 @@ class Processes(Executor):
             "ladder": ladder and dataclasses.asdict(ladder),
             "name": self.sweep.name,
             "replicas": self.sweep.replicas,
+            "strict": self.sweep.strict,
             "command": self.sweep.command,
             "cells": job.cell.name,
             "seeds": list(map(str, job.seeds)),
@@ -62,12 +68,14 @@ def slots() -> list[dict[str, str]]:
     return [{"CUDA_VISIBLE_DEVICES": str(i)} for i in range(machine.devices())]
 
 
-def serve(orders: Sequence[Order], asked_to_stop: Callable[[], bool]) -> None:
+def serve(orders: Sequence[Order], asked_to_stop: Callable[[], bool]) -> list[str]:
     """Start a worker for each order, as slots come free, and wait for all.
 
-    Asked to stop, it has its workers save and end. What became of a job is in its folder.
+    Asked to stop, it has its workers save and end. What became of a job is in its folder. Returns
+    why workers refused to begin, a line for each that did.
     """
     waiting, lock, running = list(reversed(orders)), threading.Lock(), set()
+    refused: list[str] = []
 
     def work(environment: Mapping[str, str]) -> None:
         while True:
@@ -80,6 +88,8 @@ def serve(orders: Sequence[Order], asked_to_stop: Callable[[], bool]) -> None:
                 running.add(worker)
                 worker.communicate(json.dumps(told))
                 running.discard(worker)
+            if worker.returncode == REFUSED:
+                refused.append(log.read_text().splitlines()[-1])
 
     threads = [threading.Thread(target=work, args=(slot,), daemon=True) for slot in slots()]
     for thread in threads:
@@ -92,6 +102,7 @@ def serve(orders: Sequence[Order], asked_to_stop: Callable[[], bool]) -> None:
             waiting.clear()
             for worker in list(running):
                 worker.terminate()
+    return refused
 
 
 def _start(environment: Mapping[str, str], output) -> subprocess.Popen:
