@@ -11,11 +11,12 @@ something to go on from.
 
 import contextlib
 import datetime
+import functools
 import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,11 @@ def read_json(path: Path) -> dict | None:
         return None
 
 
+@functools.cache  # it is read often, and said once
+def _say_changed(path: Path) -> None:
+    logging.warning("%s was changed after it was written, and is not used", path)
+
+
 def now() -> str:
     """The time in UTC, ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -57,27 +63,40 @@ class SeedFolder:
         return self.path / "checkpoints"
 
     def append(self, file: str, line: Mapping) -> None:
-        """Write a line at the end of a .jsonl file, which is made where it is missing."""
+        """Write a line at the end of a .jsonl file, which is made where it is missing; returns when
+        it is on disk, so that no checkpoint saved later outlives it."""
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / file, "a") as stream:
             stream.write(json.dumps(line) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
 
     def lines(self, file: str) -> list[dict]:
-        """The whole lines of a .jsonl file; a last line cut short by a kill is left out."""
+        """The whole lines of a .jsonl file; a last line cut short by a kill is left out.
+
+        Raises ConfigurationError for another line that is no JSON: a disk has changed it.
+        """
+        path, found = self.path / file, []
         try:
-            text = (self.path / file).read_text()
-        except OSError:
+            content = path.read_bytes()
+        except FileNotFoundError:
             return []
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        for number, line in enumerate(content.split(b"\n")[:-1], 1):
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                raise ConfigurationError(
+                    f"{path}:{number}: not what was written; restore the file, or --rerun its cell"
+                ) from None
+        return found
 
     def cut(self, step: int) -> None:
         """Drop the metrics after a step: the resumed run will write them again."""
         for file in ("metrics.jsonl", "timing.jsonl"):
             kept = [line for line in self.lines(file) if line["step"] <= step]
             if (self.path / file).exists():
-                partial = self.path / f".{file}"
-                partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-                os.replace(partial, self.path / file)
+                text = "".join(json.dumps(line) + "\n" for line in kept)
+                replace_file(self.path / file, text.encode())
 
     @property
     def summary(self) -> dict | None:
@@ -85,8 +104,8 @@ class SeedFolder:
         for nothing: the replica goes on from its newest checkpoint."""
         path = self.path / "summary.json"
         found = read_json(path)
-        if found is not None and is_broken(found):
-            logging.warning("%s was changed after it was written, and is not used", path)
+        if path.exists() and (not isinstance(found, dict) or is_broken(found)):
+            _say_changed(path)
             return None
         return found
 
@@ -94,6 +113,17 @@ class SeedFolder:
         """Write summary.json, sealed: the replica has ended."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "summary.json", sealed(summary))
+
+    @contextlib.contextmanager
+    def anew(self) -> Iterator["SeedFolder"]:
+        """An empty folder, which then takes this one's place, whole or not at all; the old files
+        are kept beside."""
+        partial = SeedFolder(self.path.with_name(f".{self.path.name}"))
+        shutil.rmtree(partial.path, ignore_errors=True)
+        partial.path.mkdir(parents=True)
+        yield partial
+        self.forget()
+        partial.path.rename(self.path)
 
     def forget(self) -> None:
         """Start over: `--rerun`. The old files are kept beside, under a numbered name."""

@@ -57,11 +57,11 @@ def take(found: Sequence[Found]) -> list[str]:
     """
     said: dict[tuple[str, str], list[Seed]] = {}
     for job, seed, summary, source, folder in found:
-        own = job.folder.seed(seed)
-        if folder is not None:
-            _copy(folder.path, own.path)
         kept = {k: v for k, v in summary.items() if k not in (SEAL, "name")}
-        own.finish({**kept, "cell": job.cell.name, **job.details, "from": source})
+        with job.folder.seed(seed).anew() as own:
+            if folder is not None:
+                _copy(folder.path, own.path)
+            own.finish({**kept, "cell": job.cell.name, **job.details, "from": source})
         job.folder.log(f"seed {seed}: the same run as {source}, which is finished")
         said.setdefault((job.cell.name, source), []).append(seed)
     return [
