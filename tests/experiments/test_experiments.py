@@ -86,7 +86,14 @@ OWN_DATA = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f not in OWN_DATA])
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(f, marks=() if f in ("sandwich.py", "attention_distance.py") else SLOW)
+        for f in FILES
+        if f not in OWN_DATA
+    ],
+)
 def test_every_experiment_trains_two_steps_and_makes_its_table(
     file, tmp_path, monkeypatch, quick_compile
 ):
@@ -165,29 +172,36 @@ def test_the_albert_experiments_train_two_steps(file, cell, fields, documents, q
     assert Path("results/x/table.md").read_text().startswith("# ")
 
 
-def test_the_reformer_experiments_measure_train_and_evaluate_by_other_models(
-    documents, quick_compile
-):
-    def line(file, cell, *fields):
-        command = [
-            "sweep", f"--config={ROOT}/experiments/{file}:corpus={documents}", f"--name={file}",
-            f"--cells={cell}", "--seeds=1", *(f"--config.{field}" for field in fields),
-        ]  # fmt: skip
-        assert launch.main(command) == 0
-        (found,) = [x for x in read_lines(f"results/{file}") if x["status"] == "finished"]
-        return found["evaluations"]
+def evaluated(file, corpus, cell, *fields) -> dict:
+    """The evaluations of the one line of a cell of width 16."""
+    fields = ("model.width=16", *fields)
+    command = [
+        "sweep", f"--config={ROOT}/experiments/{file}:corpus={corpus}", f"--name={file}",
+        f"--cells={cell}", "--seeds=1", *(f"--config.{field}" for field in fields),
+    ]  # fmt: skip
+    assert launch.main(command) == 0
+    (found,) = [x for x in read_lines(f"results/{file}") if x["status"] == "finished"]
+    return found["evaluations"]
 
-    assert line("reformer_memory.py", "reformer-d6-l1024", "model.width=16")["measured"]["MiB"] > 0
-    figures = line("reformer_speed.py", "lsh1-l1024", "model.width=16")
-    assert figures["measured"]["microseconds"] > 0
-    figures = line("reversible_error.py", "float32-sandwich-12", "model.width=16")["measured"]
+
+def test_the_reformer_experiments_measure(documents, quick_compile):
+    figures = evaluated("reformer_memory.py", documents, "reformer-d6-l1024")["measured"]
+    assert figures["MiB"] > 0
+    figures = evaluated("reformer_speed.py", documents, "lsh1-l1024")["measured"]
+    assert figures["microseconds"] > 0
+    figures = evaluated("reversible_error.py", documents, "float32-sandwich-12")["measured"]
     assert 0 < figures["reconstruction"] < 10 and 0 < figures["gradient"] < 1000
-    small = ("train.steps=2", "train.batch=2", "model.width=16", "task.length=64")
-    figures = line("reformer_rounds.py", "lsh2", *small)
+
+
+@SLOW
+def test_the_reformer_experiments_train_and_evaluate_by_other_models(documents, quick_compile):
+    small = ("train.steps=2", "train.batch=2", "task.length=64")
+    figures = evaluated("reformer_rounds.py", documents, "lsh2", *small)
     assert {"test", "test@full", "test@lsh1", "test@lsh2", "test@lsh8"} <= set(figures)
     assert figures["test"]["loss"] == figures["test@lsh2"]["loss"] != figures["test@full"]["loss"]
     small += ("evaluate.tokens=256",)
-    assert line("reversible_orders.py", "random-reversible", *small)["valid"]["loss"] > 0
+    figures = evaluated("reversible_orders.py", documents, "random-reversible", *small)
+    assert figures["valid"]["loss"] > 0
 
 
 @SLOW
@@ -310,6 +324,7 @@ def test_the_shuffle_exchange_experiment_trains_and_tests_at_every_length(
     assert Path("results/x/length-addition.svg").exists()
 
 
+@SLOW
 def test_the_scaling_experiment_measures_and_compares(tmp_path, monkeypatch, quick_compile):
     monkeypatch.chdir(tmp_path)
     file = f"{ROOT}/experiments/shuffle_exchange_scaling.py"
@@ -352,12 +367,10 @@ def test_benes_blocks_beside_attention_find_hidden_tokens(cell, documents, quick
     assert 0 <= line["evaluations"]["test"]["accuracy"] <= 1
 
 
+@SLOW
 @pytest.mark.parametrize(
     ("reference", "cell"),
-    [
-        ("universal_translation.py", "ut_act"),
-        pytest.param("sandwich_translation.py", "decoder-k1", marks=SLOW),
-    ],
+    [("universal_translation.py", "ut_act"), ("sandwich_translation.py", "decoder-k1")],
 )
 def test_the_translation_experiments_train_and_say_bleu(reference, cell, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -381,6 +394,7 @@ def test_the_translation_experiments_train_and_say_bleu(reference, cell, tmp_pat
     assert isinstance(run.generate("ein mann geht"), str)
 
 
+@SLOW
 def test_the_babi_experiment_answers_and_charts_its_halting(tmp_path, monkeypatch):
     folder = Path(os.environ.get("ARCH_DATA_DIR", "")) / "babi"
     if not folder.is_dir():
