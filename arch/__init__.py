@@ -29,8 +29,8 @@ and objective; a *variant* is a paper's point in that space; a *cell* is one con
 
 from os import PathLike
 
+from arch.report.seeds import Seed
 from arch.runs.provenance import NUMERICS
-from arch.seeds import Seed
 
 __all__ = ["NUMERICS", "load"]
 

@@ -11,9 +11,9 @@ adds it.
 from collections.abc import Collection, Mapping
 
 from arch.registry import Config, ConfigurationError, get, join, sublayers
-from arch.seeds import MOST
 
 ORDERS = ("order", "encoder_order")
+SEED_LIMIT = 2**31  # seeds are below: they are int32 on the device
 AT_LEAST_ONE = (
     "model.width", "train.steps", "train.batch", "train.accumulate", "save.every", "log.every",
     "evaluate.every",
@@ -76,14 +76,19 @@ def check(config: Config) -> None:
             f"train.accumulate={config.train.accumulate} does not divide "
             f"train.batch={config.train.batch}"
         )
-    if not config.seeds or any(type(s) is not int or s < 0 for s in config.seeds):
+    if not config.seeds or any(type(s) is not int or not 0 <= s < SEED_LIMIT for s in config.seeds):
         raise ConfigurationError(
-            f"seeds={config.seeds}: expected whole numbers from 0 on, one at least"
+            f"seeds={config.seeds}: expected whole numbers from 0 to {SEED_LIMIT - 1}, one at least"
         )
     if len(set(config.seeds)) < len(config.seeds):
         raise ConfigurationError(f"seeds={config.seeds}: a seed stands twice")
     own = config.train.data_seed
-    holds(-1 <= own < MOST, f"-1 (each seed's own), or 0 to {MOST - 1}", of="train", data_seed=own)
+    holds(
+        -1 <= own < SEED_LIMIT,
+        f"-1 (each seed's own), or 0 to {SEED_LIMIT - 1}",
+        of="train",
+        data_seed=own,
+    )
     if config.save.keep < 2:
         raise ConfigurationError(
             f"save.keep={config.save.keep}: allowed is 2 or more; `verify` replays between two"

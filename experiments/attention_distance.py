@@ -23,8 +23,8 @@ from scipy.stats import wasserstein_distance
 
 import arch
 from arch.report import statistics
+from arch.report.seeds import line_seed
 from arch.report.verdicts import Claim
-from arch.seeds import line_seed
 from experiments import sandwich
 from experiments.papers import press2020
 

@@ -35,9 +35,9 @@ from arch.context import Context
 from arch.data.corpora.babi import TASKS
 from arch.report import charts, statistics
 from arch.report.sections import number_text
+from arch.report.seeds import line_seed
 from arch.report.verdicts import Claim
 from arch.runs.folders import RunFolder
-from arch.seeds import line_seed
 from arch.sweeps.experiment import Cell
 from experiments.papers import dehghani2018
 from experiments.papers.dehghani2018 import BABI_BEST, BABI_MEANS, BABI_PONDER, NAMES

@@ -4,18 +4,21 @@ import os
 import random
 from types import SimpleNamespace
 
+import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from arch import config
-from arch.seeds import both
+from arch.report.seeds import both
 from arch.training.program import Program, build
 from arch.training.replica import STEPS_A_DISPATCH
 from arch.training.state import Swept
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+hypothesis.settings.register_profile("untimed", deadline=None)  # others may use the machine too
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

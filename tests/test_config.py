@@ -323,6 +323,7 @@ def test_a_configuration_comes_back_from_json_as_it_was(base):
         ),
         ({"seeds": (0, 0)}, "seeds=(0, 0): a seed stands twice"),
         ({"seeds": ()}, "seeds=(): .* one at least"),
+        ({"seeds": (2**31,)}, "seeds=(2147483648,): expected whole numbers from 0 to 2147483647"),
         ({"plugins": "gla.py"}, "plugins='gla.py': expected a list of Python files"),
     ],
 )

@@ -4,9 +4,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from arch.checks import SEED_LIMIT
 from arch.commands.flags import Configured, Trains
 from arch.registry import ConfigurationError, suggestion
-from arch.seeds import MOST, Seed, seed_of
+from arch.report.seeds import Seed, seed_of
 from arch.sweeps.executors import EXECUTORS
 from arch.sweeps.experiment import Experiment
 from arch.sweeps.ladder import Ladder
@@ -95,7 +96,7 @@ def _listed(text: str) -> list[int]:
         if not low.isdecimal() or (dash and not high.isdecimal()):
             return []
         last = int(high) if dash else int(low)
-        if last - int(low) >= MOST_SEEDS or last >= MOST:
+        if last - int(low) >= MOST_SEEDS or last >= SEED_LIMIT:
             return []
         numbers += range(int(low), last + 1)
     return numbers

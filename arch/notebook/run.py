@@ -14,9 +14,9 @@ from arch.huggingface import weights as huggingface
 from arch.notebook import imported
 from arch.notebook.loaded import Loaded
 from arch.registry import ConfigurationError
+from arch.report.seeds import Seed, read_seed, seed_fields
 from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder
-from arch.seeds import Seed, read_seed, seed_fields
 from arch.sweeps import machine
 from arch.tasks import contract
 from arch.training.group import Group, Member

@@ -10,9 +10,9 @@ from arch.report.comparisons import compare
 from arch.report.curves import Curve
 from arch.report.lines import Line, key
 from arch.report.rows import Row
+from arch.report.seeds import Seed, line_seed
 from arch.report.specification import BUDGETS, TableSpec
 from arch.report.statistics import mean_and_sd, summary
-from arch.seeds import Seed, line_seed
 
 Arm = tuple[Row, dict[Seed, Curve]]  # a row, and the curves of its finished seeds
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from arch.seeds import Seed, both, seed_of
+from arch.report.seeds import Seed, both, seed_of
 
 
 class Grid(NamedTuple):

@@ -23,7 +23,7 @@ import numpy as np
 from arch.report.jsonl import read_objects, write_objects
 from arch.report.lines import Line, key
 from arch.report.seals import SEAL, sealed
-from arch.seeds import line_seed, seed_fields
+from arch.report.seeds import line_seed, seed_fields
 
 CURVES = "curves.jsonl"
 TRAINING_POINTS, EVALUATIONS = 32, 64

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from arch.report.columns import MISSING
 from arch.report.renderers import markdown_grid, markdown_text
+from arch.report.seeds import line_seed
 from arch.report.statistics import mean_and_sd, summary
 from arch.report.tables import Grid
-from arch.seeds import line_seed
 
 PLACES = 4
 FINISHED = "finished"

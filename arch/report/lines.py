@@ -17,7 +17,7 @@ from typing import Any
 
 from arch.report.files import replace_file
 from arch.report.jsonl import read_objects, write_objects
-from arch.seeds import Seed, both, line_seed
+from arch.report.seeds import Seed, both, line_seed
 
 RUNS = "runs.jsonl"
 EXPERIMENT = "experiment.json"

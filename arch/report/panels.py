@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from arch.report import statistics
 from arch.report.rows import Row, Setting
+from arch.report.seeds import Seed
 from arch.report.specification import TableSpec
-from arch.seeds import Seed
 
 OURS, PAPER = "#0072B2", "#A6461F"
 MOST_TICKS = 20

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from arch.report.lines import Line, in_order
-from arch.seeds import Seed, line_seed
+from arch.report.seeds import Seed, line_seed
 
 
 class Setting(NamedTuple):

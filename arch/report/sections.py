@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 from arch.report import statistics
 from arch.report.columns import MISSING
+from arch.report.seeds import Seed
 from arch.report.statistics import Summary
-from arch.seeds import Seed
 
 
 class SeedFigures(Protocol):

@@ -5,8 +5,8 @@ from typing import Any
 
 from arch.report.crossed import complete_grid, decompose
 from arch.report.rows import Row
+from arch.report.seeds import Apart, Seed, both
 from arch.report.statistics import decimals, number
-from arch.seeds import Apart, Seed, both
 
 HEADERS = ("cell", "seeds", "initialisation", "p", "data", "p", "rest")
 

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special, stats
 
 from arch.report import crossed
-from arch.seeds import Seed, both
+from arch.report.seeds import Seed, both
 
 CONFIDENCE = 0.95
 

@@ -33,10 +33,10 @@ from arch.report.lines import (
     revision,
 )
 from arch.report.rows import Row, group_rows
+from arch.report.seeds import Seed, both, line_seed
 from arch.report.specification import TableSpec
 from arch.report.spread import said_seeds, seed_notes, spread_section
 from arch.report.statistics import decimals, number
-from arch.seeds import Seed, both, line_seed
 
 FEW = 5  # under so many seeds a table says how wide its intervals are
 

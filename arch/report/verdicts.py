@@ -21,8 +21,8 @@ from arch.registry import ConfigurationError
 from arch.report import inference
 from arch.report.inference import ALPHA, Interval
 from arch.report.rows import measured
+from arch.report.seeds import Seed, line_seed, read_seed
 from arch.report.statistics import Summary, over_seeds
-from arch.seeds import Seed, line_seed, read_seed
 
 DIRECTIONS = ("lower", "higher", "equal")
 SCALES = ("relative", "absolute")

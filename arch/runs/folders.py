@@ -24,8 +24,8 @@ from arch.config import canonical
 from arch.registry import Config, ConfigurationError
 from arch.report.files import replace_file
 from arch.report.seals import is_broken, sealed
+from arch.report.seeds import Seed, both, read_seed
 from arch.runs import locks, provenance
-from arch.seeds import Seed, both, read_seed
 
 
 def write_json(path: Path, value: object) -> None:

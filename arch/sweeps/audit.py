@@ -13,8 +13,8 @@ from arch import config as configuration
 from arch.registry import Config, ConfigurationError, flat
 from arch.report.lines import RUNS as LINES
 from arch.report.lines import Line, corpus_digest, read_lines
+from arch.report.seeds import Seed, line_seed
 from arch.runs import numerics
-from arch.seeds import Seed, line_seed
 from arch.sweeps import machine, running
 from arch.sweeps.experiment import Cell, Experiment, matching
 from arch.sweeps.present import present_results

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from arch.registry import ConfigurationError, suggestion
-from arch.seeds import Seed, line_seed
+from arch.report.seeds import Seed, line_seed
 
 CELL_NAME = re.compile(r"[A-Za-z0-9(][A-Za-z0-9._=+()-]*")
 

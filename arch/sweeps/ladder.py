@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arch.registry import ConfigurationError
+from arch.report.seeds import both
 from arch.report.specification import TableSpec
-from arch.seeds import both
 from arch.sweeps.cells import Cell, Results, Rung
 
 SETTLED = ("finished", "nan", "diverged")  # what failed is tried again before anything is chosen

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from arch.report.lines import Line, key, read_lines
 from arch.report.seals import SEAL
+from arch.report.seeds import Seed
 from arch.runs import numerics
 from arch.runs.folders import RunFolder, SeedFolder
 from arch.runs.provenance import NUMERICS
-from arch.seeds import Seed
 from arch.sweeps import machine
 from arch.sweeps.held import starts_over
 from arch.sweeps.sweep import RESULTS, RUNS, Job, Sweep

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from arch.registry import ConfigurationError
+from arch.report.seeds import Seed
 from arch.runs import locks
-from arch.seeds import Seed
 from arch.sweeps.executors import EXECUTORS
 from arch.sweeps.gathering import gather
 from arch.sweeps.held import check_name, run_configurations, starts_over

@@ -11,8 +11,8 @@ from arch import config as configuration
 from arch.models.families import Model
 from arch.registry import Config, ConfigurationError
 from arch.report.lines import read_lines
+from arch.report.seeds import Apart, Seed, both, seed_of
 from arch.runs.folders import RunFolder
-from arch.seeds import Apart, Seed, both, seed_of
 from arch.sweeps import machine
 from arch.sweeps.experiment import Cell, Experiment, Results, matching
 from arch.sweeps.present import present_results

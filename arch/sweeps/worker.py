@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 
 from arch.registry import ConfigurationError
-from arch.seeds import read_seed
+from arch.report.seeds import read_seed
 from arch.sweeps import running
 from arch.sweeps.executors.processes import REFUSED
 from arch.sweeps.experiment import Experiment

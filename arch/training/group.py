@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from arch.registry import Config
+from arch.report.seeds import Seed, both, seed_fields
 from arch.runs import provenance
 from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder, SeedFolder, now
-from arch.seeds import Seed, both, seed_fields
 from arch.tasks.contract import Task, Window
 from arch.training import evaluation
 from arch.training.outcome import Outcome, outcome

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from arch import optimizers
 from arch.config import get
 from arch.registry import Config
-from arch.seeds import Seed, both
+from arch.report.seeds import Seed, both
 from arch.stacks.parameters import Parameters
 
 # The fields of a configuration that are arguments of a program, in the order of `Swept`.

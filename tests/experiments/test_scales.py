@@ -17,7 +17,7 @@ FILES = sorted(
     for path in (ROOT / "experiments").glob("*.py")
     if "def get_config" in path.read_text()
 )
-MOST_SECONDS = 5.0  # of this process, whatever else the machine does
+MOST_SECONDS = 20.0  # of this process; 5 at most on an idle machine
 
 
 def references():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from arch.report.curves import read_curves
 from arch.report.lines import read_lines
-from arch.seeds import Apart, line_seed
+from arch.report.seeds import Apart, line_seed
 from tests import cli
 from tests.sweeps.test_reuse import trains  # noqa: F401  a fixture
 

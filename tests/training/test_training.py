@@ -13,7 +13,7 @@ from arch.context import named
 from arch.data.batches import permutation
 from arch.data.dataset import load
 from arch.registry import ConfigurationError
-from arch.seeds import Apart
+from arch.report.seeds import Apart
 from arch.tasks.contract import Window
 from arch.training.program import Program, Programs, build, signature
 from arch.training.state import Swept, TrainState, transform

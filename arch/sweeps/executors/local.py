@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from arch.report.seeds import both
 from arch.runs import locks
-from arch.seeds import both
 from arch.sweeps import machine
 from arch.sweeps.executors.contract import EXECUTORS, Executor
 from arch.sweeps.groups import groups

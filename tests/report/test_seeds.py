@@ -5,8 +5,8 @@ import pytest
 from arch.commands import from_flags
 from arch.registry import ConfigurationError
 from arch.report.lines import key, merge_lines
+from arch.report.seeds import Apart, both, line_seed, read_seed, seed_fields, seed_of
 from arch.runs.folders import RunFolder
-from arch.seeds import Apart, both, line_seed, read_seed, seed_fields, seed_of
 
 
 def test_a_seed_is_a_number_or_two():

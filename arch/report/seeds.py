@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-MOST = 2**31  # seeds are below: they are int32 on the device
-
 
 @dataclass(frozen=True)
 class Apart:
