@@ -18,6 +18,7 @@ from arch.stacks.contract import Stack
 from arch.stacks.extras import by_position, zero_sums
 from arch.stacks.parameters import Definition, Parameters, init_owners, residual_outputs, scale
 from arch.stacks.residual import Branch, Cache, check_placement
+from arch.stacks.rows import read_row
 from arch.stacks.schedule import make_schedule
 
 Binding = Mapping[str, Any]
@@ -96,7 +97,7 @@ class Block(Stack):
         unrolled.
         """
         apply = depth.resolve(self.apply, self.depth, context.platform)
-        if context.record and apply == "switch":
+        if context.record and apply in ("switch", "branched"):
             apply = "unrolled"
         return depth.Walker(self.schedule, apply)
 
@@ -219,6 +220,6 @@ def _extras_shapes(bodies: Mapping, rows: Parameters, x: Array, context: Context
     """Shapes of what each letter returns beside its output."""
 
     def of(letter: str):
-        return lambda rows, x: bodies[letter](depth.read_row(rows, 0), x, context.at(0))[1]
+        return lambda rows, x: bodies[letter](read_row(rows, 0), x, context.at(0))[1]
 
     return [jax.eval_shape(of(letter), rows[letter], x) for letter in bodies]

@@ -3,9 +3,10 @@
 unrolled  one copy of the code per position: compiles in time linear in the depth, runs fastest on
           CPU.
 scan      a `lax.scan` over each repeated group of the order.
-switch    one `lax.scan` over all positions with a `lax.switch` on the letter: compiles in the same
-          time at any depth, and the order is data, so that all orders of equal counts share the
-          program.
+switch    a `lax.switch` on the letter at every position: the order is data, so that all orders of
+          equal counts share the program. One loop over all positions, which compiles in the same
+          time at any depth; or, for few sublayers on CPU, where a loop costs half as much again to
+          differentiate, written out position by position (`branched`).
 
 None of them touches the tree of parameters. The forward pass, both passes of the reversible stack,
 records and decoding all use this walk.
@@ -23,14 +24,14 @@ from jaxtyping import Array, Bool, Int
 from arch import order as orders
 from arch.checks import one_of
 from arch.stacks.parameters import Parameters
+from arch.stacks.rows import Number, claims, lent, read_row
 from arch.stacks.schedule import Schedule
 
 APPLY = ("auto", "unrolled", "scan", "switch")
 REMAT = ("none", "full", "dots")
-SHALLOW = 32  # sublayers up to which `auto` unrolls on CPU
+SHALLOW = 32  # sublayers up to which positions are written out on CPU
 
 T = TypeVar("T")
-Number = int | Int[Array, ""]
 
 
 def check_apply(apply: str, remat: str) -> None:
@@ -40,10 +41,11 @@ def check_apply(apply: str, remat: str) -> None:
 
 
 def resolve(apply: str, depth: int, platform: str) -> str:
-    """unrolled | scan | switch: what `apply` stands for on the platform (cpu | gpu | tpu)."""
-    if apply != "auto":
-        return apply
-    return "unrolled" if platform == "cpu" and depth <= SHALLOW else "scan"
+    """unrolled | scan | switch | branched: what `apply` is on the platform (cpu | gpu | tpu)."""
+    shallow = platform == "cpu" and depth <= SHALLOW
+    if apply == "auto":
+        return "unrolled" if shallow else "scan"
+    return "branched" if apply == "switch" and shallow else apply
 
 
 def rematerialise(body: Callable[..., T], remat: str) -> Callable[..., T]:
@@ -62,7 +64,7 @@ class Turn:
     """One position of a walk. Its numbers are traced under scan and switch.
 
     Attributes:
-        candidates: the letters that may stand here: one, or under switch all of the schedule.
+        candidates: the letters that may stand here: one, or where the order is data all of them.
         number: which of the candidates stands here.
         owner: index of the weights that it uses.
         position: place in the depth, from 0.
@@ -102,7 +104,7 @@ class Walker:
 
     Args:
         schedule: the positions and their owners.
-        apply: unrolled | scan | switch.
+        apply: unrolled | scan | switch | branched.
     """
 
     schedule: Schedule
@@ -123,14 +125,16 @@ class Walker:
             rows: letter → parameters stacked over its owners, for `turn.read`. They are split in
                 the way that each apply differentiates fastest, at the price of a copy. Empty where
                 the body reads its rows in place.
-            order: under switch, another order of the same counts, as `Schedule.as_data` gives it.
+            order: under switch and branched, another order of the same counts, as
+                `Schedule.as_data` gives it.
             reverse: from the last position to the first.
 
         Returns:
-            The carry, and position → output. Under switch there are no outputs.
+            The carry, and position → output. Under switch and branched there are no outputs.
         """
-        if self.apply == "switch":
-            return self._switched(body, carry, rows, order, reverse), {}
+        if self.apply in ("switch", "branched"):
+            run = {"switch": self._switched, "branched": self._branched}[self.apply]
+            return run(body, carry, rows, self._data(order), reverse), {}
         run = {"unrolled": self._unrolled, "scan": self._scanned}[self.apply]
         carry, outputs = run(body, carry, rows, reverse)
         return carry, dict(sorted(outputs.items()))
@@ -178,11 +182,10 @@ class Walker:
         body: Body,
         carry: Any,
         rows: Mapping[str, Parameters],
-        order: Int[Array, "2 depth"] | None,
+        data: tuple[Array, Array, Array],
         reverse: bool,
     ) -> Any:
-        letters, owners = jnp.asarray(self.schedule.as_data() if order is None else order)
-        seen = _occurrences(letters, len(self.schedule.letters))
+        letters, owners, seen = data
 
         def step(carry, numbers):
             letter, owner, position, occurrence = numbers
@@ -196,10 +199,35 @@ class Walker:
         numbers = (letters, owners, jnp.arange(len(letters)), seen)
         return jax.lax.scan(step, carry, numbers, reverse=reverse)[0]
 
+    def _branched(
+        self,
+        body: Body,
+        carry: Any,
+        rows: Mapping[str, Parameters],
+        data: tuple[Array, Array, Array],
+        reverse: bool,
+    ) -> Any:
+        letters, owners, seen = data
+        known = jax.lax.stop_gradient(rows)
+        names = self.schedule.letters if rows else ()
+        lenders = claims(rows, names, letters, owners)
+        places = range(len(letters))
+        for position in reversed(places) if reverse else places:
 
-def read_row(rows: Parameters, at: Number) -> Parameters:
-    """Row `at` of every leaf's leading axis."""
-    return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, at, keepdims=False), rows)
+            def read(name: str, at: int = position) -> Parameters:
+                return lent(read_row(known[name], owners[at]), lenders[at][name])
+
+            turn = Turn(
+                self.schedule.letters, letters[position], owners[position], position,
+                seen[position], read,
+            )  # fmt: skip
+            carry, _ = body(carry, turn)
+        return carry
+
+    def _data(self, order: Int[Array, "2 depth"] | None) -> tuple[Array, Array, Array]:
+        """The number of each position's letter, its owner, and how often the letter came before."""
+        letters, owners = jnp.asarray(self.schedule.as_data() if order is None else order)
+        return letters, owners, _occurrences(letters, len(self.schedule.letters))
 
 
 Place = tuple[str, int, int, int]  # letter, owner, position, occurrence

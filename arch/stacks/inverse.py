@@ -19,9 +19,10 @@ from jaxtyping import Array, Float
 
 from arch.context import Context, Extras, add_sums
 from arch.layers import widened
-from arch.stacks.depth import Number, Turn, Walker, read_row
+from arch.stacks.depth import Turn, Walker
 from arch.stacks.extras import Sums, zero_sums, zeros_of
 from arch.stacks.parameters import Definition, Parameters
+from arch.stacks.rows import Number, add_row, read_row
 
 Records = dict[int, dict[str, Array]]  # position → name → array
 
@@ -263,7 +264,9 @@ def backward(
         y, dx, dsides, found = turn.choose(run)
         # another letter's gradient is zeros, which its first row gets
         moved = {
-            letter: _add(carry.parameters[letter], own, jnp.where(turn.has(letter), turn.owner, 0))
+            letter: add_row(
+                carry.parameters[letter], own, jnp.where(turn.has(letter), turn.owner, 0)
+            )
             for letter, own in found.items()
         }
         before = ReversibleBackward(
@@ -288,7 +291,3 @@ def _zero_row(rows: Parameters) -> Parameters:
 
 def _write(rows: Parameters, new: Parameters, at: Number) -> Parameters:
     return jax.tree.map(lambda a, b: jax.lax.dynamic_update_index_in_dim(a, b, at, 0), rows, new)
-
-
-def _add(rows: Parameters, more: Parameters, at: Number) -> Parameters:
-    return jax.tree.map(lambda a, b: a.at[at].add(b), rows, more)

@@ -96,9 +96,10 @@ def test_scan_and_switch_equal_unrolled_in_outputs_and_gradients(
     parameters = jax.tree.map(lambda a: a.astype(jnp.float64), drawn(unrolled))
     x = inputs().astype(jnp.float64)
     expected = runner(unrolled)(parameters, x, Context())
-    for apply in ("scan", "switch"):
+    for apply, platform in (("scan", "cpu"), ("switch", "cpu"), ("switch", "gpu")):
         stack = build(order, apply=apply, **options)
-        assert_close(runner(stack)(parameters, x, Context()), expected, tolerance=1e-10)
+        found = runner(stack)(parameters, x, Context(platform=platform))
+        assert_close(found, expected, tolerance=1e-10)
 
 
 def test_switch_given_a_schedule_as_data_is_the_stack_of_that_order(assert_close):
@@ -159,7 +160,9 @@ def test_losses_statistics_and_records_of_every_position_come_out(apply, monkeyp
         ("auto", 33, "cpu", "scan"),
         ("auto", 2, "gpu", "scan"),
         ("auto", 2, "tpu", "scan"),
-        ("switch", 2, "cpu", "switch"),
+        ("switch", 32, "cpu", "branched"),
+        ("switch", 33, "cpu", "switch"),
+        ("switch", 2, "gpu", "switch"),
     ],
 )
 def test_auto_is_what_suits_the_platform_that_the_context_names(apply, depth, platform, expected):
