@@ -43,7 +43,8 @@ def audit(folder: Path) -> list[Finding]:
         experiment, cells = experiment_of(folder)
         configs = {cell.name: experiment.config(cell) for cell in cells}
         hashes = _hashes(configs, lines)
-        needed = {name: numerics.needed(config) for name, config in configs.items()}
+        trained = configs if experiment.trains else {}  # what is counted has no bits of a run
+        needed = {name: numerics.needed(config) for name, config in trained.items()}
     except ConfigurationError as error:
         return [Finding(folder.name, (), len(lines), f"cannot be made: {error}")]
     for line in lines:

@@ -87,3 +87,11 @@ def test_cells_of_one_run_are_named_together(folder):
     write_lines("results/y", [sealed(x | {"cell": "other"}) for x in read_lines(FOLDER)[:1]])
     told = cli.run("audit", "--name=x")
     assert "one and the same run: x/sf = y/other\n" in told.out
+
+
+def test_what_is_counted_and_not_trained_is_of_no_numerics(monkeypatch):
+    """albert_sizes counts the parameters of models with dropout, whose bits have changed since."""
+    monkeypatch.chdir(cli.REPOSITORY)
+    folder = Path("results/albert_sizes")
+    assert {line["numerics"] for line in read_lines(folder)} == {1}
+    assert audit(folder) == []
