@@ -23,6 +23,7 @@ from arch.data.corpora import downloads
 from arch.data.corpora import named as corpora
 from arch.models.heads import heads
 from arch.optimizers.kinds import optimizers
+from arch.runs import folders
 from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder, SeedFolder
 from arch.sweeps.executors import EXECUTORS, local
@@ -130,6 +131,7 @@ def run(*argv: str, cwd: Path | None = None) -> Outcome:
 def forgetful() -> Iterator[None]:
     """As a process of its own: no corpus in memory, and what plugins register is forgotten."""
     corpora.load.cache_clear()
+    folders.say_changed.cache_clear()
     registries = (
         registry.sublayers, registry.stacks, registry.tasks, heads, optimizers, EXECUTORS,
     )  # fmt: skip

@@ -1,8 +1,11 @@
 """A process that dies at one of the calls by which files are put in place."""
 
 import contextlib
+import itertools
 import os
 import shutil
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from unittest import mock
 
@@ -63,3 +66,31 @@ def at_every_step(do: Callable[[], object], check: Callable[[], object]) -> int:
             check()
             return at
     raise AssertionError("it never came to its end")
+
+
+def kill_at(at: int) -> None:
+    """Have this process kill itself (SIGKILL) at the call number at // 2 of STEPS, of any thread,
+    before its work or, where `at` is odd, after it."""
+    calls = itertools.count()
+
+    def wrapped(function: Callable) -> Callable:
+        def call(*arguments, **settings):
+            here = next(calls) == at // 2
+            if here and at % 2 == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done = function(*arguments, **settings)
+            if here:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return done
+
+        return call
+
+    for name in STEPS:
+        setattr(os, name, wrapped(getattr(os, name)))
+
+
+if __name__ == "__main__":  # python -m tests.deaths AT COMMAND …: launch.py, to be killed
+    import launch
+
+    kill_at(int(sys.argv[1]))
+    sys.exit(launch.main(sys.argv[2:]))

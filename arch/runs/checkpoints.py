@@ -22,6 +22,8 @@ for logger in ("absl", "asyncio"):  # where orbax prints what it raises as well
     logging.getLogger(logger).setLevel(logging.CRITICAL)
 
 
+# Seconds. Orbax measures a save by the clock, which may jump: none is given up for its time.
+FOREVER = 10**9
 DIGESTS, OWN_DIGEST = "array_digests", "digest"  # fields that `save` adds to the meta data
 
 
@@ -33,7 +35,11 @@ class Checkpoints:
     """The `keep` newest checkpoints in a folder, each named by its step."""
 
     def __init__(self, folder: Path, keep: int = 2):
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            enable_async_checkpointing=True,
+            async_options=ocp.AsyncOptions(FOREVER, create_directories_asynchronously=False),
+        )
         self.folder = folder.absolute()
         # named, since a manager that has neither saved nor restored knows no metadata otherwise
         handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}

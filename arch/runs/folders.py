@@ -42,7 +42,8 @@ def read_json(path: Path) -> dict | None:
 
 
 @functools.cache  # it is read often, and said once
-def _say_changed(path: Path) -> None:
+def say_changed(path: Path) -> None:
+    """Warn that a file is not what was written."""
     logging.warning("%s was changed after it was written, and is not used", path)
 
 
@@ -105,7 +106,7 @@ class SeedFolder:
         path = self.path / "summary.json"
         found = read_json(path)
         if path.exists() and (not isinstance(found, dict) or is_broken(found)):
-            _say_changed(path)
+            say_changed(path)
             return None
         return found
 
