@@ -162,7 +162,7 @@ def _read(file: Path) -> Lock | None:
     """A lock; {} where it is being written, None where there is none."""
     try:
         found = json.loads(file.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
         return {}
