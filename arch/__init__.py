@@ -2,6 +2,7 @@
 
     launch.py      parses a command line and hands it over        experiments/  one file per table
     commands/      one file per command                  notebook/   `arch.load`: a run, or a model
+    bench/         our training step beside a peer's, in turn
     sweeps/        cells × seeds, resumed where they stood, here or in worker processes
     training/      init, step, evaluate as pure functions; groups of replicas; describe, bench
     huggingface/   weights of BERT, ALBERT, GPT-2, Reformer, from and to a directory

@@ -139,10 +139,20 @@ class Prepare(Configured):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bench(Configured):
     name = "bench"
-    summary = "tokens/s, utilisation, compile seconds, peak memory"
-    examples = ("--config=experiments/sandwich.py --cells='k[03]'",)
+    summary = "tokens/s, utilisation, compile seconds, peak memory; beside other libraries"
+    examples = (
+        "--config=experiments/sandwich.py --cells='k[03]'",
+        "--config=experiments/sandwich.py --cells=k0 --against=torch,x-transformers,hf-gpt2",
+        "--config=experiments/shakespeare.py --against=nanogpt:../nanoGPT",
+    )
 
     cells: str = flag("--cells", "*", metavar="GLOB", help="cells by name")
+    against: str = flag(
+        "--against", "", metavar="PEER,…",
+        help="torch, x-transformers, hf-gpt2, hf-reformer or nanogpt:PATH: train each cell in turn "
+        "with these at the same sizes, each in a process of its own; adds the ratios, and where a "
+        "step of ours goes, to results/benchmarks/",
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from arch.context import Context
 from arch.models import DTYPES
@@ -35,7 +36,7 @@ def bench(config: Config, task: Task, model: Any, platform: str) -> dict[str, fl
     swept = Swept.of([(config, 0)])
     source = task.source()
     seconds, products = [], []
-    product = _product(DTYPES[config.model.dtype])
+    product = timed_product(DTYPES[config.model.dtype])
     for turn in range(ROUNDS + 1):  # the first round compiles
         start = time.perf_counter()
         state, _ = program.train(state, swept, source, turn * STEPS, STEPS)
@@ -104,8 +105,8 @@ def median_seconds(run: Callable[[int], Any], rounds: int = ROUNDS) -> float:
     return float(np.median(found[1:]))
 
 
-def _product(dtype):
-    """A function that returns the seconds of one square product."""
+def timed_product(dtype: DTypeLike) -> Callable[[], float]:
+    """A function that returns the seconds of one product of two squares of side PRODUCT."""
     a = jax.random.normal(jax.random.key(0), (PRODUCT, PRODUCT), dtype)
     multiply = jax.jit(jnp.matmul)
     jax.block_until_ready(multiply(a, a))

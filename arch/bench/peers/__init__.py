@@ -1,0 +1,5 @@
+"""The libraries that ours is measured beside: kinds.py lists them, sizes.py says what is built.
+
+A peer's file has `build(sizes, path)`, which gives module, loss and optimiser in PyTorch; worker.py
+is the process that trains it. Nothing outside this folder imports PyTorch, and nothing here jax.
+"""
