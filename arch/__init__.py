@@ -28,7 +28,7 @@ and objective; a *variant* is a paper's point in that space; a *cell* is one con
 *experiment*; a *group* is the (cell, seed) *replicas* that share one compiled program.
 """
 
-from os import PathLike
+from pathlib import Path
 
 from arch.report.seeds import Seed
 from arch.runs.provenance import NUMERICS
@@ -36,7 +36,7 @@ from arch.runs.provenance import NUMERICS
 __all__ = ["NUMERICS", "load"]
 
 
-def load(path: str | PathLike, seed: Seed | str = 0, corpus: str = "", trust: bool = False):
+def load(path: str | Path, seed: Seed | str = 0, corpus: str = "", trust: bool = False):
     """A trained run for a notebook, or a model in Hugging Face's format: see
     `arch.notebook.run`."""
     from arch.notebook import run as notebook

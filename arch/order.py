@@ -14,7 +14,7 @@ whose sequence Python promises to keep from version to version; `shuffle` and `c
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from string import digits
 
@@ -89,6 +89,16 @@ def segments(order: str) -> tuple[tuple[str, int], ...]:
 def counts(order: str) -> dict[str, int]:
     """How often each letter occurs, in order of first appearance."""
     return dict(Counter(expand(order)))
+
+
+def room(orders: Iterable[str]) -> str:
+    """The counts of the orders, each once and sorted, as `model.stack.room` takes them.
+
+    >>> room(["(sf)2", "s2 f2", "s f3"])
+    'f2s2;f3s1'
+    """
+    each = {"".join(f"{x}{n}" for x, n in sorted(counts(order).items())) for order in orders}
+    return ";".join(sorted(each))
 
 
 def vanilla(layers: int) -> str:

@@ -217,21 +217,23 @@ class Model:
         return jax.eval_shape(self.init, jax.random.key(0))
 
     def parameter_counts(self) -> dict[str, object]:
-        """Numbers of scalars: `unique`: held; `applied`: counted once for every use in the depth;
+        """Numbers of scalars: `unique`: held, without the rows that a stack's `room` leaves unused;
+        `applied`: counted once for every use in the depth;
         `embedding`: of embedding and head; `by_letter`: held by each letter, its norms included."""
         shapes = self.shapes
         outside = count(shapes["embedding"]) + count(shapes["head"])
-        by_letter, applied = {}, outside
+        by_letter, unique, applied = {}, outside, outside
         for name, stack in self.stacks.items():
             schedule, held = stack.schedule, shapes[name]
-            mine = {letter: count(held[letter]) for letter in schedule.letters}
-            used = [letter for letter, _ in schedule.positions]
-            applied += count(held) - sum(mine.values())
-            applied += stack.steps * sum(mine[x] // schedule.owners[x] for x in used)
+            each = {x: count(held[x]) // n for x, n in schedule.owners.items()}
+            others = count(held) - sum(count(held[x]) for x in each)
+            mine = {x: n * each[x] for x, n in schedule.used.items()}
+            unique += others + sum(mine.values())
+            applied += others + stack.steps * sum(each[x] for x, _ in schedule.positions)
             prefix = "" if name == "stack" else f"{name}."
             by_letter |= {f"{prefix}{letter}": n for letter, n in mine.items()}
         return {
-            "unique": count(shapes),
+            "unique": unique,
             "applied": applied,
             "embedding": outside,
             "by_letter": by_letter,

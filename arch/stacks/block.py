@@ -1,5 +1,6 @@
 """What every built-in stack is made of: an order's letters, their weights, and one run of them."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -40,6 +41,8 @@ class Block(Stack):
         inner_groups: owners per group, which take turns (ALBERT's inner_group_num).
         apply: auto | unrolled | scan | switch; never touches the parameters. auto: unrolled for
             few sublayers on CPU, else scan.
+        room: orders, separated by `;`, that are to have equal trees of parameters, and with
+            apply='switch' one program: each letter gets as many owners as any of them needs.
         remat: none | full | dots: what the backward pass recomputes, a sublayer at a time.
         scale_output_init: whether the kernels that end in the residual stream (each kind declares
             its `residual_outputs`) start at 1/√depth of their size (Radford et al. 2019).
@@ -59,14 +62,20 @@ class Block(Stack):
         groups: int = 1,
         inner_groups: int = 1,
         apply: str = "auto",
+        room: str = "",
         remat: str = "none",
         scale_output_init: bool = False,
     ):
         check_placement(norm, "model.stack.norm")
         holds(epsilon > 0, "above 0", of="model.stack", epsilon=epsilon)
         depth.check_apply(apply, remat)
+        if room and scale_output_init:
+            raise ConfigurationError(
+                f"model.stack.room={room!r}: allowed is '' with scale_output_init=True, with "
+                "which initial weights depend on the depth"
+            )
         self.output_width, self.norm_kind, self.epsilon = width, norm_kind, epsilon
-        self.schedule = make_schedule(order, share, groups, inner_groups)
+        self.schedule = make_schedule(order, share, groups, inner_groups, room)
         self.apply, self.remat = apply, remat
         self.letters = {
             letter: _define(letter, width, bindings[letter], norm, norm_kind, epsilon)
@@ -96,7 +105,7 @@ class Block(Stack):
         Records are kept by position, which switch does not know: where any are asked for, it is
         unrolled.
         """
-        apply = depth.resolve(self.apply, self.depth, context.platform)
+        apply = depth.resolve(self.apply, self.schedule.length, context.platform)
         if context.record and apply in ("switch", "branched"):
             apply = "unrolled"
         return depth.Walker(self.schedule, apply)
@@ -109,7 +118,8 @@ class Block(Stack):
         self, parameters: Parameters, x: Float[Array, "batch length width"], context: Context
     ) -> tuple[Float[Array, "batch length width"], Extras]:
         """x through every position of the order once, without the final norm."""
-        walker, rows = self.walker(context), self.letter_rows(parameters)
+        walker = dataclasses.replace(self.walker(context), body_ends=True)
+        rows = self.letter_rows(parameters)
         inner = context.replace(schedule=None)
         bodies = {letter: depth.rematerialise(self._body(letter), self.remat) for letter in rows}
         # a loop carries a structure that must be known before it runs
@@ -124,7 +134,7 @@ class Block(Stack):
                 record = extras.record if context.record else {}
                 return y, no_losses | extras.losses, no_statistics | extras.statistics, record
 
-            x, lost, counted, record = turn.choose(run)
+            x, lost, counted, record = turn.choose(run, lambda: (x, no_losses, no_statistics, {}))
             return (x, add_sums(losses, lost), add_sums(statistics, counted)), record
 
         start = (x, no_losses, no_statistics)
@@ -197,11 +207,12 @@ def _define(
 
 @functools.lru_cache(maxsize=512)
 def _definition(
-    binding: FrozenConfigDict, width: int, placement: str, norm_kind: str, epsilon: float,
+    binding: Any, width: int, placement: str, norm_kind: str, epsilon: float,
     kind: type, float64: bool,
 ) -> Definition:  # fmt: skip
     """The definition of a letter, made once for all models that have the same letter.
 
+    binding: frozen, since it is a key of what is remembered.
     kind, float64: what it depends on beside its arguments: the registered class, and the precision.
     """
     return Definition(

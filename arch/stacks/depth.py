@@ -4,9 +4,9 @@ unrolled  one copy of the code per position: compiles in time linear in the dept
           CPU.
 scan      a `lax.scan` over each repeated group of the order.
 switch    a `lax.switch` on the letter at every position: the order is data, so that all orders of
-          equal counts share the program. One loop over all positions, which compiles in the same
-          time at any depth; or, for few sublayers on CPU, where a loop costs half as much again to
-          differentiate, written out position by position (`branched`).
+          equal counts, or of the same room, share the program. One loop over all positions, which
+          compiles in the same time at any depth; or, for few sublayers on CPU, where a loop costs
+          half as much again to differentiate, written out position by position (`branched`).
 
 None of them touches the tree of parameters. The forward pass, both passes of the reversible stack,
 records and decoding all use this walk.
@@ -70,6 +70,7 @@ class Turn:
         position: place in the depth, from 0.
         occurrence: how many earlier positions have the same letter.
         read: letter → the owner's parameters, out of the rows that the walk was given.
+        may_be_beyond: whether the order may have ended before this position.
     """
 
     candidates: tuple[str, ...]
@@ -78,17 +79,18 @@ class Turn:
     position: Number
     occurrence: Number
     read: Callable[[str], Parameters]
+    may_be_beyond: bool = False
 
-    def choose(self, run: Callable[[str], T]) -> T:
-        """run(letter) of the letter that stands here.
+    def choose(self, run: Callable[[str], T], otherwise: Callable[[], T] | None = None) -> T:
+        """run(letter) of the letter that stands here; `otherwise()` where the order has ended.
 
-        What `run` returns must have the same structure and shapes for all candidates.
+        What they return must have the same structure and shapes for all candidates.
         """
-        if len(self.candidates) == 1:
-            return run(self.candidates[0])
-        return jax.lax.switch(
-            self.number, [functools.partial(run, letter) for letter in self.candidates]
-        )
+        branches: list[Callable[[], T]]
+        branches = [functools.partial(run, letter) for letter in self.candidates]
+        if self.may_be_beyond and otherwise is not None:
+            branches.append(otherwise)
+        return branches[0]() if len(branches) == 1 else jax.lax.switch(self.number, branches)
 
     def has(self, letter: str) -> bool | Bool[Array, ""]:
         """Whether this candidate stands here."""
@@ -105,10 +107,14 @@ class Walker:
     Args:
         schedule: the positions and their owners.
         apply: unrolled | scan | switch | branched.
+        body_ends: whether the body itself leaves its carry as it is where the order has ended, by
+            what it gives `turn.choose` for that: faster to differentiate than a conditional around
+            the body.
     """
 
     schedule: Schedule
     apply: str
+    body_ends: bool = False
 
     def __call__(
         self,
@@ -177,6 +183,16 @@ class Walker:
                 outputs[position] = jax.tree.map(lambda leaf, i=repeat: leaf[i], found[offset])
         return carry, outputs
 
+    def _visit(self, body: Body, carry: Any, turn: Turn) -> Any:
+        """The carry after a turn of which the letter is data."""
+
+        def visited(carry):
+            return body(carry, turn)[0]
+
+        if self.body_ends or not turn.may_be_beyond:
+            return visited(carry)
+        return jax.lax.cond(turn.number < len(turn.candidates), visited, lambda carry: carry, carry)
+
     def _switched(
         self,
         body: Body,
@@ -185,7 +201,7 @@ class Walker:
         data: tuple[Array, Array, Array],
         reverse: bool,
     ) -> Any:
-        letters, owners, seen = data
+        (letters, owners, seen), (least, most) = data, self.schedule.lengths
 
         def step(carry, numbers):
             letter, owner, position, occurrence = numbers
@@ -193,8 +209,10 @@ class Walker:
             def read(name: str) -> Parameters:
                 return read_row(rows[name], owner)
 
-            turn = Turn(self.schedule.letters, letter, owner, position, occurrence, read)
-            return body(carry, turn)[0], None
+            turn = Turn(
+                self.schedule.letters, letter, owner, position, occurrence, read, least < most
+            )
+            return self._visit(body, carry, turn), None
 
         numbers = (letters, owners, jnp.arange(len(letters)), seen)
         return jax.lax.scan(step, carry, numbers, reverse=reverse)[0]
@@ -207,7 +225,7 @@ class Walker:
         data: tuple[Array, Array, Array],
         reverse: bool,
     ) -> Any:
-        letters, owners, seen = data
+        (letters, owners, seen), (least, _) = data, self.schedule.lengths
         known = jax.lax.stop_gradient(rows)
         names = self.schedule.letters if rows else ()
         lenders = claims(rows, names, letters, owners)
@@ -219,9 +237,9 @@ class Walker:
 
             turn = Turn(
                 self.schedule.letters, letters[position], owners[position], position,
-                seen[position], read,
+                seen[position], read, position >= least,
             )  # fmt: skip
-            carry, _ = body(carry, turn)
+            carry = self._visit(body, carry, turn)
         return carry
 
     def _data(self, order: Int[Array, "2 depth"] | None) -> tuple[Array, Array, Array]:

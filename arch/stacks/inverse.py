@@ -6,7 +6,6 @@ positions one by one. They read a row of a letter's parameters or replays, and w
 a walk that split the rows beforehand would copy them.
 """
 
-import collections
 import dataclasses
 import functools
 from collections.abc import Mapping
@@ -91,8 +90,8 @@ class ReversibleOrder:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """letter → number of occurrences."""
-        return collections.Counter(letter for letter, _ in self.walker.schedule.positions)
+        """letter → number of occurrences, or the room for them."""
+        return self.walker.schedule.uses
 
     def branch(
         self,

@@ -57,7 +57,7 @@ def replica_mode(name: str, platform: str) -> str:
 
 def signature(config: Config, model: Any, data_sha256: str) -> str:
     """What the compiled program depends on. Swept scalars are its arguments; so is the order under
-    `switch`, up to the number of owners and uses of each letter."""
+    `switch`, up to the number of owners and uses of each letter, or up to the room for them."""
     tree = json.loads(json.dumps(config.to_dict()))
     for path in (*OUTSIDE_IDENTITY, *SWEPT):
         *sections, name = path.split(".")
@@ -66,7 +66,8 @@ def signature(config: Config, model: Any, data_sha256: str) -> str:
             node = node[section]
         node[name] = node[name] > 0 if name == "dropout" else None
     if model.stack.apply == "switch":
-        tree["model"]["order"] = sorted(name for name, _ in model.stack.schedule.positions)
+        schedule = model.stack.schedule
+        tree["model"]["order"] = [sorted(schedule.uses.items()), schedule.lengths]
     return json.dumps([tree, data_sha256], sort_keys=True)
 
 
