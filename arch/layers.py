@@ -14,9 +14,35 @@ from arch.registry import ConfigurationError
 
 NORMS = ("layer", "rms")
 SLICE = 1 << 16  # random numbers that are drawn at a time on CPU
+
+
+@jax.custom_jvp
+def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """x Φ(x), Φ the distribution function of the standard normal (Hendrycks and Gimpel 2016,
+    arXiv 1606.08415, eq. 1), computed in float32.
+
+    Its derivative, Φ(x) + x φ(x), is worked out beside it: the backward pass is one product, where
+    autodiff of erf would take a third of a feed-forward on CPU.
+    """
+    return _gelu_with_slope(x)[0]
+
+
+@gelu.defjvp
+def _gelu_forward(primals, tangents):
+    y, slope = _gelu_with_slope(*primals)
+    return y, slope * tangents[0]
+
+
+def _gelu_with_slope(x: Array) -> tuple[Array, Array]:
+    wide = widened(x)
+    below = (1 + jax.lax.erf(wide * math.sqrt(0.5))) / 2
+    density = jnp.exp(-wide * wide / 2) / math.sqrt(2 * math.pi)
+    return (wide * below).astype(x.dtype), (below + wide * density).astype(x.dtype)
+
+
 ACTIVATIONS = {
     "relu": jax.nn.relu,
-    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu": gelu,
     "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
     "silu": jax.nn.silu,
 }

@@ -25,6 +25,12 @@ def _sums_of_parts(config: Config) -> bool:
     return config["train"]["accumulate"] > 1 or paddings > 1
 
 
+def _exact_gelu(config: Config) -> bool:
+    """Whether any activation, of a sublayer or a head, is gelu or geglu."""
+    sections = [config["model"]["head"], *config["model"]["sublayers"].values()]
+    return any(section.get("activation") in ("gelu", "geglu") for section in sections)
+
+
 CHANGES = (
     Change(
         2,
@@ -39,6 +45,12 @@ CHANGES = (
         "read with several paddings has its own, whatever the batch. `ponder_spread`, which no "
         "table shows, is that of all positions, and no mean over batches",
         _sums_of_parts,
+    ),
+    Change(
+        4,
+        "2026-11-26",
+        "the derivative of exact GELU is worked out beside it, and 1 + erf is taken for erfc",
+        _exact_gelu,
     ),
 )
 

@@ -1,7 +1,5 @@
 """Position-wise feed-forward networks (Vaswani et al. 2017, §3.3) and their gated kind."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -9,11 +7,11 @@ from jaxtyping import Array, Float
 
 from arch.checks import at_least, below_one, one_of
 from arch.context import Context
-from arch.layers import ACTIVATIONS, Projection, dropout, product_flops
+from arch.layers import ACTIVATIONS, Projection, dropout, gelu, product_flops
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers.contract import Sublayer
 
-GATED = {"swiglu": jax.nn.silu, "geglu": functools.partial(jax.nn.gelu, approximate=False)}
+GATED = {"swiglu": jax.nn.silu, "geglu": gelu}
 
 
 @sublayers.register("feed_forward")

@@ -22,6 +22,9 @@ def test_the_newest_change_is_the_number_that_lines_carry():
         ({"model": {"dropout": 0.1}, "train": {"accumulate": 2}}, 3),
         ({"task": {"kind": "lambada", "form": "reading", "paddings": 1}}, 1),
         ({"task": {"kind": "lambada", "form": "reading", "paddings": 10}}, 3),
+        ({"model": {"sublayers": {"f": {"kind": "feed_forward", "activation": "gelu"}}}}, 4),
+        ({"model": {"sublayers": {"f": {"kind": "feed_forward", "activation": "geglu"}}}}, 4),
+        ({"model": {"sublayers": {"f": {"kind": "feed_forward", "activation": "gelu_tanh"}}}}, 1),
     ],
 )
 def test_a_configuration_needs_the_newest_change_that_touches_it(fields, needed):
