@@ -22,33 +22,16 @@ import numpy as np
 
 from arch.data.corpora import named as corpora
 from arch.data.corpora.downloads import cache_directory, sha256
-from arch.data.corpora.files import encode
 from arch.data.tokenizers import kinds as tokenizers
 from arch.data.tokenizers.kinds import Tokenizer
+from arch.data.tokens import Losses, Tokens, tokenise
 
-__all__ = ["Dataset", "Tokens", "cache_directory", "load"]
+__all__ = ["Dataset", "cache_directory", "load"]
 
 # Raise it when arrays of an equal corpus and spec, or the files of an entry, come out different.
-FORMAT = 2
+FORMAT = 3
 
-Tokenised = tuple[Tokenizer, Mapping[str, "Tokens"]]  # a cache entry: the tokenizer, and the splits
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """One split: the documents' tokens, concatenated in order.
-
-    Attributes:
-        ids: (tokens,) of uint8, uint16 or int32, the smallest that holds the vocabulary; read-only.
-        documents: (documents,) of int64, the token at which each document starts.
-        bytes: of the text, in UTF-8.
-        words: between white space, and one per line end; word perplexity divides by it.
-    """
-
-    ids: np.ndarray
-    documents: np.ndarray
-    bytes: int
-    words: int
+Tokenised = tuple[Tokenizer, Mapping[str, Tokens]]  # a cache entry: the tokenizer, and the splits
 
 
 @dataclass(frozen=True)
@@ -58,7 +41,7 @@ class Dataset:
     Attributes:
         corpus: its name, as the configuration has it.
         sha256: of the corpus, and of the tokenizer where that did not learn from it.
-        details: how the text came to be; recorded with results.
+        details: how the text came to be, and the share of unknown tokens; recorded with results.
         splits: 'train', 'valid' and, where there is one, 'test'.
     """
 
@@ -78,6 +61,7 @@ def load(corpus: str, tokenizer: str | Tokenizer) -> Dataset:
     Raises:
       CorpusError: see `corpora.load`.
       ValueError: a malformed tokenizer; see `tokenizers.fixed_size`.
+      LostTextError: a tokenizer that would drop some of the text.
     """
     spec, given = (tokenizer, None) if isinstance(tokenizer, str) else ("", tokenizer)
     if given is None:
@@ -92,10 +76,19 @@ def load(corpus: str, tokenizer: str | Tokenizer) -> Dataset:
 
     def make() -> Tokenised:
         learned = given or tokenizers.build(spec, text)
-        return learned, {part: _tokenise(those, learned) for part, those in text.splits.items()}
+        return learned, {
+            part: tokenise(those, learned, f"tokenising {corpus} ({part})")
+            for part, those in text.splits.items()
+        }
 
     learned, splits = kept(place, make)
-    return Dataset(corpus, digest, text.details, learned, splits)
+    return Dataset(corpus, digest, {**text.details, **_shares(splits)}, learned, splits)
+
+
+def _shares(splits: Mapping[str, Tokens]) -> dict[str, object]:
+    """For the details of a corpus: the share of its tokens that are unknown, by split."""
+    found = {split: round(tokens.unknown, 6) for split, tokens in splits.items() if tokens.unknown}
+    return {"unknown": found} if found else {}
 
 
 def kept(place: Path, make: Callable[[], Tokenised]) -> Tokenised:
@@ -119,31 +112,6 @@ def kept(place: Path, make: Callable[[], Tokenised]) -> Tokenised:
         return made
 
 
-def smallest(size: int) -> type[np.generic]:
-    """The smallest of uint8, uint16 and int32 that holds 0 … size - 1."""
-    return next(
-        (dtype for dtype in (np.uint8, np.uint16) if size <= np.iinfo(dtype).max + 1), np.int32
-    )
-
-
-def _tokenise(documents: tuple[str, ...], tokenizer: Tokenizer) -> Tokens:
-    dtype = smallest(tokenizer.size)
-    pieces = [tokenizer.encode(document).astype(dtype) for document in documents]
-    starts = np.cumsum([0, *(len(piece) for piece in pieces)], dtype=np.int64)[:-1]
-    return Tokens(
-        np.concatenate(pieces),
-        starts,
-        bytes=sum(len(encode(document)) for document in documents),
-        words=sum(_words(document) for document in documents),
-    )
-
-
-def _words(document: str) -> int:
-    return tokenizers.lines(document) + sum(
-        len(chunk.split()) for chunk in tokenizers.chunks(document)
-    )
-
-
 def _write_entry(place: Path, tokenizer: Tokenizer, splits: Mapping[str, Tokens]) -> None:
     """Keeps an entry, whole or not at all. Raises OSError where the disk refuses."""
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +120,9 @@ def _write_entry(place: Path, tokenizer: Tokenizer, splits: Mapping[str, Tokens]
         partial.mkdir()
         counts = {}
         for split, tokens in splits.items():
-            counts[split] = {"bytes": tokens.bytes, "words": tokens.words}
+            counts[split] = {
+                "bytes": tokens.bytes, "words": tokens.words, "losses": tokens.losses,
+            }  # fmt: skip
             for part in ("ids", "documents"):
                 np.save(partial / f"{split}.{part}.npy", getattr(tokens, part))
                 counts[split][part] = sha256(partial / f"{split}.{part}.npy")
@@ -185,7 +155,9 @@ def _read_entry(place: Path) -> Tokenised:
             if sha256(path) != counts[part]:
                 raise ValueError(f"{path} is not what was written")
             arrays[part] = np.load(path, mmap_mode="r")
-        splits[split] = Tokens(**arrays, bytes=counts["bytes"], words=counts["words"])
+        splits[split] = Tokens(
+            **arrays, bytes=counts["bytes"], words=counts["words"], losses=Losses(*counts["losses"])
+        )
     return tokenizers.from_json(entry["tokenizer"]), splits
 
 

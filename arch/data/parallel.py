@@ -25,9 +25,9 @@ from arch.data.corpora import named as corpora
 from arch.data.corpora.files import CorpusError, encode
 from arch.data.corpora.pair_files import Sentences, sentences_in
 from arch.data.corpora.published_pairs import LANGUAGES, READERS
-from arch.data.dataset import Tokens
 from arch.data.tokenizers import kinds as tokenizers
 from arch.data.tokenizers.kinds import Tokenizer
+from arch.data.tokens import Tokens, smallest
 from arch.registry import suggestion
 
 TOGETHER = 1 << 16  # sentences tokenised at once: bounds the memory of what is made on the way
@@ -126,7 +126,7 @@ def _make(text: Bitext, spec: str) -> tuple[Tokenizer, dict[str, Tokens]]:
 
 
 def _tokens(sentences: Sequence[str], tokenizer: Tokenizer) -> Tokens:
-    dtype = dataset.smallest(tokenizer.size)
+    dtype = smallest(tokenizer.size)
     parts, counts = [], [0]
     for start in range(0, len(sentences), TOGETHER):
         pieces = tokenizer.encode_all(sentences[start : start + TOGETHER])

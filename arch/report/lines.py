@@ -173,6 +173,9 @@ def _facts(line: Line) -> dict[str, str]:
     }
     if line["status"] != "finished" or "steps" not in line:
         del texts["Trained for"]
+    if unknown := (corpus.get("details") or {}).get("unknown"):
+        shares = ", ".join(f"{share:.2%} of {split}" for split, share in unknown.items())
+        texts["Unknown tokens"] = shares
     if not replicas:
         del texts["Replicas"]
     if moved := line.get("moved_from"):

@@ -13,8 +13,8 @@ from arch.checks import at_least, one_of
 from arch.context import Context
 from arch.data.batches import permutation
 from arch.data.corpora.files import encode
-from arch.data.dataset import Tokens
 from arch.data.tokenizers.kinds import Tokenizer
+from arch.data.tokens import Tokens, said_losses
 from arch.models.families import Model
 from arch.models.generation import Prompt
 from arch.registry import Config, ConfigurationError, tasks
@@ -23,6 +23,8 @@ from arch.tasks import objective
 from arch.tasks.contract import WHOLE, Sums, Window
 from arch.tasks.text import Text
 
+# Above it a perplexity is mostly of how often <unk> comes: it is no word perplexity.
+MOST_UNKNOWN = 0.03
 SAMPLING = ("permutation", "uniform")
 
 
@@ -91,7 +93,8 @@ class LanguageModel(Text):
     def about(self) -> str:
         """What there is to train and evaluate on, for `launch.py prepare`."""
         sizes = ", ".join(f"{k} {len(t.ids):,}" for k, t in self.dataset.splits.items())
-        return f"{sizes} tokens of {self.tokenizer_name}"
+        lost = said_losses(self.dataset.splits)
+        return f"{sizes} tokens of {self.tokenizer_name}" + f" ({lost})" * bool(lost)
 
     @property
     def vocabulary(self) -> int:
@@ -216,11 +219,13 @@ class LanguageModel(Text):
         result = {
             "loss": loss,
             "perplexity": objective.perplexity(loss),
-            "unit": tokenizer.unit,
+            "unit": tokenizer.unit + _said_unknown(part),
             "window": length,
             "stride": stride,
             "tokens": count,
         }
+        if part.unknown:
+            result["unknown"] = part.unknown
         # over the whole split every token but the first is a target
         if tokenizer.lossless and count == len(part.ids) - 1:
             first = len(encode(tokenizer.decode(part.ids[:1])))
@@ -228,3 +233,8 @@ class LanguageModel(Text):
             if tokenizer.unit != "word":
                 result["word_perplexity"] = objective.perplexity(loss * count / part.words)
         return result
+
+
+def _said_unknown(part: Tokens) -> str:
+    """For the unit of a perplexity: tokens of which too many are <unk> are none of text."""
+    return f" with {part.unknown:.0%} <unk>" if part.unknown > MOST_UNKNOWN else ""

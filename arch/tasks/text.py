@@ -5,9 +5,11 @@ import functools
 
 import numpy as np
 
-from arch.data.dataset import Dataset, Tokens, load
+from arch.data.dataset import Dataset, load
 from arch.data.tokenizers import kinds as tokenizers
+from arch.data.tokenizers.contract import LostTextError
 from arch.data.tokenizers.kinds import Tokenizer
+from arch.data.tokens import Tokens
 from arch.registry import Config, ConfigurationError
 from arch.tasks.contract import Task
 from arch.tasks.objective import entropy
@@ -46,6 +48,9 @@ class Text(Task):
         """The tokenised corpus; raises ConfigurationError where it cannot serve this task."""
         try:
             dataset = load(self.corpus, self.ready or self.tokenizer_name)
+        except LostTextError as error:
+            name = f"task.tokenizer={self.tokenizer_name!r}"
+            raise ConfigurationError(f"{name}: of {self.corpus!r} {error}") from None
         except ValueError as error:
             raise ConfigurationError(f"task.corpus={self.corpus!r}: {error}") from None
         for split, tokens in dataset.splits.items():

@@ -26,6 +26,7 @@ from arch.data.corpora import named as corpora
 from arch.data.tokenizers import borders
 from arch.data.tokenizers import imported as tokenizer_files
 from arch.data.tokenizers import kinds as tokenizers
+from arch.data.tokenizers.contract import LostTextError
 from arch.huggingface import weights as huggingface
 from arch.models.families import build
 from arch.notebook.loaded import Loaded
@@ -199,8 +200,15 @@ def test_what_may_change_a_text_is_not_called_lossless(change):
     assert not changed(byte_level(280), change).lossless
 
 
-@pytest.mark.parametrize("name, size", [("bert", 50), ("albert", 42), ("gpt2", 50)])
-def test_what_has_no_entry_for_every_byte_is_not_lossless_and_takes_any_text(name, size):
+def test_what_has_no_entry_for_every_byte_and_no_unk_is_not_lossless_and_refuses_what_it_lacks():
+    tokenizer = read(TOKENIZERS["gpt2"]())
+    assert (tokenizer.size, tokenizer.unit, tokenizer.lossless) == (50, "subword", False)
+    with pytest.raises(LostTextError, match="no entry for '\N{REPLACEMENT CHARACTER}'"):
+        tokenizer.encode("the cat\udce9 sat")
+
+
+@pytest.mark.parametrize("name, size", [("bert", 50), ("albert", 42)])
+def test_what_has_an_unknown_token_is_not_lossless_and_takes_any_text(name, size):
     tokenizer = read(TOKENIZERS[name]())
     assert (tokenizer.size, tokenizer.unit, tokenizer.lossless) == (size, "subword", False)
     escaped = tokenizer.encode("the cat\udce9 sat")

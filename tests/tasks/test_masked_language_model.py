@@ -10,9 +10,9 @@ import pytest
 from arch import config, variants
 from arch.context import Context
 from arch.data.batches import masking, segments
-from arch.data.dataset import Tokens
 from arch.data.tokenizers import borders
 from arch.data.tokenizers.kinds import Bytes, Words
+from arch.data.tokens import Tokens
 from arch.registry import ConfigurationError, tasks
 from arch.tasks.contract import Window
 from arch.training import evaluation

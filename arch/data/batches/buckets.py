@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Int, Key
 
 from arch.data.batches.permutation import shuffled
-from arch.data.dataset import Tokens
+from arch.data.tokens import Tokens
 
 LONGEST_CYCLE = 1 << 14
 

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from arch.data.dataset import Tokens
 from arch.data.tokenizers.kinds import Tokenizer
+from arch.data.tokens import Tokens
 
 SPECIAL = 4
 PAD, CLS, SEP, MASK = range(SPECIAL)  # above the last entry of a tokenizer without its own

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Sequence
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from arch.data.corpora.files import encode as to_bytes
-from arch.data.tokenizers.contract import CHUNK, ESCAPES, Tokenizer, chunks, printable_bytes
+from arch.data.tokenizers.contract import (
+    CHUNK,
+    ESCAPES,
+    Tokenizer,
+    chunks,
+    encode_pieces,
+    printable_bytes,
+)
 
 if TYPE_CHECKING:
     import tokenizers
+
+# Characters in a row from which merges are learned: the time for one grows with its square. Words,
+# and the lines of symbols in source code, are shorter.
+LONGEST = 256
+RUN = re.compile(rf"\S{{{LONGEST + 1},}}|\s{{{LONGEST + 1},}}")
 
 
 class BPE(Tokenizer):
@@ -36,7 +50,11 @@ class BPE(Tokenizer):
 
     @classmethod
     def train(cls, train: Sequence[str], size: int) -> BPE:
-        """Learns `size` entries from documents: the 256 bytes first, then merges."""
+        """Learns `size` entries from documents: the 256 bytes first, then merges.
+
+        Where a text has more than LONGEST characters without a space, as DNA and Chinese have, it
+        is cut there, for learning alone.
+        """
         import tokenizers
 
         learner = _byte_level(tokenizers.models.BPE())
@@ -45,11 +63,12 @@ class BPE(Tokenizer):
                 piece
                 for document in train
                 for chunk in chunks(document, CHUNK >> 4)
-                for piece in ESCAPES.split(chunk)[::2]
+                for text in ESCAPES.split(chunk)[::2]
+                for piece in _short(text)
             ),
             tokenizers.trainers.BpeTrainer(
                 vocab_size=size,
-                show_progress=False,
+                show_progress=sys.stderr.isatty(),
                 special_tokens=[],
                 initial_alphabet=list(printable_bytes().values()),
             ),
@@ -73,32 +92,26 @@ class BPE(Tokenizer):
 
     def encode(self, text: str) -> np.ndarray:
         """See `Tokenizer.encode`."""
-        alphabet = printable_bytes()
-        pieces = []
-        for chunk in chunks(text, CHUNK >> 4):
-            # Odd pieces are the escapes.
-            for i, piece in enumerate(ESCAPES.split(chunk)):
-                ids = (
-                    [self._ids[alphabet[byte]] for byte in to_bytes(piece)]
-                    if i % 2
-                    else self._encoder.encode(piece).ids
-                )
-                pieces.append(np.array(ids, np.int32))
-        return np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
+        return self.encode_all([text])[0]
 
     def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
         """See `Tokenizer.encode_all`."""
-        # One by one, a short text costs more on the way there and back than its merges do.
-        plain = [text for text in texts if not ESCAPES.search(text)]
+        return encode_pieces(texts, _pieces, self._ids_of)
+
+    def _ids_of(self, pieces: list[str]) -> Iterator[np.ndarray]:
+        alphabet = printable_bytes()
+        plain = [piece for piece in pieces if not ESCAPES.match(piece)]
         found = iter(self._encoder.encode_batch_fast(plain))
-        return [
-            self.encode(text) if ESCAPES.search(text) else np.array(next(found).ids, np.int32)
-            for text in texts
-        ]
+        for piece in pieces:
+            if ESCAPES.match(piece):
+                yield np.array([self._ids[alphabet[byte]] for byte in to_bytes(piece)], np.int32)
+            else:
+                yield np.array(next(found).ids, np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
         """See `Tokenizer.decode`."""
-        data = b"".join(self._bytes[i] for i in ids if i < len(self._bytes))
+        known = len(self._bytes)
+        data = b"".join([self._bytes[i] for i in _listed(ids) if i < known])
         return data.decode("utf-8", "surrogateescape")
 
     def to_json(self) -> dict:
@@ -109,6 +122,26 @@ class BPE(Tokenizer):
             "size": self.size,
             "merges": [list(merge) for merge in self.merges],
         }
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A text in pieces that are all escapes or have none."""
+    for chunk in chunks(text, CHUNK >> 4):
+        yield from filter(None, ESCAPES.split(chunk))
+
+
+def _short(text: str) -> Iterator[str]:
+    """The text, cut where LONGEST characters have no space among them."""
+    start = 0
+    for run in RUN.finditer(text):
+        for cut in range(run.start() + LONGEST, run.end(), LONGEST):
+            yield text[start:cut]
+            start = cut
+    yield text[start:]
+
+
+def _listed(ids: Iterable[int]) -> list[int]:
+    return ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
 
 
 def _byte_level(model: tokenizers.models.BPE) -> tokenizers.Tokenizer:

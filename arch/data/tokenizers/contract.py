@@ -5,13 +5,18 @@ from __future__ import annotations
 import abc
 import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 # Bytes of the corpus that make no character (see files.encode); `tokenizers` takes no such text.
 ESCAPES = re.compile("([\udc80-\udcff]+)")
 CHUNK = 1 << 20  # characters taken at once: bounds the memory of what is made on the way
+TOGETHER = 1 << 10  # pieces that the package `tokenizers` is given at once, for all its threads
+
+
+class LostTextError(ValueError):
+    """Text that a tokenizer would drop: it has neither entries for it nor an unknown token."""
 
 
 class Tokenizer(abc.ABC):
@@ -42,6 +47,10 @@ class Tokenizer(abc.ABC):
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; bytes that make no character become surrogate escapes."""
 
+    def count_unknown(self, text: str, ids: np.ndarray) -> int:
+        """How many of the ids of a text stand for something that has no entry."""
+        return 0
+
     @abc.abstractmethod
     def to_json(self) -> dict:
         """A dictionary of which `kinds.from_json` makes an equal tokenizer."""
@@ -60,6 +69,38 @@ def chunks(text: str, characters: int = CHUNK, space: str = r"[ \n]") -> Iterato
         end = found.start() if found else len(text)
         yield text[start:end]
         start = end
+
+
+def encode_pieces(
+    texts: Sequence[str],
+    cut: Callable[[str], Iterable[str]],
+    encode: Callable[[list[str]], Iterable[np.ndarray]],
+) -> list[np.ndarray]:
+    """The ids of each text, int32: of its pieces, one after the other.
+
+    Args:
+      cut: the pieces of a text, such that their tokens are its tokens.
+      encode: the ids of each of many pieces.
+    """
+    parts: list[list[np.ndarray]] = [[] for _ in texts]
+    pieces = ((i, piece) for i, text in enumerate(texts) for piece in cut(text))
+    waiting: list[tuple[int, str]] = []
+    size = 0
+
+    def flush() -> None:
+        found = encode([piece for _, piece in waiting])
+        for (i, _), ids in zip(waiting, found, strict=True):
+            parts[i].append(ids)
+        waiting.clear()
+
+    for i, piece in pieces:
+        waiting.append((i, piece))
+        size += len(piece)
+        if len(waiting) >= TOGETHER or size >= CHUNK:
+            flush()
+            size = 0
+    flush()
+    return [np.concatenate(ids) if ids else np.zeros(0, np.int32) for ids in parts]
 
 
 @functools.cache

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from arch.data.corpora.files import encode as to_bytes
-from arch.data.tokenizers.contract import CHUNK, ESCAPES, Tokenizer, chunks, printable_bytes
+from arch.data.tokenizers.contract import (
+    CHUNK,
+    ESCAPES,
+    Tokenizer,
+    chunks,
+    encode_pieces,
+    printable_bytes,
+)
+from arch.data.tokenizers.coverage import Coverage
 
 # Name → what files call it; ALBERT's has <pad>.
 SPECIAL = {
@@ -28,7 +36,8 @@ class TokenizerFile(Tokenizer):
 
     A special token that is written out in a text becomes that token, as in `transformers`. The
     tokenizer is lossless where text is only cut into bytes and merged (GPT-2): then bytes that make
-    no character have tokens of their own. Elsewhere they are replaced.
+    no character have tokens of their own. Elsewhere they are replaced. Text is never dropped: to
+    encode it raises LostTextError where there is neither an entry for it nor an unknown token.
 
     Raises:
       ValueError: the content is not that of a tokenizer.json.
@@ -60,6 +69,7 @@ class TokenizerFile(Tokenizer):
         self._encoder.add_special_tokens([name for name in names if name not in added])
         self._bytes = self._bytes_of_entries()
         self.lossless = bool(self._bytes)
+        self._coverage = None if self.lossless else Coverage(self._encoder)
 
     def _bytes_of_entries(self) -> dict[int, bytes]:
         """id → bytes of the entry, if the bytes of a text are those of its tokens; else {}."""
@@ -94,21 +104,40 @@ class TokenizerFile(Tokenizer):
     def encode(self, text: str) -> np.ndarray:
         """See `Tokenizer.encode`. Long texts are cut before spaces: the tokenizers of BERT, ALBERT
         and GPT-2 join no space to the word before it."""
-        pieces = []
-        for chunk in chunks(text, CHUNK >> 4, space=r" (?=\S)"):
-            if not self.lossless:
-                pieces.append(self._ids(ESCAPES.sub(REPLACEMENT, chunk)))
-                continue
-            for i, piece in enumerate(ESCAPES.split(chunk)):
-                pieces.append(self._escaped(piece) if i % 2 else self._ids(piece))
-        return np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
+        return self.encode_all([text])[0]
 
-    def _ids(self, text: str) -> np.ndarray:
-        return np.array(self._encoder.encode(text, add_special_tokens=False).ids, np.int32)
+    def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """See `Tokenizer.encode_all`."""
+        return encode_pieces(texts, self._pieces, self._ids_of)
+
+    def _pieces(self, text: str) -> Iterator[str]:
+        for chunk in chunks(text, CHUNK >> 4, space=r" (?=\S)"):
+            if self.lossless:
+                yield from filter(None, ESCAPES.split(chunk))
+            else:
+                yield ESCAPES.sub(REPLACEMENT, chunk)
+
+    def _ids_of(self, pieces: list[str]) -> Iterator[np.ndarray]:
+        plain = [piece for piece in pieces if not ESCAPES.match(piece)]
+        if self._coverage is None:
+            found = iter(self._encoder.encode_batch_fast(plain, add_special_tokens=False))
+        else:
+            found = iter(self._coverage.encode(plain))
+        for piece in pieces:
+            if ESCAPES.match(piece):
+                yield self._escaped(piece)
+            else:
+                yield np.array(next(found).ids, np.int32)
 
     def _escaped(self, text: str) -> np.ndarray:
         alphabet = printable_bytes()
         return np.array([self._entries[alphabet[byte]] for byte in to_bytes(text)], np.int32)
+
+    def count_unknown(self, text: str, ids: np.ndarray) -> int:
+        """See `Tokenizer.count_unknown`; the unknown token written out in a text is not counted."""
+        found = int(np.count_nonzero(ids == self.unknown)) if self.unknown >= 0 else 0
+        name = self._encoder.id_to_token(self.unknown) if found else None
+        return max(0, found - text.count(name)) if name else found
 
     @functools.cached_property
     def _entries(self) -> dict[str, int]:

@@ -126,7 +126,8 @@ class Bytes(Tokenizer):
 
     def decode(self, ids: Iterable[int]) -> str:
         """See `Tokenizer.decode`."""
-        return bytes(int(i) for i in ids).decode("utf-8", "surrogateescape")
+        values = ids.astype(np.uint8).tobytes() if isinstance(ids, np.ndarray) else bytes(ids)
+        return values.decode("utf-8", "surrogateescape")
 
     def to_json(self) -> dict:
         """See `Tokenizer.to_json`."""
@@ -175,7 +176,11 @@ class Characters(Tokenizer):
     def decode(self, ids: Iterable[int]) -> str:
         """See `Tokenizer.decode`."""
         characters = self.alphabet + "\N{REPLACEMENT CHARACTER}" * self.unknown
-        return "".join(characters[i] for i in ids)
+        return "".join([characters[i] for i in ids])
+
+    def count_unknown(self, text: str, ids: np.ndarray) -> int:
+        """See `Tokenizer.count_unknown`."""
+        return int(np.count_nonzero(ids == len(self.alphabet)))
 
     def to_json(self) -> dict:
         """See `Tokenizer.to_json`."""
@@ -224,6 +229,11 @@ class Words(Tokenizer):
         words = [UNKNOWN, "\n", *self.words[2:]]
         text = " ".join(words[i] if i < len(words) else UNKNOWN for i in ids)
         return re.sub(" ?\n ?", "\n", text)
+
+    def count_unknown(self, text: str, ids: np.ndarray) -> int:
+        """See `Tokenizer.count_unknown`; a `<unk>` in the text is the entry, and is not counted."""
+        found = int(np.count_nonzero(ids == 0))
+        return found and found - sum(chunk.split().count(UNKNOWN) for chunk in chunks(text))
 
     def to_json(self) -> dict:
         """See `Tokenizer.to_json`."""

@@ -12,8 +12,8 @@ from jaxtyping import Array, Float, Int, Key
 from arch.checks import at_least, holds, one_of
 from arch.context import Context, named
 from arch.data.batches import masking, segments
-from arch.data.dataset import Tokens
 from arch.data.tokenizers.kinds import Tokenizer
+from arch.data.tokens import Tokens
 from arch.models.families import Model
 from arch.models.generation import Blanks
 from arch.models.heads import Head

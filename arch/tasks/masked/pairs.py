@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch.context import named
 from arch.data.batches import masking, segments
-from arch.data.dataset import Tokens
 from arch.data.tokenizers import borders
 from arch.data.tokenizers.kinds import Tokenizer
+from arch.data.tokens import Tokens
 
 
 class Batch(NamedTuple):

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Int
 
 from arch.data import parallel
-from arch.data.dataset import Tokens
 from arch.data.tokenizers.contract import Tokenizer
+from arch.data.tokens import Tokens
 from arch.registry import ConfigurationError
 from arch.tasks.translation.tokens import sentence_lengths
 

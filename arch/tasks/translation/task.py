@@ -11,8 +11,8 @@ from jaxtyping import Int
 from arch.checks import at_least, below_one, holds, no_windows
 from arch.context import Context
 from arch.data.batches import buckets as buckets_of
-from arch.data.dataset import Tokens
 from arch.data.tokenizers import kinds as tokenizers
+from arch.data.tokens import Tokens
 from arch.models.families import Model
 from arch.models.generation import PAD, Prompt, Search
 from arch.registry import Config, ConfigurationError, tasks

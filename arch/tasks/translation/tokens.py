@@ -5,8 +5,8 @@ from jaxtyping import Int
 
 from arch.data.batches import buckets
 from arch.data.corpora.files import encode
-from arch.data.dataset import Tokens, smallest
 from arch.data.tokenizers.contract import Tokenizer
+from arch.data.tokens import Tokens, smallest
 from arch.tasks.sequence_to_sequence import END
 
 SHIFT = 2  # ids of the tokenizer stand above PAD and END
