@@ -32,6 +32,14 @@ def join(section: str, name: str) -> str:
     return f"{section}.{name}" if section else name
 
 
+_FOREIGN: set[str] = set()  # files outside of this package that registered a kind
+
+
+def extended() -> bool:
+    """Whether this process has kinds that are not of this package: a plugin's, an experiment's."""
+    return bool(_FOREIGN)
+
+
 class Registry:
     """Names of kinds and their classes.
 
@@ -74,6 +82,8 @@ class Registry:
             if self.contract is not None:
                 adopt(self.contract, cls, f"{self.noun} {kind!r}")
             self._kinds[kind] = cls
+            if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
+                _FOREIGN.add(file_of(cls))
             cls.kind = kind  # pyright: ignore[reportAttributeAccessIssue]
             return cls
 

@@ -21,6 +21,9 @@ hypothesis.settings.register_profile("untimed", deadline=None)  # others may use
 hypothesis.settings.load_profile("untimed")
 
 
+os.environ["ARCH_PROGRAMS"] = ""  # tests change code while they run: no program outlives them
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_the_session(tmp_path_factory):
     """Tokens that tests make are kept in a folder of the session, never in the user's cache."""

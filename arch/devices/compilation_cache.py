@@ -8,12 +8,14 @@ from arch.data.corpora.downloads import cache_directory
 
 
 def enable() -> None:
-    """Tell jax where to keep them, unless the environment has said so.
+    """Tell jax, and `arch.training.executables`, where to keep them, unless the environment has
+    said so.
 
     Call it before jax is imported. A program compiled for one type of CPU does not run on another,
     so each type has a folder.
     """
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_directory() / "xla" / machine()))
+    os.environ.setdefault("ARCH_PROGRAMS", str(cache_directory() / "programs" / machine()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 

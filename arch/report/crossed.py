@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # whose parts load at their first use
 from jaxtyping import Float
-from scipy import special
 
 from arch.report.seeds import Seed, both, seed_of
 
@@ -98,7 +98,7 @@ def decompose(values: Float[np.ndarray, "inits datas"]) -> Components:
     def p(mean_square: float, own: int) -> float:
         if rest == 0:
             return 0.0 if mean_square else 1.0
-        return float(special.fdtrc(own, freedom, mean_square / rest))
+        return float(scipy.special.fdtrc(own, freedom, mean_square / rest))
 
     return Components(
         math.sqrt(max(rows - rest, 0.0) / j),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import optimize, special, stats
+import scipy  # whose parts load at their first use: most commands need none
 
 from arch.report.statistics import Summary
 
@@ -34,7 +34,7 @@ def interval(difference: Summary, alpha: float = ALPHA) -> Interval:
     """mean ± t(1 - alpha/2, n - 1) · SD / √n; from -∞ to ∞ where a single value has no SD."""
     if difference.n < 2:
         return Interval(-math.inf, math.inf, alpha)
-    quantile = float(special.stdtrit(difference.n - 1, 1 - alpha / 2))
+    quantile = float(scipy.special.stdtrit(difference.n - 1, 1 - alpha / 2))
     half = quantile * difference.sd / math.sqrt(difference.n)
     return Interval(difference.mean - half, difference.mean + half, alpha)
 
@@ -46,7 +46,7 @@ def p_value(difference: Summary) -> float:
     if difference.sd == 0:
         return 0.0 if difference.mean else 1.0
     t = abs(difference.mean) / (difference.sd / math.sqrt(difference.n))
-    return float(2 * special.stdtr(difference.n - 1, -t))
+    return float(2 * scipy.special.stdtr(difference.n - 1, -t))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -89,9 +89,10 @@ def power(effect: float, sd: float, n: int, alpha: float = ALPHA) -> float:
         return 0.0
     if sd == 0:
         return 1.0 if effect else alpha
-    critical = float(special.stdtrit(n - 1, 1 - alpha / 2))
+    critical = float(scipy.special.stdtrit(n - 1, 1 - alpha / 2))
     shift = abs(effect) * math.sqrt(n) / sd
-    upper, lower = stats.nct.sf(critical, n - 1, shift), stats.nct.cdf(-critical, n - 1, shift)
+    t = scipy.stats.nct(n - 1, shift)
+    upper, lower = t.sf(critical), t.cdf(-critical)
     return float(upper + np.nan_to_num(lower))
 
 
@@ -105,8 +106,8 @@ def detectable_difference(sd: float, n: int, alpha: float = ALPHA) -> float:
     if sd == 0:
         return 0.0
     unit = sd / math.sqrt(n)
-    high = 2 * float(special.stdtrit(n - 1, 1 - alpha / 2)) + 10
-    found: Any = optimize.brentq(lambda x: power(x * unit, sd, n, alpha) - POWER, 0.0, high)
+    high = 2 * float(scipy.special.stdtrit(n - 1, 1 - alpha / 2)) + 10
+    found: Any = scipy.optimize.brentq(lambda x: power(x * unit, sd, n, alpha) - POWER, 0.0, high)
     return float(found) * unit
 
 
@@ -141,7 +142,7 @@ def equivalence(difference: Summary, margin: float) -> float:
         return 0.0 if abs(difference.mean) < margin else 1.0
     unit = difference.sd / math.sqrt(difference.n)
     distance = (margin - abs(difference.mean)) / unit
-    return float(special.stdtr(difference.n - 1, -distance))
+    return float(scipy.special.stdtr(difference.n - 1, -distance))
 
 
 def with_sampling(difference: Summary, variance: float) -> Summary:
@@ -154,7 +155,7 @@ def with_sampling(difference: Summary, variance: float) -> Summary:
     if difference.n < 2 or not variance:
         return difference
     error = math.sqrt(difference.sd**2 / difference.n + variance)
-    half = float(special.stdtrit(difference.n - 1, 1 - ALPHA / 2)) * error
+    half = float(scipy.special.stdtrit(difference.n - 1, 1 - ALPHA / 2)) * error
     return difference._replace(
         sd=error * math.sqrt(difference.n), low=difference.mean - half, high=difference.mean + half
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import special, stats
+import scipy  # whose parts load at their first use: most commands need none
 
 from arch.report import crossed
 from arch.report.seeds import Seed, both
@@ -65,7 +65,7 @@ def summary(values: Iterable[float]) -> Summary:
     if len(x) == 1:
         return Summary(1, mean, math.nan, math.nan, math.nan)
     sd = float(x.std(ddof=1))
-    half = float(special.stdtrit(len(x) - 1, (1 + CONFIDENCE) / 2)) * sd / math.sqrt(len(x))
+    half = float(scipy.special.stdtrit(len(x) - 1, (1 + CONFIDENCE) / 2)) * sd / math.sqrt(len(x))
     return Summary(len(x), mean, sd, mean - half, mean + half)
 
 
@@ -86,7 +86,7 @@ def over_seeds(values: Mapping[Seed, float]) -> Summary:
         return summary(grid.values.ravel())
     error, freedom = crossed.mean_error(grid.values)
     n, mean = int(freedom) + 1, float(grid.values.mean())
-    half = float(special.stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * error
+    half = float(scipy.special.stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * error
     return Summary(n, mean, error * math.sqrt(n), mean - half, mean + half)
 
 
@@ -114,20 +114,20 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Welch:
         raise ValueError("welch: neither a nor b varies, so t is not defined")
     t = float((x.mean() - y.mean()) / math.sqrt(va + vb))
     df = float((va + vb) ** 2 / (va**2 / (len(x) - 1) + vb**2 / (len(y) - 1)))
-    return Welch(t, df, float(2 * special.stdtr(df, -abs(t))))
+    return Welch(t, df, float(2 * scipy.special.stdtr(df, -abs(t))))
 
 
 def pearson(x: Sequence[float], y: Sequence[float]) -> Correlation:
     """Pearson's r. Raises ValueError for fewer than three pairs or a side that does not vary."""
     a, b = _pairs(x, y, "pearson")
-    result: Any = stats.pearsonr(a, b)
+    result: Any = scipy.stats.pearsonr(a, b)
     return Correlation(float(result.statistic), float(result.pvalue), len(a))
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> Correlation:
     """Spearman's rho: Pearson's r of the ranks, ties sharing their mean rank. Raises as pearson."""
     a, b = _pairs(x, y, "rank_correlation")
-    result: Any = stats.spearmanr(a, b)
+    result: Any = scipy.stats.spearmanr(a, b)
     return Correlation(float(result.statistic), float(result.pvalue), len(a))
 
 

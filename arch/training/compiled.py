@@ -7,9 +7,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from arch.training import executables
+from arch.training.executables import Executable
+
 
 class Compiled:
     """The compiled functions of one program signature.
+
+    Args:
+        platform: cpu | gpu | tpu that they are compiled for.
+        made_from: the signature of the program, by which other processes know them again; '' where
+            they are not to be kept.
 
     Attributes:
         seconds, cpu_seconds: spent compiling, all functions together, by the clock and by the
@@ -17,8 +25,8 @@ class Compiled:
         peak_memory_bytes: of the function that needs most, as the compiler counts it.
     """
 
-    def __init__(self, platform: str):
-        self.platform = platform
+    def __init__(self, platform: str, made_from: str = ""):
+        self.platform, self.made_from = platform, made_from
         self.seconds = self.cpu_seconds = 0.0
         self.peak_memory_bytes = 0
         self._known: dict[tuple, Any] = {}
@@ -39,25 +47,46 @@ class Compiled:
         leaves, tree = jax.tree.flatten(inputs)
         key = name, static, tree, tuple((jnp.shape(a), jnp.result_type(a)) for a in leaves)
         if key not in self._known:
-            self._known[key] = self._compile(name, function, inputs, donate)
+            start, cpu = time.perf_counter(), time.process_time()
+            found = self._kept(name, function, inputs, donate, static)
+            self._known[key] = found.call
+            self.seconds += time.perf_counter() - start
+            self.cpu_seconds += time.process_time() - cpu
+            self.peak_memory_bytes = max(self.peak_memory_bytes, found.bytes)
         return self._known[key](*inputs)
 
     def count(self, name: str) -> int:
         """How often the function of a name was compiled."""
         return sum(key[0] == name for key in self._known)
 
-    def _compile(self, name: str, function: Callable, inputs: tuple, donate: tuple[int, ...]):
-        start, cpu = time.perf_counter(), time.process_time()
+    def _kept(
+        self,
+        name: str,
+        function: Callable,
+        inputs: tuple,
+        donate: tuple[int, ...],
+        static: Hashable,
+    ) -> Executable:
+        """The executable that an earlier process kept, or a new one, which is kept."""
+        if not self.made_from:
+            return self._compile(name, function, inputs, donate)
+        key = executables.key(self.made_from, name, static, donate, inputs)
+        found = executables.load(key)
+        if found is None:
+            found = self._compile(name, function, inputs, donate)
+            executables.save(key, found)
+        return found
+
+    def _compile(
+        self, name: str, function: Callable, inputs: tuple, donate: tuple[int, ...]
+    ) -> Executable:
         lowered = jax.jit(function, donate_argnums=donate).lower(*inputs)
         # random bits take LLVM ten times as long at its highest level, for the same bytes
         quick = name == "init" and self.platform == "cpu"
         options = {"xla_backend_optimization_level": 1} if quick else None
         compiled = lowered.compile(compiler_options=options)
-        self.seconds += time.perf_counter() - start
-        self.cpu_seconds += time.process_time() - cpu
         memory = compiled.memory_analysis()
-        if memory is not None:
-            held = memory.argument_size_in_bytes + memory.output_size_in_bytes
-            held += memory.temp_size_in_bytes - memory.alias_size_in_bytes
-            self.peak_memory_bytes = max(self.peak_memory_bytes, held)
-        return compiled
+        if memory is None:
+            return Executable(compiled, 0)
+        held = memory.argument_size_in_bytes + memory.output_size_in_bytes
+        return Executable(compiled, held + memory.temp_size_in_bytes - memory.alias_size_in_bytes)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from arch.checks import one_of
 from arch.config import OUTSIDE_IDENTITY
 from arch.models import families as models
-from arch.registry import Config, ConfigurationError
+from arch.registry import Config, ConfigurationError, extended
 from arch.stacks.parameters import Parameters
 from arch.tasks import contract
 from arch.tasks.contract import Task
@@ -203,5 +203,7 @@ class Programs:
         """The cell's program, on the compiled functions of its signature."""
         key = signature(config, model, task.sha256)
         if key not in self.known:
-            self.known[key] = Program(config, task, model, self.platform)
+            # what other files than this package's have registered may change between processes
+            compiled = Compiled(self.platform, "" if extended() else key)
+            self.known[key] = Program(config, task, model, self.platform, compiled)
         return self.known[key].of(config, model)
