@@ -3,13 +3,13 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import launch
 from arch.report.lines import read_lines
-
-pytestmark = pytest.mark.slow
+from arch.sweeps.executors.local import SMALL, WORTH_SAYING, faster_apart
 
 FILE = """
 from arch import config
@@ -39,6 +39,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_worker_processes_train_every_cell_and_those_that_results_call_for(folder, capsys):
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})  # as many cores as a worker has: equal bytes
@@ -58,6 +59,7 @@ def test_worker_processes_train_every_cell_and_those_that_results_call_for(folde
         assert metrics.read_bytes() == (Path("runs/there") / Path(*metrics.parts[2:])).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_worker_that_fails_is_one_failed_cell(folder, monkeypatch):
     plugin = folder / "fails.py"
     plugin.write_text(
@@ -78,3 +80,25 @@ def test_a_worker_that_fails_is_one_failed_cell(folder, monkeypatch):
     assert status == {"a": "finished", "b": "failed"}
     state = json.loads(next(Path("runs/x").glob("b-*/state.json")).read_text())
     assert "out of luck" in state["error"]
+
+
+def job(parameters=SMALL - 1, steps=WORTH_SAYING, seeds=(0,)):
+    """What is asked of a job before it trains."""
+    return SimpleNamespace(
+        unfinished=lambda: list(seeds),
+        model=SimpleNamespace(parameter_counts=lambda: {"applied": parameters}),
+        config=SimpleNamespace(train=SimpleNamespace(steps=steps)),
+    )
+
+
+def test_small_models_are_said_to_train_faster_with_a_core_each():
+    assert "2 cells" in faster_apart([job(), job()], "cpu", 2)
+    assert "--executor=processes" in faster_apart([job(), job(), job(seeds=())], "cpu", 8)
+    silent = [
+        ([job(), job()], "cpu", 1),
+        ([job(), job()], "gpu", 2),
+        ([job(), job(seeds=())], "cpu", 2),
+        ([job(), job(parameters=SMALL)], "cpu", 2),
+        ([job(steps=4), job(steps=4)], "cpu", 2),
+    ]
+    assert not any(faster_apart(*given) for given in silent)

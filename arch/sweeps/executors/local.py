@@ -2,9 +2,10 @@
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from arch.report.seeds import both
-from arch.runs import locks
+from arch.runs import locks, provenance
 from arch.sweeps import machine
 from arch.sweeps.executors.contract import EXECUTORS, Executor
 from arch.sweeps.groups import groups
@@ -13,6 +14,10 @@ from arch.sweeps.sweep import Job, Sweep
 from arch.training.group import Group, Interrupted, Member, Stop, corpus
 from arch.training.program import Programs
 
+# Parameters below which a core each beats sharing two. Tokens a CPU second with a core of its own,
+# over those with two: 0.3M 1.33, 0.8M 1.21, 4.9M 0.97 (float32, AMD EPYC without AVX-512).
+SMALL = 2_000_000
+WORTH_SAYING = 1_000  # steps of training left
 MEASURED = "measured"  # the split of figures that no training made
 
 
@@ -29,6 +34,9 @@ class Local(Executor):
     ) -> Mapping[str, str]:
         """Cell → error, of the cells that failed; see `Executor.run`."""
         errors: dict[str, str] = {}
+        trains, platform = self.sweep.experiment.trains, machine.platform()
+        if trains and (said := faster_apart(jobs, platform, provenance.cores())):
+            print(said, file=sys.stderr)
         with locks.held(job.folder.path for job in jobs if job.unfinished()):
             for members, job in self._groups(jobs):
                 errors |= self._attempt(members, job, stop)
@@ -82,3 +90,19 @@ class Local(Executor):
         )
         member.own.finish(member.line("finished", {MEASURED: figures}, corpus=corpus(job.task)))
         Progress().measured(member, figures)
+
+
+def faster_apart(jobs: Sequence[Job], platform: str, cores: int) -> str:
+    """What to say where cells of small models, with some training left, would be done sooner in
+    processes of one core each; else ''."""
+    left = [job for job in jobs if job.unfinished()]
+    steps = sum(job.config.train.steps * len(job.unfinished()) for job in left)
+    if platform != "cpu" or cores < 2 or len(left) < 2 or steps < WORTH_SAYING:
+        return ""
+    sizes: list[Any] = [job.model.parameter_counts()["applied"] for job in left]
+    if max(sizes) >= SMALL:
+        return ""
+    return (
+        f"{len(left)} cells of small models train a fifth to a third faster with a core each, in "
+        "other bits: --executor=processes"
+    )
