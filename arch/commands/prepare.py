@@ -13,6 +13,6 @@ def run(command: flags.Prepare) -> int:
         task, _ = build(experiment.config(cell), machine.platform())
         line = f"{task.corpus} {task.sha256[:12]}: {task.about}, vocabulary {task.vocabulary:,}"
         if line not in seen:
-            print(line)
+            print("\n  ".join([line, *task.outline]))
         seen.add(line)
     return 0

@@ -22,9 +22,10 @@ import numpy as np
 
 from arch.data import dataset
 from arch.data.corpora import named as corpora
-from arch.data.corpora.files import CorpusError, encode
+from arch.data.corpora.files import encode
 from arch.data.corpora.pair_files import Sentences, sentences_in
 from arch.data.corpora.published_pairs import LANGUAGES, READERS
+from arch.data.corpora.reading import CorpusError
 from arch.data.tokenizers import kinds as tokenizers
 from arch.data.tokenizers.kinds import Tokenizer
 from arch.data.tokens import Tokens, smallest

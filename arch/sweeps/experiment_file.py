@@ -14,7 +14,8 @@ measure(config, task, model, seed)   in a file that measures something instead o
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -73,7 +74,7 @@ class ExperimentFile:
         declared, file = self.ARGUMENTS, self.file
         values = {k: v[0] if isinstance(v, tuple) else v for k, v in declared.items()}
         letters, given = {}, {}
-        for item in filter(None, text.split(",")):
+        for item in _items(text):
             name, equals, value = item.partition("=")
             if not equals:
                 raise ConfigurationError(f"--config={file}:{text}: {item!r} is no name=value")
@@ -97,3 +98,16 @@ class ExperimentFile:
                 given[name] = value
             values[name] = meant
         return SimpleNamespace(**values, letters=letters), letters, given
+
+
+def _items(text: str) -> Iterator[str]:
+    """The name=value pairs of a text. A path after `file:` may have any characters but for a comma
+    that is followed by a name and =, without a space."""
+    items: list[str] = []
+    for item in text.split(","):
+        path = items and items[-1].partition("=")[2].startswith("file:")
+        if path and not re.match(r"[A-Za-z]\w*=", item):
+            items[-1] += f",{item}"
+        else:
+            items.append(item)
+    yield from filter(None, items)

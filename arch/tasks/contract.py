@@ -2,7 +2,7 @@
 
 import abc
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -82,6 +82,7 @@ class Task(BatchSource):
     length: int  # positions of a training sequence; FLOPs are counted at this length
     splits: tuple[str, ...]  # that can be evaluated; 'valid' is evaluated during training
 
+    outline: Sequence[str] = ()  # more lines of `prepare`: how the data were split
     streamed: bool = False  # batches are gathered on the host, from `stream`
     decodes: bool = False  # evaluation also decodes freely: see `prompt`, `decoded_figures`
     search: Search = Search()  # how: greedily

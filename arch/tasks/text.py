@@ -5,6 +5,8 @@ import functools
 
 import numpy as np
 
+from arch.data.corpora import named as corpora
+from arch.data.corpora.outlines import outline
 from arch.data.dataset import Dataset, load
 from arch.data.tokenizers import kinds as tokenizers
 from arch.data.tokenizers.contract import LostTextError
@@ -100,6 +102,11 @@ class Text(Task):
     def details(self) -> dict:
         """Of the corpus in tokens."""
         return dict(self.dataset.details)
+
+    @property
+    def outline(self) -> list[str]:
+        """How the corpus was split, with the first words of each split."""
+        return outline(corpora.load(self.corpus))
 
     @property
     def splits(self) -> tuple[str, ...]:

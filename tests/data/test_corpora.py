@@ -13,7 +13,8 @@ import zstandard
 
 from arch.data.corpora import downloads
 from arch.data.corpora import named as corpora
-from arch.data.corpora.named import CorpusError
+from arch.data.corpora.outlines import outline
+from arch.data.corpora.reading import CorpusError
 
 DATA = os.environ.get("ARCH_DATA_DIR")
 real_data = pytest.mark.skipif(not DATA, reason="ARCH_DATA_DIR is not set")
@@ -134,6 +135,9 @@ def test_line_ends_of_other_systems_are_kept(tmp_path):
     [
         (".gz", gzip.compress),
         (".zst", zstandard.compress),
+        (".GZ", gzip.compress),
+        (".Zst", zstandard.compress),
+        ("", gzip.compress),
         (".zst", lambda data: zstandard.compress(data[:50]) + zstandard.compress(data[50:])),
     ],
 )
@@ -149,6 +153,26 @@ def test_a_record_of_jsonl_is_a_document(tmp_path):
     assert tuple(d for documents in corpus.splits.values() for d in documents) == PARAGRAPHS
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "A.JSONL"])
+def test_documents_without_line_ends_do_not_run_into_each_other(tmp_path, name):
+    lines = "".join(json.dumps({"text": f"document {i} ends."}) + "\n" for i in range(90))
+    corpus = load_file(tmp_path / name, lines)
+    assert joined(corpus) == "".join(f"document {i} ends.\n" for i in range(90))
+
+
+@pytest.mark.parametrize("entry", [lambda text: text, lambda text: {"text": text, "n": 1}])
+def test_an_array_of_json_has_a_document_an_entry(tmp_path, entry):
+    corpus = load_file(tmp_path / "a.json", json.dumps([entry(text) for text in PARAGRAPHS]))
+    assert tuple(d for documents in corpus.splits.values() for d in documents) == PARAGRAPHS
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_a_byte_order_mark_is_no_text(tmp_path, name):
+    text = "".join(PARAGRAPHS)
+    content = json.dumps({"text": text}) if "jsonl" in name else text
+    assert joined(load_file(tmp_path / name, "\ufeff" + content)) == text
+
+
 @pytest.mark.parametrize(
     "names",
     [
@@ -157,15 +181,21 @@ def test_a_record_of_jsonl_is_a_document(tmp_path):
         ("wiki.train.tokens", "wiki.val.tokens", "wiki.test.tokens"),
         ("train", "validation.txt"),
         ("train.jsonl", "dev.jsonl"),
+        ("Train.txt", "VALID.txt", "Test.TXT"),
+        ("corpus_train.txt", "corpus_valid.txt", "corpus_test.txt"),
+        ("train-1.txt", "valid-1.txt", "test-1.txt"),
+        ("my-Train", "my val.text"),
+        ("train/a.txt", "dev_1/b.txt", "Test/c.txt"),
     ],
 )
 def test_a_directory_of_splits_is_taken_as_it_is(tmp_path, names):
     for i, name in enumerate(names):
-        text = f"text {i}"
-        (tmp_path / name).write_text(json.dumps({"text": text}) if "jsonl" in name else text)
+        text = json.dumps({"text": f"text {i}"}) if "jsonl" in name else f"text {i}\n"
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
     (tmp_path / "README.md").write_text("not of the corpus")
     corpus = corpora.load(f"file:{tmp_path}")
-    expected = {"train": ("text 0",), "valid": ("text 1",), "test": ("text 2",)}
+    expected = {"train": ("text 0\n",), "valid": ("text 1\n",), "test": ("text 2\n",)}
     assert corpus.splits == dict(list(expected.items())[: len(names)])
 
 
@@ -189,13 +219,24 @@ def test_a_directory_of_other_files_has_a_document_a_file(tmp_path):
     [
         ("a.txt", b"", "the file is empty"),
         ("a.txt", b"ab", "2 bytes are too few"),
-        ("a.png", b"\x89PNG\r\n", r"not UTF-8 text \(byte 0x89 at 0\); expected text or .jsonl"),
+        ("a.png", b"\x89PNG\r\n", r"not UTF-8 text \(byte 0x89 at 0\); expected text, .jsonl"),
         ("a.tar", b"name\0\0\0", r"not text \(a zero byte at 4\)"),
         ("a.jsonl", b'{"text": "a"}\n{"body": "b"}', 'line 2 is not a JSON record with a "text"'),
         ("a.jsonl", b'["text"]', "line 1 is not a JSON record"),
         ("a.jsonl", b'{"text": "\\ud800"}', "line 1 is not a JSON record"),
         ("a.jsonl", b'{"text": 3}', "line 1 is not a JSON record"),
         ("a.jsonl", b'{"text": ""}', "no text in it"),
+        ("a.json", b'{"a": 1}', "JSON without texts: expected an array of"),
+        ("a.json", b'[{"text": "a"}, {"b": 2}]', 'entry 2 is not a JSON record with a "text"'),
+        ("a.json", b"{", "line 1 is not a JSON record"),
+        ("a.txt", "the cat\n".encode("utf-16"), "UTF-16; convert it: iconv -f UTF-16 -t UTF-8 "),
+        ("a.txt", "the cat\n".encode("utf-16-le"), "iconv -f UTF-16LE -t UTF-8 "),
+        ("a.txt", "the cat\n".encode("utf-16-be"), "iconv -f UTF-16BE -t UTF-8 "),
+        ("a.txt", "the cat\n".encode("utf-32"), "iconv -f UTF-32 -t UTF-8 "),
+        ("a.txt", "gr\xfcn und blau\n".encode("latin-1"), "like ISO-8859-1; convert it: iconv"),
+        ("a.txt", "a “quote” of it\n".encode("cp1252"), "looks like WINDOWS-1252"),
+        ("a.txt", "снег и лес дом\n".encode("cp1251"), "looks like WINDOWS-1251"),
+        ("a.txt", "日本語の文です。\n".encode("shift_jis"), "looks like SHIFT_JIS"),
         ("a.txt.gz", b"not gzip", "cannot be read: Not a gzipped file"),
         ("a.txt.gz", gzip.compress(b"text" * 100, mtime=0)[:-9], "cannot be read"),
         ("a.txt.zst", zstandard.compress(random.Random(0).randbytes(1000))[:-9], "cannot be read"),
@@ -222,6 +263,48 @@ def test_a_directory_that_is_ambiguous_or_lacks_a_split_says_which(tmp_path):
     (tmp_path / "train.en").write_text("text")
     with pytest.raises(CorpusError, match="two files for train: train.de and train.en"):
         corpora.load(f"file:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        (("test.txt", "a.txt"), r"no train file \(such as train.txt\) beside test.txt; name all"),
+        (("train.txt", "a.txt"), "no valid file"),
+        (("train.txt", "valid.txt", "more.txt"), "named after splits and more.txt not; move"),
+        (("train_test.txt",), "speaks of train and test"),
+    ],
+)
+def test_a_directory_in_which_some_names_are_splits_is_refused(tmp_path, names, message):
+    for name in names:
+        (tmp_path / name).write_text("text\n")
+    with pytest.raises(CorpusError, match=message):
+        corpora.load(f"file:{tmp_path}")
+
+
+def test_a_program_is_read_as_it_is_without_what_is_no_text(tmp_path):
+    for name in ("train.py", "test/test_it.py", "model.py", "__init__.py", "data/a.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("" if "init" in name else '{"the": "text and more of it"}')
+    for name in ("__pycache__/a.pyc", "it.so", "data/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\x89PNG\0\0\xff")
+    corpus = corpora.load(f"file:{tmp_path}")
+    assert joined(corpus) == '{"the": "text and more of it"}\n' * 3
+    assert corpus.details["left_out"] == ["data/a.json", "data/a.png", "it.so"]
+    assert "left out, no text: data/a.json, data/a.png, it.so" in outline(corpus)[0]
+    (tmp_path / "latin.txt").write_bytes("gr\xfcn".encode("latin-1"))
+    corpora.load.cache_clear()
+    with pytest.raises(CorpusError, match="latin.txt: .*ISO-8859-1"):
+        corpora.load(f"file:{tmp_path}")
+
+
+def test_the_outline_says_how_a_text_was_split_and_how_each_split_begins(tmp_path):
+    corpus = load_file(tmp_path / "a.txt", "a line\r\n\r\n" * 100)
+    first, *splits = outline(corpus)
+    assert first.startswith("split at 90 and 95 % of the bytes, between documents")
+    assert first.endswith("200 line ends are \\r\\n, and are kept")
+    assert [line.partition(":")[0] for line in splits] == ["train", "valid", "test"]
+    assert all("begins with “a line a line" in line for line in splits)
 
 
 @pytest.mark.parametrize(

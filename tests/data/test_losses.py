@@ -140,10 +140,12 @@ def test_unknown_tokens_stand_in_prepare_in_provenance_and_in_the_unit(corpus):
 
 
 def test_lost_text_is_an_error_of_the_tokenizer(corpus, tmp_path):
-    (tmp_path / "own.json").write_text(json.loads(json.dumps(FILES["unigram"].content)))
+    (tmp_path / "tokenizer.json").write_text(json.loads(json.dumps(FILES["unigram"].content)))
     (tmp_path / "train.txt").write_text("東京 the cat\n" * 40)
     with pytest.raises(ConfigurationError, match="^task.tokenizer='file:.*: of 'file:.*no entry"):
-        _ = LanguageModel(corpus=corpus, tokenizer=f"file:{tmp_path}/own.json", length=8).dataset
+        _ = LanguageModel(
+            corpus=corpus, tokenizer=f"file:{tmp_path}/tokenizer.json", length=8
+        ).dataset
 
 
 def test_learning_merges_of_text_without_spaces_ends(monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 
 from arch.data import dataset, parallel
 from arch.data.corpora import downloads
-from arch.data.corpora.files import CorpusError
+from arch.data.corpora.reading import CorpusError
 from arch.data.tokenizers import kinds as tokenizers
 
 DATA = os.environ.get("ARCH_DATA_DIR")

@@ -12,7 +12,7 @@ from flax import nnx
 
 from arch.context import Context, Extras
 from arch.data.corpora import babi
-from arch.data.corpora.files import CorpusError
+from arch.data.corpora.reading import CorpusError
 from arch.models.embeddings.sentence import Sentence
 from arch.models.heads import Score
 from arch.registry import ConfigurationError, tasks

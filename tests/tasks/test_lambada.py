@@ -16,7 +16,7 @@ import launch
 from arch import config
 from arch.context import Context, Extras
 from arch.data.corpora import lambada
-from arch.data.corpora.files import CorpusError
+from arch.data.corpora.reading import CorpusError
 from arch.models.heads import Score
 from arch.models.heads.pointer import Pointer
 from arch.registry import ConfigurationError

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from arch.data.corpora.files import CorpusError, read_bytes
+from arch.data.corpora.reading import CorpusError, read_bytes
 
 TASKS = tuple(range(1, 21))
 FOLDERS = {"1k": ("babi", "en"), "10k": ("babi-10k", "en-10k")}  # ours, and its name as published

@@ -1,21 +1,20 @@
-"""Text in files: read, unpack, cut into documents and splits.
+"""Text of one's own: a file or a directory, cut into splits. `reading` says what a file may be.
 
-A file is text (documents end at blank lines, which stay with them) or `.jsonl` (the field `text` of
-a record is a document), either of them also as `.gz` or `.zst`. Nothing is added or taken away:
-joined, the documents of a text file are the file.
+Of a directory, entries named after splits (`train.txt`, `Valid.jsonl`, `corpus_test.txt.gz`,
+`val-1/`) are the splits. Where none is, its files are documents, in the order of their paths, and
+are cut like a single file's.
 """
 
 from __future__ import annotations
 
-import gzip
 import itertools
-import json
 import re
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from arch.data.corpora.reading import CorpusError, NoTextError, documents, whole
 
 SPLITS = ("train", "valid", "test")
 Splits = dict[str, tuple[str, ...]]
@@ -23,16 +22,24 @@ Details = Mapping[str, object]
 
 ALIASES = {
     "train": "train",
+    "training": "train",
     "valid": "valid",
     "validation": "valid",
     "val": "valid",
     "dev": "valid",
     "test": "test",
+    "testing": "test",
 }
-
-
-class CorpusError(ValueError):
-    """Text that is missing or damaged: one line with the value, and what to do about it."""
+# Files that may lie beside those of splits and are none of the text.
+ABOUT = re.compile(
+    r"(readme|licen[cs]e|copying|notice|citation|checksums|sha256sums|md5sums|tokenizer|vocab|merges"
+    r"|dataset_infos?)\b"
+)
+# A program's train.py is no split.
+PROGRAMS = (
+    ".py", ".pyi", ".pyc", ".ipynb", ".c", ".h", ".cc", ".cpp", ".hpp", ".rs", ".go", ".java",
+    ".js", ".ts", ".sh", ".rb", ".jl", ".toml", ".cfg", ".ini", ".yaml", ".yml",
+)  # fmt: skip
 
 
 def encode(text: str) -> bytes:
@@ -41,133 +48,122 @@ def encode(text: str) -> bytes:
 
 
 def from_path(path: Path) -> tuple[Splits, Details]:
-    """The splits of a file or directory; `details['split']` says where they come from.
+    """The splits of a file or directory; `details['split']` says where they come from,
+    `details['left_out']` which files of a directory are no text.
 
     Raises:
-      CorpusError: nothing there, nothing in it, not text, damaged, or too little to split.
+      CorpusError: nothing there, nothing in it, not text, damaged, too little to split, or a
+        directory in which only some names are those of splits.
     """
     if not path.exists():
         raise CorpusError(f"{path}: no such file or directory")
     if not path.is_dir():
-        return split_by_bytes(_documents(path), str(path))
+        return split_by_bytes(documents(path), str(path))
+    left_out: list[str] = []
     if found := _split_files(path):
-        return {split: _documents(found[split]) for split in SPLITS if split in found}, {
-            "split": "files"
+        splits = {
+            split: documents(found[split])
+            if found[split].is_file()
+            else _together(_inside(found[split]), left_out, path)
+            for split in SPLITS
+            if split in found
         }
-    inside = sorted(
+        details: Details = {"split": "files"}
+    else:
+        splits, details = split_by_bytes(_together(_inside(path), left_out, path), str(path))
+    return splits, {**details, **({"left_out": left_out} if left_out else {})}
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The files in a directory, at any depth, but for hidden ones and compiled Python."""
+    return sorted(
         (
             p
-            for p in path.rglob("*")
-            if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts)
+            for p in folder.rglob("*")
+            if p.is_file()
+            and not any(
+                part.startswith((".", "__pycache__")) for part in p.relative_to(folder).parts
+            )
         ),
-        key=lambda p: p.relative_to(path).as_posix(),
+        key=lambda p: p.relative_to(folder).as_posix(),
     )
-    documents = [_documents(p) if _is_jsonl(p) else (_text(p),) for p in inside]
-    return split_by_bytes(tuple(itertools.chain(*documents)), str(path))
+
+
+def _together(paths: Iterable[Path], left_out: list[str], folder: Path) -> tuple[str, ...]:
+    """The documents of files, and in `left_out` the names of those that are no text.
+
+    Raises:
+      CorpusError: text that cannot be read; nothing but files that are no text.
+    """
+    found, refused = [], None
+    for path in paths:
+        try:
+            found.append(whole(path))
+        except NoTextError as error:
+            refused = refused or error
+            left_out.append(path.relative_to(folder).as_posix())
+    if refused and not any(found):
+        raise refused
+    return tuple(itertools.chain(*found))
 
 
 def _split_files(folder: Path) -> dict[str, Path]:
-    """`train.txt`, `ptb.valid.txt.gz`, `validation.jsonl` … by split; empty if there are none."""
+    """The file or directory of each split; empty if no name is that of a split.
+
+    Raises:
+      CorpusError: only some names are those of splits, or two of one.
+    """
     found: dict[str, Path] = {}
+    others = []
     for path in sorted(folder.iterdir()):
-        split = next((ALIASES[part] for part in path.name.split(".") if part in ALIASES), None)
-        if split is None or path.name.startswith(".") or not path.is_file():
+        name = path.name.lower()
+        if name.startswith((".", "__pycache__")) or ABOUT.match(name):
             continue
-        if split in found:
+        split = _split_named(path)
+        if split is None:
+            others.append(path.name)
+        elif split in found:
             raise CorpusError(
-                f"{folder}: two files for {split}: {found[split].name} and {path.name}; keep one"
+                f"{folder}: two files for {split}: {found[split].name} and {path.name}; keep one, "
+                f"or have both in a directory {split}/"
             )
-        found[split] = path
-    if set(found) <= {"test"}:
+        else:
+            found[split] = path
+    if not found:
         return {}
+    there = ", ".join(p.name for p in found.values())
     for split in SPLITS[:2]:
         if split not in found:
             raise CorpusError(
-                f"{folder}: no {split} file (such as {split}.txt) beside "
-                f"{', '.join(p.name for p in found.values())}"
+                f"{folder}: no {split} file (such as {split}.txt) beside {there}; name all splits, "
+                "or none of them to have the whole cut at 90 and 95 %"
             )
+    if others:
+        raise CorpusError(
+            f"{folder}: {there} are named after splits and {', '.join(others[:3])}"
+            f"{', …' * (len(others) > 3)} not; move what belongs to no split elsewhere, or to the "
+            "directories train/, valid/ and test/ all that does"
+        )
     return found
 
 
-def _is_jsonl(path: Path) -> bool:
-    return path.name.removesuffix(".gz").removesuffix(".zst").endswith(".jsonl")
-
-
-def _documents(path: Path) -> tuple[str, ...]:
-    """A file's documents: JSONL records, else what blank lines separate (and these with them)."""
-    text = _text(path)
-    if not _is_jsonl(path):
-        borders = [0, *(match.end() for match in re.finditer(r"\n\s*\n", text)), len(text)]
-        return tuple(text[a:b] for a, b in itertools.pairwise(borders) if b > a)
-    return tuple(_records(path, text))
-
-
-def _records(path: Path, text: str) -> Iterator[str]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            document = json.loads(line)["text"]
-            document.encode()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CorpusError(
-                f'{path}: line {number} is not a JSON record with a "text" of '
-                f"whole characters ({type(error).__name__}: {error})"
-            ) from None
-        if document:
-            yield document
-
-
-def _text(path: Path) -> str:
-    data = read_bytes(path)
-    if not data:
-        raise CorpusError(f"{path}: the file is empty")
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"{path}: not UTF-8 text (byte {data[error.start]:#04x} at "
-            f"{error.start}); expected text or .jsonl, or these as .gz or .zst"
-        ) from None
-    if "\0" in text:
-        raise CorpusError(
-            f"{path}: not text (a zero byte at {data.index(0)}); expected text or "
-            ".jsonl, or these as .gz or .zst"
-        )
-    return text
-
-
-def read_bytes(path: Path) -> bytes:
-    """A file's bytes, unpacked if it ends in .gz or .zst.
+def _split_named(path: Path) -> str | None:
+    """The split that a name speaks of, in any case, between any of . _ - and spaces.
 
     Raises:
-      CorpusError: it cannot be read or unpacked.
+      CorpusError: it speaks of two.
     """
-    try:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            return gzip.decompress(data)
-        return _unzstd(data) if path.suffix == ".zst" else data
-    except (OSError, EOFError, zlib.error) as error:
-        raise CorpusError(f"{path}: cannot be read: {error}") from None
-
-
-def _unzstd(data: bytes) -> bytes:
-    try:
-        import zstandard
-    except ImportError:
-        raise OSError(".zst needs the package zstandard") from None
-    pieces = []
-    while data:
-        frame = zstandard.ZstdDecompressor().decompressobj()
-        try:
-            pieces.append(frame.decompress(data))
-        except zstandard.ZstdError as error:
-            raise OSError(str(error)) from None
-        if not frame.eof:
-            raise EOFError("the file ends within a zstd frame")
-        data = frame.unused_data
-    return b"".join(pieces)
+    if path.is_file() and path.suffix.lower() in PROGRAMS:
+        return None
+    if path.is_dir() and all(p.suffix.lower() in PROGRAMS for p in _inside(path)):
+        return None
+    words = re.split(r"[\W_]+", path.name.lower())
+    named = dict.fromkeys(ALIASES[word] for word in words if word in ALIASES)
+    if len(named) > 1:
+        raise CorpusError(
+            f"{path}: the name speaks of {' and '.join(named)}; expected one split, as train.txt"
+        )
+    return next(iter(named), None)
 
 
 def split_by_bytes(documents: Sequence[str], source: str) -> tuple[Splits, Details]:

@@ -22,8 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from arch.data.corpora import files
-from arch.data.corpora.files import CorpusError
+from arch.data.corpora.reading import CorpusError, read_bytes
 
 FILES = {
     "test": ("lambada_test.jsonl", "lambada_test_plain_text.txt"),
@@ -97,7 +96,7 @@ def load(name: str) -> Passages:
 
 @functools.lru_cache(maxsize=4)
 def _read(found: Path, _: int) -> Passages:
-    data = files.read_bytes(found)
+    data = read_bytes(found)
     try:
         text = data.decode()
     except UnicodeDecodeError as error:

@@ -6,8 +6,9 @@
 | `file:PATH` | a text file or a directory; see files.py | its train/valid/test files, else 90/5/5 |
 | those of `PUBLISHED` | in `ARCH_DATA_DIR/NAME`, else fetched into the cache | as published |
 
-Text is never altered: joined, a split's documents give back its bytes. Bytes that are not UTF-8 by
-themselves (enwik8 is cut at round byte counts) travel as surrogate escapes; see `files.encode`.
+Published text is never altered: joined, a split's documents give back its bytes. Bytes that are not
+UTF-8 by themselves (enwik8 is cut at round byte counts) travel as surrogate escapes; see
+`files.encode`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from arch.data.corpora import downloads, files
-from arch.data.corpora.files import SPLITS, CorpusError, encode
+from arch.data.corpora.files import SPLITS, encode
+from arch.data.corpora.reading import CorpusError, read_bytes
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def describe(name: str) -> str:
     if name == "stdlib":
         return f"the source of Python {platform.python_version()}’s standard library, split by file"
     if name.startswith("file:"):
-        return "a file (text, .jsonl, .gz, .zst) or a directory with train, valid and test files"
+        return "a file (text, .jsonl, .json, .gz, .zst) or a directory, with train, valid and test"
     if name not in PUBLISHED:
         raise CorpusError(_unknown(name))
     return PUBLISHED[name].about
@@ -251,7 +253,7 @@ def _published(name: str) -> tuple[files.Splits, files.Details]:
                 f"{name}: no {split} file in {folder}: put {' or '.join(accepted)} "
                 f"there (from {', '.join(corpus.urls)})"
             )
-        texts[split] = files.read_bytes(path)
+        texts[split] = read_bytes(path)
         found = hashlib.sha256(texts[split]).hexdigest()
         if found != corpus.sha256.get(split, found):
             raise CorpusError(

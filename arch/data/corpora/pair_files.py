@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
-from arch.data.corpora import files
-from arch.data.corpora.files import ALIASES, SPLITS, CorpusError
+from arch.data.corpora.files import ALIASES, SPLITS
+from arch.data.corpora.reading import CorpusError, read_bytes
 
 Sentences = Mapping[str, tuple[str, ...]]  # by language
 
@@ -52,7 +52,7 @@ def _locate(folder: Path, language: str) -> dict[str, Path]:
 
 def sentences_of(path: Path) -> tuple[str, ...]:
     """The lines of a file. Raises CorpusError where it is empty or not UTF-8."""
-    data = files.read_bytes(path)
+    data = read_bytes(path)
     try:
         text = data.decode()
     except UnicodeDecodeError as error:

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from arch.data.corpora import downloads
-from arch.data.corpora.files import CorpusError
 from arch.data.corpora.pair_files import Sentences, sentences_of
+from arch.data.corpora.reading import CorpusError
 
 # Elliott et al. 2016, task 1, as its authors lower-cased, normalised and tokenised it.
 _TASK1 = (

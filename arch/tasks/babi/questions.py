@@ -7,7 +7,7 @@ from jaxtyping import Int
 
 from arch.data.corpora import babi
 from arch.data.corpora.babi import Examples, Question
-from arch.data.corpora.files import CorpusError
+from arch.data.corpora.reading import CorpusError
 from arch.registry import ConfigurationError
 
 SHORTEST_BUCKET = 16  # sentences: below that a step costs the same

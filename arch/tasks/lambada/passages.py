@@ -5,7 +5,7 @@ import hashlib
 
 from arch.checks import one_of
 from arch.data.corpora import lambada
-from arch.data.corpora.files import CorpusError
+from arch.data.corpora.reading import CorpusError
 from arch.data.dataset import Dataset
 from arch.data.tokenizers.kinds import Tokenizer
 from arch.registry import Config, ConfigurationError
@@ -66,6 +66,11 @@ class Passages(Task):
         """Tokens of the corpus, and how many passages there are."""
         passages = ", ".join(f"{s} {len(self.passages(s)):,}" for s in self.splits if s != "valid")
         return f"{self.text.about}; passages: {passages}"
+
+    @property
+    def outline(self) -> list[str]:
+        """Of the corpus."""
+        return self.text.outline
 
     @functools.cached_property
     def splits(self) -> tuple[str, ...]:
