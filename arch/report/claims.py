@@ -81,7 +81,8 @@ def judge_lines(name: str, experiment: Mapping[str, Any], lines: Sequence[Line])
     rows = group_rows(lines, experiment.get("cells", ()), spec.split, spec.metric)
     untrained = untrained_cells(rows, spec.split, experiment.get("trivial") or {})
     trained = [line for line in lines if line["cell"] not in untrained]
-    found = judge(claims, trained, spec.metric, spec.split, spec.exact)
+    looks = tuple(experiment.get("looks") or ())
+    found = judge(claims, trained, spec.metric, spec.split, spec.exact, looks)
     scale = experiment.get("scale", "")
     return [Judged(name, scale, _unless_untrained(v, untrained)) for v in found]
 
@@ -109,6 +110,8 @@ def verdict_section(verdicts: Sequence[Judged]) -> dict[str, Any]:
 
 def verdict_rows(verdicts: Iterable[Judged]) -> list[dict[str, object]]:
     """A flat object per claim, numbers with every digit: for CSV and JSON."""
+    verdicts = list(verdicts)
+    in_looks = any(v.look for _, _, v in verdicts)
     return [
         {
             "id": v.claim.id,
@@ -128,6 +131,7 @@ def verdict_rows(verdicts: Iterable[Judged]) -> list[dict[str, object]]:
             "detectable": _plain(v.detectable),
             "verdict": v.verdict,
             "seeds_to_decide": v.seeds,
+            **({"look": v.look or None} if in_looks else {}),
         }
         for folder, scale, v in verdicts
     ]
@@ -232,6 +236,7 @@ def _texts(v: Verdict) -> list[str]:
         decide = "over 1,000 seeds"
     scaled = v.verdict == REFUTED and not v.exact
     verdict = v.verdict + " at this scale" * scaled
+    verdict += f", at the look at {v.look} seeds" if v.look else ""
     return [ours, paper, str(v.difference.n), verdict, decide or MISSING]
 
 

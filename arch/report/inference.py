@@ -5,7 +5,7 @@ with unknown variance, so that tests and intervals are Student's.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,17 +63,24 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def holm_alphas(p_values: Sequence[float], alpha: float = ALPHA) -> list[float]:
+def holm_alphas(
+    p_values: Sequence[float],
+    alpha: float = ALPHA,
+    level_of: Callable[[float], float] = lambda share: share,
+) -> list[float]:
     """The level at which each comparison's own interval agrees with Holm's decision.
 
     An interval at 1 - alphas[i] excludes 0 exactly where `holm` gives comparison i at most alpha:
     alpha / m for the smallest p, alpha / (m - 1) for the next, until one is not rejected, whose
     level then holds for all that follow.
+
+    level_of: the level of a test that may spend a share of alpha, where that is not the share
+        itself but what one look of several has of it.
     """
     alphas, level, rejecting = [0.0] * len(p_values), alpha, True
     for rank, index in enumerate(_ascending(p_values)):
         if rejecting:
-            level = alpha / (len(p_values) - rank)
+            level = level_of(alpha / (len(p_values) - rank))
             rejecting = p_values[index] <= level
         alphas[index] = level
     return alphas

@@ -7,6 +7,9 @@ experiment, its interval corrected for their number (Holm):
     refuted       it lies on the other side, or within the margin
     inconclusive  else; with the number of seeds that would decide it
 
+Where an experiment adds its seeds in steps, the first look that decides a claim is the one that
+counts, at the level that it has of the error (looks.py).
+
 A claim of equality is confirmed within the margin and refuted where the interval has no part of it.
 A figure that no seed changes, for example a count of parameters, has no interval: it decides alone.
 A claim about a cell that has learned no more than frequencies is not judged: `untrained`.
@@ -14,14 +17,15 @@ A claim about a cell that has learned no more than frequencies is not judged: `u
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from arch.registry import ConfigurationError
 from arch.report import inference
 from arch.report.inference import ALPHA, Interval
+from arch.report.looks import levels
 from arch.report.rows import measured
-from arch.report.seeds import Seed, line_seed, read_seed
+from arch.report.seeds import Seed, both, line_seed, read_seed
 from arch.report.statistics import Summary, over_seeds
 
 DIRECTIONS = ("lower", "higher", "equal")
@@ -90,6 +94,8 @@ class Verdict:
     seeds: how many would decide it; None where more than 1,000 would be needed, or it is decided.
     exact: whether the figures are such that no seed, and so no larger experiment of the same
         configurations, changes.
+    look: seeds at the look that the verdict is of; 0 where seeds are not added in steps, or before
+        the first look.
     """
 
     claim: Claim
@@ -99,6 +105,7 @@ class Verdict:
     detectable: float
     seeds: int | None
     exact: bool = False
+    look: int = 0
 
 
 def judge(
@@ -107,20 +114,29 @@ def judge(
     metric: str,
     split: str,
     exact: bool = False,
+    looks: tuple[int, ...] = (),
 ) -> list[Verdict]:
     """A verdict for each claim, from the lines of an experiment's results.
 
-    Holm's correction is over the claims that have two seeds and more.
+    Holm's correction is over the claims that have two seeds and more; with looks over all of them.
 
     Args:
         lines: of runs.jsonl; those that did not finish count for nothing here.
         metric, split: the table's own, for claims that name none.
         exact: True for figures that no seed changes: one of them decides.
+        looks: numbers of seeds at which claims are looked at; each uses the first so many seeds.
     """
     lines = list(lines)
-    differences = [
-        contrasted(claim, lines, claim.metric or metric, claim.split or split) for claim in claims
-    ]
+
+    def differences_at(most: int | None = None) -> list[Summary]:
+        return [
+            contrasted(claim, lines, claim.metric or metric, claim.split or split, most)
+            for claim in claims
+        ]
+
+    if looks and not exact:
+        return _judged_in_looks(claims, differences_at, looks)
+    differences = differences_at()
     if exact:
         return [_measured(claim, found) for claim, found in zip(claims, differences, strict=True)]
     ready = [index for index, found in enumerate(differences) if found.n > 1]
@@ -132,19 +148,83 @@ def judge(
     ]
 
 
+def _judged_in_looks(
+    claims: Sequence[Claim],
+    differences_at: Callable[[int], Sequence[Summary]],
+    looks: tuple[int, ...],
+) -> list[Verdict]:
+    """The verdict of each claim at the first look that decides it, else at its last so far."""
+    found: dict[int, Verdict] = {}
+    rejected: set[int] = set()  # whose share of the error goes to the others (Holm)
+    for number, count in enumerate(looks):
+        differences = differences_at(count)
+        open_ones = [
+            index
+            for index, difference in enumerate(differences)
+            if difference.n == count
+            and (index not in found or found[index].verdict == INCONCLUSIVE)
+        ]
+        p_values = [
+            0.0 if i in rejected else _p(claims[i], differences[i]) if i in open_ones else 1.0
+            for i in range(len(claims))
+        ]
+        alphas = inference.holm_alphas(
+            p_values, level_of=lambda share, at=number: levels(looks, share)[at]
+        )
+        for i in open_ones:
+            verdict = _judged(claims[i], differences[i], alphas[i])
+            found[i] = dataclasses.replace(verdict, look=count)
+            if p_values[i] <= alphas[i]:
+                rejected.add(i)
+    first = levels(looks, ALPHA / max(1, len(claims)))[0]
+    return [
+        found[i] if i in found else _before_first_look(claim, difference, first)
+        for i, (claim, difference) in enumerate(zip(claims, differences_at(looks[0]), strict=True))
+    ]
+
+
+def _before_first_look(claim: Claim, difference: Summary, alpha: float) -> Verdict:
+    verdict = _judged(claim, difference, alpha)
+    return dataclasses.replace(verdict, verdict=INCONCLUSIVE) if difference.n else verdict
+
+
+def seeds_called_for(verdicts: Iterable[Verdict], looks: tuple[int, ...]) -> dict[str, int]:
+    """Cell → how many seeds the claims about it call for: those of the look that decided them, or
+    of the next one, or of the last."""
+    found: dict[str, int] = {}
+    for verdict in verdicts:
+        beyond = [n for n in looks if n > verdict.look]
+        decided = verdict.look and verdict.verdict != INCONCLUSIVE
+        needed = verdict.look if decided or not beyond else beyond[0]
+        for cell in verdict.claim.contrast:
+            found[cell] = max(found.get(cell, 0), needed)
+    return found
+
+
 def contrasted(
-    claim: Claim, lines: Iterable[Mapping[str, Any]], metric: str, split: str
+    claim: Claim,
+    lines: Iterable[Mapping[str, Any]],
+    metric: str,
+    split: str,
+    most: int | None = None,
 ) -> Summary:
-    """The claim's contrast, a value for each seed that all of its cells have finished with."""
+    """The claim's contrast, a value for each seed that all of its cells have finished with.
+
+    most: of these, the first so many by number.
+    """
     if not claim.contrast:
-        return over_seeds(claim.values)
+        return _of_first(claim.values, most)
     figures: dict[str, dict[Seed, float]] = {cell: {} for cell in claim.contrast}
     for line in lines:
         found = measured(line, split, metric) if line["cell"] in figures else None
         if found is not None and math.isfinite(found[1]):
             figures[line["cell"]][line_seed(line)] = found[1]
     seeds = set.intersection(*(set(values) for values in figures.values()))
-    return over_seeds({seed: _of_seed(claim, figures, seed) for seed in seeds})
+    return _of_first({seed: _of_seed(claim, figures, seed) for seed in seeds}, most)
+
+
+def _of_first(values: Mapping[Seed, float], most: int | None) -> Summary:
+    return over_seeds({seed: values[seed] for seed in sorted(values, key=both)[:most]})
 
 
 def _of_seed(claim: Claim, figures: Mapping[str, Mapping[Seed, float]], seed: Seed) -> float:

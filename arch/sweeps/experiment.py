@@ -1,6 +1,7 @@
 """An experiment: a file with its arguments and overrides, the cells it names and their results."""
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import re
@@ -16,8 +17,9 @@ from arch.config.overriding import Dropped
 from arch.models.families import Model
 from arch.registry import Config, ConfigurationError, read
 from arch.report.charts import Chart
+from arch.report.looks import check as check_looks
 from arch.report.specification import TableSpec
-from arch.report.verdicts import Claim
+from arch.report.verdicts import Claim, judge, seeds_called_for
 from arch.sweeps.cells import CELL_NAME, Cell, Results, matching
 from arch.sweeps.experiment_file import ExperimentFile
 from arch.sweeps.ladder import Ladder
@@ -146,8 +148,11 @@ class Experiment:
 
     def cells(self, results: Results) -> list[Cell]:
         """The cells that the results so far call for: the arms, or the pilots of their ladder and
-        the arms that these have chosen a value for."""
+        the arms that these have chosen a value for. With looks, each has the seeds that the claims
+        about it call for."""
         arms = self._arms(results)
+        if looks := self.looks:
+            arms = self._looked_at(arms, results, looks)
         if self.ladder:
             arms = self.ladder.cells(arms, results, self.table(arms, results))
         return self._checked(arms)
@@ -161,6 +166,29 @@ class Experiment:
                 "expected one value for every --config field, and no --ladder"
             )
         return multiplied(plain, self.products)
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Numbers of seeds at which the claims are looked at; () where all are trained at once."""
+        looks = self.contents.LOOKS
+        with self._blamed("LOOKS"):
+            found = looks(self.arguments) if isinstance(looks, Callable) else looks
+            if found and (self.products or self.ladder):
+                return ()  # other cells than the claims'
+            return check_looks(found)
+
+    def _looked_at(self, arms: list[Cell], results: Results, looks: tuple[int, ...]) -> list[Cell]:
+        """The arms, those without seeds of their own with as many as their claims call for."""
+        spec = TableSpec.of(self.table(arms, results))
+        claims = self.claims(arms, results)
+        verdicts = judge(claims, results.lines(), spec.metric, spec.split, spec.exact, looks)
+        called = seeds_called_for(verdicts, looks)
+        return [
+            cell
+            if cell.seeds
+            else dataclasses.replace(cell, seeds=tuple(range(called.get(cell.name, looks[0]))))
+            for cell in arms
+        ]
 
     def _check_ladder(self, ladder: Ladder) -> None:
         known = self._plain_cells(Results([], *self.metric))

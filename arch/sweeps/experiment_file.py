@@ -9,6 +9,9 @@ VARIES     globs over the dotted fields in which the cells differ from the basel
 TABLE      the table the cells fill: a dictionary, or a function of (arg, cells, results)
 CLAIMS     what papers claim of the cells: a list of `arch.report.verdicts.Claim`, or a function of
            (arg, cells, results)
+LOOKS      rising numbers of seeds, or a function of arg that returns them: (3, 5, 8). Cells without
+           seeds of their own get three, then five, then eight, until the claims about them are
+           decided; the error is spent over the looks (arch/report/looks.py)
 measure(config, task, model, seed)   in a file that measures something instead of training: its
                      figures, name → number, which TABLE finds under the split 'measured'
 """
@@ -37,6 +40,7 @@ class ExperimentFile:
     VARIES: Sequence[str] = ()
     TABLE: Mapping[str, Any] | Callable[..., Any] | None = None
     CLAIMS: Sequence[Claim] | Callable[..., Sequence[Claim]] = ()
+    LOOKS: Sequence[int] | Callable[..., Sequence[int]] = ()
 
     @classmethod
     def load(cls, file: str) -> "ExperimentFile":
@@ -57,6 +61,7 @@ class ExperimentFile:
         found._check("VARIES", list | tuple, "a tuple of globs over fields")
         found._check("TABLE", Mapping | Callable, "a dictionary or a function", optional=True)
         found._check("CLAIMS", Sequence | Callable, "a list of Claim or a function")
+        found._check("LOOKS", list | tuple | Callable, "numbers of seeds or a function")
         return found
 
     def _check(self, name: str, kind, text: str, optional: bool = False) -> None:

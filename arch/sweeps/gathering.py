@@ -140,6 +140,7 @@ def _description(experiment: Experiment, known: Results) -> dict[str, Any]:
         "table": experiment.table(cells, known),
         "claims": as_json(experiment.claims(cells, known)),
         "selected": _selected(experiment, cells),
+        **({"looks": list(experiment.looks)} if experiment.looks else {}),
         **({"present": dict(known.present)} if known.present else {}),
         **({"ladder": dataclasses.asdict(experiment.ladder)} if experiment.ladder else {}),
         **({"rungs": rungs} if rungs else {}),

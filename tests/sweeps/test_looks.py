@@ -1,0 +1,95 @@
+"""An experiment that adds seeds in steps: what each cell gets, and its sweep."""
+
+import pytest
+
+from arch.registry import ConfigurationError
+from arch.report.lines import read_experiment, read_lines
+from arch.sweeps.experiment import Experiment, Results
+from tests import cli
+
+FILE = """
+from arch import config
+from arch.report.verdicts import Claim
+from arch.sweeps.experiment import Cell
+
+LOOKS = (2, 3, 4)
+VARIES = ("model.order",)
+TABLE = {"title": "t", "metric": "loss", "split": "valid", "baseline": "base"}
+CLAIMS = [
+    Claim(name, f"{name} differs by less than the margin", "s", "equal", {name: 1, "base": -1},
+          margin=margin, scale="absolute")
+    for name, margin in (("near", 1000.0), ("far", 1e-9))
+]
+
+def get_config(arg):
+    return config.make(
+        model={"order": "f", "width": 8},
+        task={"kind": "algorithmic", "format": "decoder", "length": 4, "base": 5},
+        train={"steps": 2, "batch": 4}, evaluate={"splits": ("valid",)},
+    )
+
+def cells(arg, results):
+    orders = {"base": "f", "near": "f2", "far": "f3", "own": "f4"}
+    return [Cell(name, {"model.order": order}, (7,) if name == "own" else ())
+            for name, order in orders.items()]
+"""
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    (tmp_path / "e.py").write_text(FILE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "e.py"
+
+
+def results(**cells):
+    return Results(
+        [{"cell": cell, "seed": seed, "status": "finished",
+          "evaluations": {"valid": {"loss": value}}}
+         for cell, values in cells.items() for seed, value in enumerate(values)],
+        "loss", "valid",
+    )  # fmt: skip
+
+
+def seeds(known):
+    return {cell.name: cell.seeds for cell in Experiment("e.py").cells(known)}
+
+
+def test_cells_get_the_seeds_that_their_claims_call_for(file):
+    first = {"base": (0, 1), "near": (0, 1), "far": (0, 1), "own": (7,)}
+    assert seeds(results()) == seeds(results(base=[1.0], near=[1.0])) == first
+    # what is decided goes no further; what it is compared with goes on with the others
+    known = results(base=[1.0, 1.0], near=[1.0, 1.1], far=[1.0, 1.2])
+    assert seeds(known) == first | {"base": (0, 1, 2), "far": (0, 1, 2)}
+    more = results(base=[1.0] * 3, near=[1.0, 1.1], far=[1.0, 1.2, 0.9])
+    assert seeds(more) == first | {"base": (0, 1, 2, 3), "far": (0, 1, 2, 3)}
+    last = results(base=[1.0] * 4, near=[1.0, 1.1], far=[1.0, 1.2, 0.9, 1.1])
+    assert seeds(last) == seeds(more)
+
+
+def test_a_product_of_fields_has_other_cells_and_no_looks(file):
+    assert Experiment("e.py", {"model.width": "8,16"}).looks == ()
+
+
+def test_looks_that_are_none_are_refused_before_anything_trains(file):
+    file.write_text(FILE.replace("(2, 3, 4)", "(4, 3)"))
+    with pytest.raises(ConfigurationError, match=r"e.py: LOOKS.*rising numbers of seeds"):
+        Experiment("e.py").cells(results())
+    file.write_text(FILE.replace("(2, 3, 4)", "'3, 5'"))
+    with pytest.raises(ConfigurationError, match="LOOKS='3, 5': expected numbers of seeds"):
+        Experiment("e.py")
+
+
+def test_a_sweep_trains_look_by_look_and_its_verdicts_say_at_which(file, tmp_path):
+    told = cli.run("sweep", "--config=e.py", cwd=tmp_path)
+    assert told.code == 0, told.err
+    folder = tmp_path / "results" / "e"
+    found = {(line["cell"], line["seed"]) for line in read_lines(folder)}
+    counts = {cell: sum(c == cell for c, _ in found) for cell in ("base", "near", "far", "own")}
+    assert counts == {"base": 4, "near": 2, "far": 4, "own": 1}
+    assert read_experiment(folder)["looks"] == [2, 3, 4]
+    table = (folder / "table.md").read_text()
+    assert "confirmed, at the look at 2 seeds" in table
+    assert "at the look at 4 seeds" in table
+    assert cli.run("sweep", "--config=e.py", cwd=tmp_path).code == 0
+    assert {(line["cell"], line["seed"]) for line in read_lines(folder)} == found
