@@ -251,16 +251,25 @@ class Generate(Loads):
     )
     examples = (
         "--run=runs/sandwich/k3-0123abcd --prompt='def main(' --temperature=0.5",
+        "--run=runs/sandwich/k3-0123abcd --prompts=prompts.txt --tokens=50 --top-p=0.9 --draws=3",
         "--run=bert-base-uncased --prompt='The capital of France is [MASK].'",
     )
 
     directory: str = flag("--run", metavar="DIR", help="runs/NAME/CELL-HASH, or a model's folder")
-    prompt: str = flag("--prompt", metavar="TEXT", help="what is gone on with")
+    prompt: str = flag("--prompt", "", metavar="TEXT", help="what is gone on with")
+    prompts: str = flag(
+        "--prompts", "", metavar="FILE", help="a prompt a line, instead of --prompt; - reads them"
+    )
     tokens: int = flag("--tokens", 100, metavar="N", help="most tokens that are made")
     temperature: float = flag("--temperature", 0.8, metavar="T", help="0 takes the likeliest token")
-    top_k: int = flag("--top_k", 0, metavar="K", help="sample from the K likeliest; 0: from all")
+    top_k: int = flag("--top-k", 0, metavar="K", help="draw from the K likeliest; 0: from all")
+    top_p: float = flag(
+        "--top-p", 1.0, metavar="P",
+        help="draw from the fewest likeliest tokens whose probabilities add up to P",
+    )  # fmt: skip
     seed: str = flag("--seed", "0", metavar="N|NxN", help="which of the run's seeds")
-    draw: int = flag("--draw", 0, metavar="N", help="the key of sampling: another text")
+    draw: int = flag("--draw", 0, metavar="N", help="the seed of drawing: another text")
+    draws: int = flag("--draws", 1, metavar="N", help="texts a prompt, of the draws from --draw on")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

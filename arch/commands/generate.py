@@ -1,20 +1,65 @@
 """`generate`: a language model goes on with a text, an encoder-decoder translates it, a masked
 language model fills in its [MASK]s."""
 
+import io
+import sys
+from pathlib import Path
+
+from arch.checks import at_least
 from arch.commands import flags
 from arch.notebook import run as notebook
+from arch.notebook.loaded import Loaded
+from arch.registry import ConfigurationError
 
 
 def run(command: flags.Generate) -> int:
-    """Print the text that one seed of the run makes of the prompt."""
+    """Print each prompt, and as it comes the text that one seed of the run makes of it."""
+    at_least(1, of="generate", draws=command.draws)
+    prompts = _prompts(command)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # bytes that are no text, or a narrow encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
     loaded = notebook.load(command.directory, command.seed, trust=command.trust)
-    print(
-        loaded.generate(
-            command.prompt,
-            tokens=command.tokens,
-            temperature=command.temperature,
-            top_k=command.top_k,
-            key=command.draw,
+    if loaded.goes_on and (kinds := loaded.recomputed):
+        print(
+            f"{', '.join(kinds)}: no cached steps; every token is computed from the whole text",
+            file=sys.stderr,
         )
-    )
+    for prompt in prompts:
+        for draw in range(command.draw, command.draw + command.draws):
+            _print(loaded, prompt, command, draw)
     return 0
+
+
+def _print(loaded: Loaded, prompt: str, command: flags.Generate, draw: int) -> None:
+    pieces = loaded.stream(
+        prompt,
+        tokens=command.tokens,
+        temperature=command.temperature,
+        top_k=command.top_k,
+        top_p=command.top_p,
+        seed=draw,
+    )
+    first = next(pieces, "")  # raises what there is to refuse before anything is printed
+    if loaded.goes_on:
+        words = loaded.tokenizer.unit == "word"
+        space = words and not (prompt[-1:].isspace() or first[:1].isspace())
+        print(prompt + " " * space, end="", flush=True)
+    print(first, end="", flush=True)
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print(flush=True)
+
+
+def _prompts(command: flags.Generate) -> list[str]:
+    if bool(command.prompt) == bool(command.prompts):
+        raise ConfigurationError("expected either --prompt=TEXT or --prompts=FILE, a prompt a line")
+    if command.prompt:
+        return [command.prompt]
+    if command.prompts == "-":
+        text = sys.stdin.read()
+    else:
+        text = Path(command.prompts).expanduser().read_text("utf-8-sig")
+    found = [line for line in text.split("\n") if line.strip()]
+    if not found:
+        raise ConfigurationError(f"--prompts={command.prompts}: no line in it has a text")
+    return found

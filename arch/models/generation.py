@@ -25,6 +25,7 @@ class Prompt(NamedTuple):
     tokens: the first tokens of each row, `lengths` of them; a translation has one, the start.
     steps: largest number of tokens to add.
     end: the token after which a row is finished; -1 for none.
+    entries: tokens below this number may be drawn; 0 for all.
     """
 
     source: Int[Array, "batch source"] | None
@@ -32,6 +33,7 @@ class Prompt(NamedTuple):
     lengths: Int[Array, " batch"]
     steps: int
     end: int
+    entries: int = 0
 
 
 class Blanks(NamedTuple):
@@ -53,6 +55,18 @@ class Search(NamedTuple):
 
     beam: int = 1
     length_penalty: float = 0.0
+
+
+class Choice(NamedTuple):
+    """How a token is drawn from logits.
+
+    temperature: 0 is greedy. top_k: from so many, the most probable ones; 0 for all. top_p: from
+    the fewest most probable ones whose probabilities add up to it (Holtzman et al. 2020); 1: all.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
 
 
 def can_cache(model: Model) -> bool:
@@ -77,7 +91,7 @@ def decode(
     """
     beam, rows = search.beam, prompt.tokens.shape[0]
     total = prompt.tokens.shape[1] + prompt.steps
-    advance, cache = _advance(model, parameters, prompt, beam, total, cached, platform)
+    advance, cache = advancing(model, parameters, prompt, beam, total, cached, platform)
     tokens = jnp.pad(prompt.tokens, ((0, 0), (0, prompt.steps)))
     forced = tokens
     tokens = jnp.repeat(tokens[:, None], beam, axis=1)
@@ -150,32 +164,59 @@ def sample(
     cached: whether to decode by cached steps; None for wherever every sublayer has them.
     """
     total = prompt.tokens.shape[1] + prompt.steps
-    advance, cache = _advance(model, parameters, prompt, 1, total, cached, platform)
+    advance, cache = advancing(model, parameters, prompt, 1, total, cached, platform)
     tokens = jnp.pad(prompt.tokens, ((0, 0), (0, prompt.steps)))
 
     def body(carry, time):
         tokens, finished, cache = carry
         logits, cache = advance(tokens, cache, time)
-        token = _drawn(logits.astype(jnp.float32), jax.random.fold_in(key, time))
+        choice = Choice(temperature, top_k)
+        token = drawn(logits, jax.random.fold_in(key, time), choice, prompt.entries)
         given = time + 1 < prompt.lengths
         token = jnp.where(given, tokens[:, time + 1], jnp.where(finished, PAD, token))
         finished = finished | (~given & (token == prompt.end))
         return (tokens.at[:, time + 1].set(token), finished, cache), None
-
-    def _drawn(logits, key):
-        if temperature == 0:
-            return jnp.argmax(logits, axis=-1)
-        if top_k:
-            least = jax.lax.top_k(logits, top_k)[0][:, -1:]
-            logits = jnp.where(logits < least, -jnp.inf, logits)
-        return jax.random.categorical(key, logits / temperature)
 
     start = (tokens, jnp.zeros(len(tokens), bool), cache)
     (tokens, _, _), _ = jax.lax.scan(body, start, jnp.arange(total - 1))
     return _continuations(tokens, prompt)
 
 
-def _advance(
+def drawn(
+    logits: Float[Array, "batch vocabulary"], key: Key[Array, ""], choice: Choice, entries: int = 0
+) -> Int[Array, " batch"]:
+    """A token a row. entries: tokens from this number on are never drawn; 0 for none."""
+    logits = logits.astype(jnp.float32)
+    if entries:
+        logits = jnp.where(jnp.arange(logits.shape[-1])[None] < entries, logits, -jnp.inf)
+    temperature = jnp.asarray(choice.temperature, jnp.float32)
+    # the largest is 0, so that a tiny temperature makes no infinity of it
+    centred = logits - jnp.max(logits, axis=-1, keepdims=True)
+    warm = centred / jnp.maximum(temperature, jnp.finfo(jnp.float32).tiny)
+    warm = jnp.where(centred == 0, 0.0, warm)
+    narrowed = jax.lax.cond(
+        (jnp.asarray(choice.top_k) > 0) | (jnp.asarray(choice.top_p) < 1),
+        lambda z: _narrowed(z, choice),
+        lambda z: z,
+        warm,
+    )
+    return jnp.where(
+        temperature == 0, jnp.argmax(logits, axis=-1), jax.random.categorical(key, narrowed)
+    )
+
+
+def _narrowed(logits: Float[Array, "batch vocabulary"], choice: Choice) -> Array:
+    falling = jnp.sort(logits, axis=-1, descending=True)
+    place = jnp.arange(logits.shape[-1])[None]
+    k = jnp.where(jnp.asarray(choice.top_k) > 0, choice.top_k, logits.shape[-1])
+    probabilities = jax.nn.softmax(jnp.where(place < k, falling, -jnp.inf), axis=-1)
+    before = jnp.cumsum(probabilities, axis=-1) - probabilities
+    kept = (place < k) & ((before < choice.top_p) | (place == 0))
+    least = jnp.min(jnp.where(kept, falling, jnp.inf), axis=-1, keepdims=True)
+    return jnp.where(logits < least, -jnp.inf, logits)
+
+
+def advancing(
     model: Model,
     parameters: Parameters,
     prompt: Prompt,

@@ -2,21 +2,27 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arch.checks import at_least, holds
 from arch.context import Context
 from arch.data.tokenizers.kinds import Tokenizer
-from arch.models.generation import Blanks, Prompt, decode, fill, sample
+from arch.models.drawing import continuation, filled, searched
+from arch.models.generation import Blanks, Choice, Prompt
 from arch.registry import Config, ConfigurationError
 from arch.stacks.parameters import Parameters
 from arch.sweeps import machine
 from arch.tasks.contract import Task
 from arch.training.program import Program
+
+# bytes of a character that is not whole yet, as text
+WAITING = "".join(map(chr, range(0xDC80, 0xDD00))) + "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclasses.dataclass
@@ -86,44 +92,107 @@ class Loaded:
         return {k: {at: array[0] for at, array in sorted(v.items())} for k, v in record.items()}
 
     def generate(
-        self, prompt: str, tokens: int = 100, temperature: float = 0.8, top_k: int = 0, key: int = 0
+        self,
+        prompt: str,
+        tokens: int = 100,
+        temperature: float = 0.8,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 0,
     ) -> str:
         """A text of the model's own: a language model goes on with the prompt, for `tokens` tokens
-        drawn at `temperature` (0: greedily) from the `top_k` most probable (0: from all); a
-        translation is searched for as the task says; a masked language model puts the most probable
-        token in the place of each [MASK].
+        drawn at `temperature` (0: greedily) from the `top_k` most probable (0: from all) and of
+        these the fewest whose probabilities add up to `top_p`; a translation is searched for as
+        the task says; a masked language model puts the most probable token in the place of each
+        [MASK]. Another `seed` draws another text.
+
+        Compiled once for texts of up to 64, 128, … tokens, whatever the numbers.
 
         ConfigurationError where the task does not speak, or for numbers it cannot work with.
         """
-        for name, value, least in (("tokens", tokens, 1), ("top_k", top_k, 0)):
-            if value < least:
-                raise ConfigurationError(f"generate: {name}={value}: allowed is {least} or more")
-        if not temperature >= 0:
-            raise ConfigurationError(
-                f"generate: temperature={temperature}: allowed is 0 (greedy) or more"
+        return "".join(self.stream(prompt, tokens, temperature, top_k, top_p, seed))
+
+    def stream(
+        self,
+        prompt: str,
+        tokens: int = 100,
+        temperature: float = 0.8,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """The text of `generate` in pieces, each as soon as it is there."""
+        asked = self._asked(prompt, tokens, temperature, top_k, top_p)
+        platform = machine.platform()
+        if isinstance(asked, Blanks):
+            ids = filled(self.model, self.parameters, asked, platform)
+            yield self.task.text_of(np.asarray(ids)[0])
+        elif self.task.decodes:
+            ids = searched(self.model, self.parameters, asked, self.task.search, platform)
+            yield self.task.text_of(np.asarray(ids)[0])
+        else:
+            choice, key = Choice(temperature, top_k, top_p), jax.random.key(seed)
+            drawn = continuation(self.model, self.parameters, asked, key, choice, platform)
+            yield from self._pieces(drawn)
+
+    def _pieces(self, drawn: Iterator[int]) -> Iterator[str]:
+        """What each token adds to the text; bytes that make no character yet wait for more."""
+        ids: list[int] = []
+        said = ""
+        for token in drawn:
+            ids.append(token)
+            text = self.task.text_of(np.array(ids)).rstrip(WAITING)
+            if len(text) > len(said) and text.startswith(said):
+                yield text[len(said) :]
+                said = text
+        yield self.task.text_of(np.array(ids, np.int32))[len(said) :]
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether `generate` goes on with its prompt, and does not translate it or fill it in."""
+        return self.model.causal and not self.task.decodes
+
+    @property
+    def recomputed(self) -> tuple[str, ...]:
+        """The kinds without cached steps, for which every token is computed from the whole text."""
+        stack = self.model.stack
+        return tuple(
+            dict.fromkeys(
+                self.config.model.sublayers[letter].kind
+                for letter in stack.letters
+                if not (stack.sublayer(letter).cached or stack.sublayer(letter).positionwise)
             )
-        asked = self.task.written_prompt(prompt, tokens)
-        if isinstance(asked, Prompt) and (learned := self.model.embedding.module.limit):
-            longest = asked.tokens.shape[1] + asked.steps
-            if longest > learned:
+        )
+
+    def _asked(
+        self, prompt: str, tokens: int, temperature: float, top_k: int, top_p: float
+    ) -> Prompt | Blanks:
+        """The prompt as the model reads it; ConfigurationError for numbers that cannot be."""
+        at_least(1, of="generate", tokens=tokens)
+        at_least(0, of="generate", top_k=top_k)
+        fine = 0 <= temperature < math.inf
+        holds(fine, "0 (greedy) or more", of="generate", temperature=temperature)
+        holds(0 < top_p <= 1, "above 0 to 1 (all)", of="generate", top_p=top_p)
+        try:
+            asked = self.task.written_prompt(prompt, tokens)
+        except ConfigurationError:
+            raise
+        except ValueError as error:
+            raise ConfigurationError(f"generate: the prompt {prompt!r}: {error}") from None
+        if isinstance(asked, Prompt):
+            there = asked.entries or self.task.vocabulary
+            allowed = f"0 (all) to {there}, the tokenizer's entries"
+            holds(top_k <= there, allowed, of="generate", top_k=top_k)
+            longest, learned = (
+                asked.tokens.shape[1] + asked.steps,
+                self.model.embedding.module.limit,
+            )
+            if learned and longest > learned:
                 raise ConfigurationError(
                     f"generate: prompt and tokens need {longest} positions; the model has learned "
                     f"{learned}"
                 )
-
-        platform = machine.platform()
-
-        def speak(parameters):
-            if isinstance(asked, Blanks):
-                return fill(self.model, parameters, asked, platform)
-            if self.task.decodes:
-                return decode(self.model, parameters, asked, self.task.search, platform=platform)
-            drawn = jax.random.key(key)
-            return sample(
-                self.model, parameters, asked, drawn, temperature, top_k, platform=platform
-            )
-
-        return self.task.text_of(np.asarray(jax.jit(speak)(self.parameters))[0])
+        return asked
 
 
 class Everything(frozenset):

@@ -13,7 +13,7 @@ from arch.checks import at_least, one_of
 from arch.context import Context
 from arch.data.batches import permutation
 from arch.data.corpora.files import encode
-from arch.data.tokenizers.kinds import Tokenizer
+from arch.data.tokenizers.kinds import Tokenizer, encode_open
 from arch.data.tokens import Tokens, said_losses
 from arch.models.families import Model
 from arch.models.generation import Prompt
@@ -156,11 +156,12 @@ class LanguageModel(Text):
 
     def written_prompt(self, text: str, steps: int) -> Prompt:
         """A text to go on with, for so many tokens."""
-        ids = self.tokenizer.encode(text)
+        ids = encode_open(self.tokenizer, text)
         if len(ids) == 0:
             raise ConfigurationError("generate: the prompt has no tokens")
         length = jnp.array([len(ids)])
-        return Prompt(None, jnp.asarray(ids, jnp.int32)[None], length, steps, -1)
+        ids = jnp.asarray(ids, jnp.int32)[None]
+        return Prompt(None, ids, length, steps, -1, self.tokenizer.entries)
 
     def text_of(self, ids: Int[np.ndarray, " steps"]) -> str:
         """The decoded text."""

@@ -147,6 +147,9 @@ def test_it_goes_on_with_a_text(run):
         ({"tokens": 0}, "tokens=0: allowed is 1 or more"),
         ({"top_k": -1}, "top_k=-1: allowed is 0"),
         ({"temperature": -0.5}, "temperature=-0.5: allowed is 0"),
+        ({"temperature": float("nan")}, "temperature=nan: allowed is 0"),
+        ({"top_p": 0}, "top_p=0: allowed is above 0 to 1"),
+        ({"top_k": 100_000}, r"top_k=100000: allowed is 0 \(all\) to \d+, the tokenizer's entries"),
         ({"prompt": ""}, "the prompt has no tokens"),
     ],
 )
@@ -158,7 +161,32 @@ def test_text_that_cannot_be_made_is_refused(run, options, message):
 def test_generate_prints_what_the_model_makes_of_a_prompt(trained):
     told = cli.run("generate", f"--run={trained}", "--prompt=abc", "--tokens=5", "--seed=1")
     assert told.code == 0, told.err
-    assert told.out == arch.load(trained, seed=1).generate("abc", tokens=5) + "\n"
+    assert told.out == "abc" + arch.load(trained, seed=1).generate("abc", tokens=5) + "\n"
+
+
+def test_several_prompts_and_draws_come_one_after_the_other(trained, run, tmp_path):
+    (tmp_path / "prompts.txt").write_text("abc\n\ndef\n")
+    told = cli.run(
+        "generate", f"--run={trained}", f"--prompts={tmp_path}/prompts.txt", "--tokens=5",
+        "--seed=1", "--draws=2", "--top-k=3", "--top-p=0.9",
+    )  # fmt: skip
+    assert told.code == 0, told.err
+    said = [
+        p + run.generate(p, tokens=5, top_k=3, top_p=0.9, seed=draw)
+        for p in ("abc", "def")
+        for draw in (0, 1)
+    ]
+    assert told.out == "".join(f"{text}\n" for text in said)
+
+
+def test_a_second_text_compiles_nothing_and_streams_as_it_is_made(run, monkeypatch):
+    traced, step = [], run.model.step
+    run.generate("abcde", tokens=20)
+    monkeypatch.setattr(run.model, "step", lambda *args: (traced.append(1), step(*args))[1])
+    whole = run.generate("bcd", tokens=17, temperature=0.3, top_k=5, top_p=0.8, seed=3)
+    pieces = list(run.stream("bcd", tokens=17, temperature=0.3, top_k=5, top_p=0.8, seed=3))
+    assert not traced and len(pieces) > 5 and "".join(pieces) == whole
+    assert run.generate("abc", tokens=9, temperature=1e-30) == run.generate("abc", 9, 0)
 
 
 def test_halting_steps_are_captured_a_position(tmp_path):

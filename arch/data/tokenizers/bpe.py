@@ -44,9 +44,14 @@ class BPE(Tokenizer):
     unit, lossless = "subword", True
 
     def __init__(self, entries: Sequence[str], merges: Iterable[Sequence[str]], size: int):
-        self.entries, self.size = list(entries), size
+        self.texts, self.size = list(entries), size
         self.merges = [tuple(merge) for merge in merges]
-        self._ids = {entry: i for i, entry in enumerate(self.entries)}
+        self._ids = {entry: i for i, entry in enumerate(self.texts)}
+
+    @property
+    def entries(self) -> int:
+        """See `Tokenizer.entries`."""
+        return len(self.texts)
 
     @classmethod
     def train(cls, train: Sequence[str], size: int) -> BPE:
@@ -88,7 +93,7 @@ class BPE(Tokenizer):
     @functools.cached_property
     def _bytes(self) -> list[bytes]:
         byte = {character: byte for byte, character in printable_bytes().items()}
-        return [bytes(byte[character] for character in entry) for entry in self.entries]
+        return [bytes(byte[character] for character in entry) for entry in self.texts]
 
     def encode(self, text: str) -> np.ndarray:
         """See `Tokenizer.encode`."""
@@ -118,7 +123,7 @@ class BPE(Tokenizer):
         """See `Tokenizer.to_json`."""
         return {
             "kind": "bpe",
-            "entries": self.entries,
+            "entries": self.texts,
             "size": self.size,
             "merges": [list(merge) for merge in self.merges],
         }

@@ -35,6 +35,11 @@ class Tokenizer(abc.ABC):
     lossless: bool
     special: Mapping[str, int] | None = None
 
+    @property
+    def entries(self) -> int:
+        """Ids from here on have no text: a table of N entries may have more than were learned."""
+        return self.size
+
     @abc.abstractmethod
     def encode(self, text: str) -> np.ndarray:
         """The ids of a text, int32. Raises ValueError for a character that has no id."""

@@ -200,6 +200,11 @@ class Words(Tokenizer):
         self.words, self.size = list(words), size
         self._ids = {word: i for i, word in enumerate(self.words)}
 
+    @property
+    def entries(self) -> int:
+        """See `Tokenizer.entries`."""
+        return len(self.words)
+
     @classmethod
     def train(cls, train: Sequence[str], size: int) -> Words:
         """Counts the words of the training documents; size 0: as many entries as there are."""
