@@ -40,6 +40,11 @@ def extended() -> bool:
     return bool(_FOREIGN)
 
 
+def is_foreign(cls: type) -> bool:
+    """Whether a class is not of this package."""
+    return cls.__module__.partition(".")[0] != __name__.partition(".")[0]
+
+
 class Registry:
     """Names of kinds and their classes.
 
@@ -82,7 +87,7 @@ class Registry:
             if self.contract is not None:
                 adopt(self.contract, cls, f"{self.noun} {kind!r}")
             self._kinds[kind] = cls
-            if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
+            if is_foreign(cls):
                 _FOREIGN.add(file_of(cls))
             cls.kind = kind  # pyright: ignore[reportAttributeAccessIssue]
             return cls

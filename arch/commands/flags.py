@@ -85,6 +85,16 @@ class List(Command):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Check(Command):
+    name = "check"
+    summary = "try what the kinds of your own files promise, in seconds; nothing is trained"
+    examples = ("--plugins=gated_linear.py",)
+
+    plugins: str = flag("--plugins", metavar="FILE,…", help="Python files that register kinds")
+    width: int = flag("--width", 32, metavar="N", help="of the stream that sublayers are tried in")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Describe(Configured):
     name = "describe"
     summary = "order, parameters, FLOPs and memory of every cell"
@@ -284,7 +294,7 @@ class Verify(Loads):
 COMMANDS: dict[str, type[Command]] = {
     command.name: command
     for command in (
-        List, Describe, Run, Sweep, Prepare, Status, Report, Claims, Audit, Evaluate, Generate,
-        Bench, Verify,
+        List, Check, Describe, Run, Sweep, Prepare, Status, Report, Claims, Audit, Evaluate,
+        Generate, Bench, Verify,
     )
 }  # fmt: skip

@@ -8,14 +8,9 @@ from rich.markup import escape
 from arch.commands import flags, terminal
 from arch.data import parallel
 from arch.data.corpora import named as corpora
-from arch.models.embeddings.embedding import embeddings
-from arch.models.heads import heads
-from arch.optimizers import optimizers
-from arch.registry import Registry, stacks, sublayers, tasks
-from arch.sweeps.executors import EXECUTORS
+from arch.registry import Registry
+from arch.sweeps.registries import REGISTRIES
 from arch.variants import VARIANTS
-
-REGISTRIES = (sublayers, stacks, tasks, embeddings, heads, optimizers, EXECUTORS)
 
 
 def run(command: flags.List) -> int:

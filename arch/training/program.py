@@ -22,6 +22,7 @@ from arch.stacks.parameters import Parameters
 from arch.tasks import contract
 from arch.tasks.contract import Task
 from arch.training.compiled import Compiled
+from arch.training.own_kinds import try_own
 from arch.training.replica import Replica, Sums
 from arch.training.state import SWEPT, Swept, TrainState, shapes
 
@@ -32,7 +33,8 @@ def build(config: Config, platform: str = "cpu") -> tuple[Task, Any]:
     """(task, model) of a filled configuration; ConfigurationError where either cannot be built,
     or not for this platform.
 
-    The abstract shapes are worked out, so that nothing wrong is left for the compiler.
+    The abstract shapes are worked out, and sublayers of the user's own tried at a small size, so
+    that nothing wrong is left for the compiler.
     """
     one_of(PLATFORMS, platform=platform)
     task = contract.build(config["task"])
@@ -44,6 +46,7 @@ def build(config: Config, platform: str = "cpu") -> tuple[Task, Any]:
         )
     model = models.build(config["model"], task.vocabulary, task.max_length)
     model.check_platform(platform)
+    try_own(config, model)
     return task, model
 
 

@@ -1,0 +1,9 @@
+"""Every plug point's registry."""
+
+from arch.models.embeddings.embedding import embeddings
+from arch.models.heads import heads
+from arch.optimizers import optimizers
+from arch.registry import stacks, sublayers, tasks
+from arch.sweeps.executors import EXECUTORS
+
+REGISTRIES = (sublayers, stacks, tasks, embeddings, heads, optimizers, EXECUTORS)
