@@ -36,7 +36,7 @@ QUERIES = 16  # query positions compared in each, from the second half of the wi
 
 
 def get_config(arg):
-    return sandwich.get_config(arg)
+    return sandwich.setting(arg)
 
 
 def cells(arg, results):

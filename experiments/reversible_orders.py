@@ -31,7 +31,7 @@ STACKS = ("sequential", "reversible")
 
 
 def get_config(arg):
-    return sandwich.get_config(arg)
+    return sandwich.setting(arg)
 
 
 def cells(arg, results):

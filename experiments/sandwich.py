@@ -76,6 +76,7 @@ SCALES = {
         "save": {"every": 2000},
     },
 }
+STEPS = {"tiny": 1000}  # all coefficients are one program, and differences need them
 FRESH = (100, 101, 102, 103, 104)
 
 
@@ -95,7 +96,8 @@ def paper_coefficient(arg, k):
     return None if there % 1 == 0.5 else round(there)
 
 
-def get_config(arg):
+def setting(arg):
+    """The model and its training, which other experiments on orders share."""
     scale = SCALES[arg.scale]
     # the setting has no norm after the last sublayer
     model = variants.sandwich(coefficient=0, stack={"final_norm": False}, **scale["model"])
@@ -107,6 +109,11 @@ def get_config(arg):
         evaluate=scale["evaluate"],
         save=scale["save"],
     )
+
+
+def get_config(arg):
+    steps = {"train.steps": STEPS[arg.scale]} if arg.scale in STEPS else {}
+    return config.override(setting(arg), {"model.stack.apply": "switch", **steps})
 
 
 def cell(arg, coefficient, suffix="", seeds=()):

@@ -36,7 +36,7 @@ SHARES = {"none": "", "attention": "s", "ffn": "f", "all": "sf"}
 
 
 def get_config(arg):
-    base = sandwich.get_config(arg)
+    base = sandwich.setting(arg)
     return config.override(base, {"train.steps": 240}) if arg.scale == "tiny" else base
 
 
