@@ -14,7 +14,6 @@ b07 budget 7). The half-by-half analysis shares a sublayer that straddles the mi
 parameters between the halves (`press2020.halves`); the paper's rule is not stated.
 """
 
-from arch import config
 from arch import order as orders
 from arch.report import statistics
 from arch.report.verdicts import Claim
@@ -30,10 +29,7 @@ SAMPLES = 20
 
 
 def get_config(arg):
-    """All orders are one program, which has room for each of them."""
-    drawn = [orders.vanilla(sandwich.layers(arg)), *(order for order, _ in sampled(arg).values())]
-    stack = {"model.stack.apply": "switch", "model.stack.room": orders.room(drawn)}
-    return config.override(sandwich.setting(arg), stack)
+    return sandwich.setting(arg)
 
 
 def sampled(arg):

@@ -73,7 +73,8 @@ class Compiled:
         key = executables.key(self.made_from, name, static, donate, inputs)
         found = executables.load(key)
         if found is None:
-            found = self._compile(name, function, inputs, donate)
+            with executables.compiled_to_be_kept():
+                found = self._compile(name, function, inputs, donate)
             executables.save(key, found)
         return found
 

@@ -6,18 +6,20 @@ package, versions, jax's settings, and the machine. ARCH_PROGRAMS names the fold
 where it is empty, as in tests, which change code while they run.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
 import pickle
 import tempfile
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jaxlib.version
 from jax.experimental import serialize_executable
+from jax.experimental.compilation_cache import compilation_cache
 
 from arch.runs import provenance
 
@@ -61,6 +63,22 @@ def load(key: str) -> Executable | None:
     except Exception:  # whatever is wrong with what was kept, it can be compiled again
         return None
     return Executable(call, size)
+
+
+@contextlib.contextmanager
+def compiled_to_be_kept() -> Iterator[None]:
+    """Compile without jax's own cache, where executables are kept here: what was loaded from that
+    one has lost its code when it is written down again, and fails as it is called."""
+    if _folder() is None or not jax.config.values["jax_enable_compilation_cache"]:
+        yield
+        return
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+        compilation_cache.reset_cache()
 
 
 def save(key: str, executable: Executable) -> None:

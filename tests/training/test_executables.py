@@ -126,6 +126,38 @@ def test_what_is_damaged_is_compiled_again_and_mended(kept, damage):
     assert of()[1] == (damage == "folder")
 
 
+def test_what_jaxs_own_cache_gave_is_not_what_is_kept(tmp_path):
+    """Processes in turn: the first fills both caches, then ours is emptied, filled and used."""
+    script = (
+        "import jax, jax.numpy as jnp\n"
+        "from arch.training.compiled import Compiled\n"
+        "def f(x, i):\n"
+        "    def body(c, _):\n"
+        "        return jnp.sin(c) @ c.T + jax.lax.dynamic_slice(c, (i, 0), (1, 64)), None\n"
+        "    return jax.lax.scan(body, x, None, length=3)[0]\n"
+        "for name in 'ab':\n"  # jax's cache goes on after the first
+        "    made = Compiled('cpu', 'program')\n"
+        "    print(float(made.call(name, f, jnp.ones((64, 64)), jnp.int32(3)).sum()))\n"
+        "jax.jit(lambda x: jnp.cos(x) @ x)(jnp.ones((8, 8)))\n"
+    )
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "xla"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }  # fmt: skip
+    told = []
+    for programs in ("", "one", "one", "two", "two"):
+        environment["ARCH_PROGRAMS"] = str(tmp_path / programs) if programs else ""
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-500:]
+        told.append(done.stdout)
+    assert len(set(told)) == 1
+    assert any((tmp_path / "xla").iterdir())
+
+
 def test_what_was_not_used_for_longest_goes_first(kept, monkeypatch):
     for name in "abc":
         of(name=name)
