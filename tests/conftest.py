@@ -1,4 +1,5 @@
-"""What the tests share: strict promotion, a cache of their own, a small corpus, small models."""
+"""What the tests share: strict promotion, a quick compiler, a cache of their own, a small corpus,
+small models."""
 
 import os
 import random
@@ -38,12 +39,26 @@ def _cache_of_the_session(tmp_path_factory):
         os.environ["ARCH_CACHE_DIR"] = before
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--full-compile", action="store_true", help="compile every test as users do: takes longer"
+    )
+
+
+def pytest_configure(config):
+    """Compile without most of XLA's optimisations, here and in processes that tests start: most of
+    the suite's time is the compiler's. A test of what the compiler may break takes
+    `full_compile`."""
+    if not config.getoption("--full-compile"):
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+        jax.config.update("jax_disable_most_optimizations", True)
+
+
 @pytest.fixture
-def quick_compile():
-    """Compile without most of XLA's optimisations: for tests of values within a tolerance, most of
-    whose time is the compiler's. Tests of bits do without it."""
+def full_compile():
+    """Compile as users do. What was compiled before stays: such a test has functions of its own."""
     before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
 
@@ -100,8 +115,8 @@ def train():
 
     def run(members, dispatches=(10,), state=None, program=None):
         configuration = members[0][0]
-        task, model = build(configuration)
-        program = program or Program(configuration, task, model)
+        program = program or Program(configuration, *build(configuration))
+        task = program.task
         swept = jax.tree.map(jnp.asarray, Swept.of(members))
         seeds, datas = np.array([both(seed) for _, seed in members], np.int32).T
         state = program.init(seeds) if state is None else state
@@ -120,7 +135,7 @@ def train():
             first += count
         metrics = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *metrics)
         return SimpleNamespace(
-            program=program, state=jax.device_get(state), metrics=metrics, task=task, model=model
+            program=program, state=jax.device_get(state), metrics=metrics, task=task
         )
 
     return run

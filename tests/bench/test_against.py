@@ -151,7 +151,7 @@ def test_shares_and_the_rest_are_of_the_whole_step():
     assert row[-4:] == ("20%", "60%", "20%", "2%")
 
 
-def test_every_part_of_a_step_is_timed(monkeypatch, quick_compile, tiny_config):
+def test_every_part_of_a_step_is_timed(monkeypatch, tiny_config):
     monkeypatch.setattr(shares, "TURN", 0.0)
     made = tiny_config(model={"order": "sf"})
     task, model = build(made)

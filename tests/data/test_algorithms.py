@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from arch.data.generated import algorithms
 from arch.data.generated.algorithms import ARITHMETIC, GENERATORS, Example, generate
 
-pytestmark = pytest.mark.usefixtures("quick_compile")  # nothing here is rounded
-
 compiled = jax.jit(generate, static_argnums=(0, 4))
 
 

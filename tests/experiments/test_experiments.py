@@ -19,7 +19,6 @@ from arch.training import describe
 from experiments import attention_distance
 from experiments.papers import press2020
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 # Of a family of equal tests one is run always, the others with the slow ones.
 SLOW = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,7 +94,7 @@ OWN_DATA = (
     ],
 )
 def test_every_experiment_trains_two_steps_and_makes_its_table(
-    file, tmp_path, monkeypatch, quick_compile
+    file, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     corpus = tmp_path / "text.txt"
@@ -155,7 +154,7 @@ def documents(tmp_path, monkeypatch):
         ("albert_sentence_order.py", "next", ("model.width=16",)),
     ],
 )
-def test_the_albert_experiments_train_two_steps(file, cell, fields, documents, quick_compile):
+def test_the_albert_experiments_train_two_steps(file, cell, fields, documents):
     command = [
         "sweep", f"--config={ROOT}/experiments/{file}:corpus={documents}", "--name=x", "--seeds=1",
         f"--cells={cell}", "--config.train.steps=2", "--config.train.batch=2",
@@ -184,7 +183,7 @@ def evaluated(file, corpus, cell, *fields) -> dict:
     return found["evaluations"]
 
 
-def test_the_reformer_experiments_measure(documents, quick_compile):
+def test_the_reformer_experiments_measure(documents):
     figures = evaluated("reformer_memory.py", documents, "reformer-d6-l1024")["measured"]
     assert figures["MiB"] > 0
     figures = evaluated("reformer_speed.py", documents, "lsh1-l1024")["measured"]
@@ -194,7 +193,7 @@ def test_the_reformer_experiments_measure(documents, quick_compile):
 
 
 @SLOW
-def test_the_reformer_experiments_train_and_evaluate_by_other_models(documents, quick_compile):
+def test_the_reformer_experiments_train_and_evaluate_by_other_models(documents):
     small = ("train.steps=2", "train.batch=2", "task.length=64")
     figures = evaluated("reformer_rounds.py", documents, "lsh2", *small)
     assert {"test", "test@full", "test@lsh1", "test@lsh2", "test@lsh8"} <= set(figures)
@@ -305,7 +304,7 @@ def test_the_algorithmic_experiment_trains_and_decodes(model, tmp_path, monkeypa
     "model", ["nse", *(pytest.param(m, marks=SLOW) for m in ("rse_features", "ut", "transformer"))]
 )
 def test_the_shuffle_exchange_experiment_trains_and_tests_at_every_length(
-    model, tmp_path, monkeypatch, quick_compile
+    model, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     small = (
@@ -325,7 +324,7 @@ def test_the_shuffle_exchange_experiment_trains_and_tests_at_every_length(
 
 
 @SLOW
-def test_the_scaling_experiment_measures_and_compares(tmp_path, monkeypatch, quick_compile):
+def test_the_scaling_experiment_measures_and_compares(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = f"{ROOT}/experiments/shuffle_exchange_scaling.py"
     for cell in ("rse-l64", "full-l64", "growth-l128"):
@@ -359,7 +358,7 @@ def test_shuffle_exchange_networks_and_what_they_are_compared_with_are_about_equ
 
 @SLOW
 @pytest.mark.parametrize("cell", ["amid", "blocks"])
-def test_benes_blocks_beside_attention_find_hidden_tokens(cell, documents, quick_compile):
+def test_benes_blocks_beside_attention_find_hidden_tokens(cell, documents):
     line = swept(
         f"shuffle_exchange_hybrids.py:corpus={documents}", cell, "train.batch=2",
         "task.tokenizer=words", "task.length=16", "task.evaluation_examples=4",

@@ -27,7 +27,7 @@ def examples(tmp_path, monkeypatch, corpus):
     return corpus
 
 
-def test_the_experiment_crosses_two_fields_and_fills_its_table(examples, quick_compile):
+def test_the_experiment_crosses_two_fields_and_fills_its_table(examples):
     reference = f"wide_or_sandwiched.py:corpus={examples}"
     cells = Experiment("wide_or_sandwiched.py").cells(Results([], "perplexity", "valid"))
     assert [cell.name for cell in cells] == ["vanilla-2", "vanilla-4", "sandwich-2", "sandwich-4"]
@@ -43,7 +43,7 @@ def test_the_experiment_crosses_two_fields_and_fills_its_table(examples, quick_c
     assert "(single run)" not in table and " bits a byte |" in table
 
 
-def test_the_sublayer_takes_the_place_of_a_letter_in_both_experiments(examples, quick_compile):
+def test_the_sublayer_takes_the_place_of_a_letter_in_both_experiments(examples):
     plugin = "--config.plugins=gated_linear.py"
     reference = f"wide_or_sandwiched.py:f=gated_linear,corpus={examples}"
     command = ["sweep", f"--config={reference}", plugin, "--name=x", "--cells=sandwich-2"]

@@ -20,8 +20,6 @@ from arch.registry import ConfigurationError
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "huggingface"
 NAMES = ("bert", "albert", "albert_groups", "albert_square", "gpt2")
 ENCODERS = NAMES[:-1]
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def build(read):
     """The model, as a scan: a third of the time to compile."""

@@ -25,8 +25,6 @@ from arch.sublayers.attention import hashing
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "huggingface" / "reformer"
 HEADS, WIDTH, ROUNDS, BUCKETS = 2, 8, 2, (2, 4)
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @pytest.fixture(scope="module")
 def read():

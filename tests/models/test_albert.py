@@ -15,8 +15,6 @@ from arch.models import families as models
 from arch.registry import ConfigurationError
 from arch.stacks.schedule import make_schedule
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 ALBERT = 30000  # entries of the vocabulary
 
 

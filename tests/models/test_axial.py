@@ -12,8 +12,6 @@ from arch.models import generation
 from arch.models.embeddings import axial
 from arch.registry import ConfigurationError
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 WIDTH, LENGTH, VOCABULARY = 16, 24, 13
 
 

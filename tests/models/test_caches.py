@@ -13,8 +13,6 @@ from arch.stacks.parameters import Definition
 from arch.sublayers.contract import Sublayer
 from tests.draws import drawn
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 WIDTH, LENGTH, BATCH, ROOM = 32, 9, 3, 12  # the cache has room for more than is decoded
 KINDS = sublayers.names()
 CACHED = tuple(kind for kind in KINDS if sublayers.get(kind).step is not Sublayer.step)

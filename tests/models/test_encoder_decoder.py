@@ -15,8 +15,6 @@ from arch.context import Context
 from arch.models import families as models
 from arch.registry import ConfigurationError
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 WIDTH, LENGTH, VOCABULARY = 8, 6, 11
 LETTERS = {
     "s": {"kind": "attention", "heads": 2},

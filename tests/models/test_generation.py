@@ -27,8 +27,6 @@ from arch.models.generation import (
 from arch.registry import sublayers
 from arch.sublayers.contract import Sublayer
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 WIDTH, VOCABULARY, STEPS, NEVER = 8, 23, 6, -1
 LETTERS = {
     "s": {"kind": "attention", "heads": 2},

@@ -13,8 +13,6 @@ from arch.models.embeddings.embedding import sinusoid
 from arch.registry import ConfigurationError
 from arch.stacks.parameters import Definition
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 WIDTH, LENGTH, VOCABULARY = 16, 8, 50
 
 

@@ -39,8 +39,6 @@ FIXTURES = Path(__file__).parents[1] / "fixtures" / "huggingface"
 NAMES = ("[PAD]", "[CLS]", "[SEP]", "[MASK]")
 LETTERS = "abcdefghijklmnop"
 VOCABULARY = 50  # of the fixtures
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @pytest.fixture(scope="module", autouse=True)
 def _compiled_once():

@@ -15,8 +15,6 @@ from arch.registry import ConfigurationError
 from tests import cli
 
 # what is trained for the module is compiled before, as a sweep does
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:

@@ -12,8 +12,6 @@ from arch import optimizers
 from arch.registry import ConfigurationError
 from experiments.papers import freivalds2019
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 NAMES = optimizers.optimizers.names()
 PER_TENSOR = tuple(n for n in NAMES if optimizers.optimizers.get(n).per_tensor)
 STEPS = 1000

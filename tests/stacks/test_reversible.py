@@ -13,7 +13,6 @@ from arch.models import families as models
 from arch.registry import ConfigurationError, stacks, sublayers
 from arch.sublayers.feed_forward import FeedForward
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 APPLIES = ("unrolled", "scan", "switch")
 LETTERS = {
     "s": {"kind": "attention", "heads": 2, "attention_dropout": 0.2},

@@ -22,8 +22,6 @@ from arch.stacks.schedule import make_schedule
 from arch.stacks.sequential import Sequential
 from arch.sublayers.feed_forward import FeedForward
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 WIDTH, BATCH, LENGTH = 16, 2, 6
 LETTERS = {
     "s": {"kind": "attention", "heads": 2},

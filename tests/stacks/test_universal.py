@@ -20,8 +20,6 @@ from arch.stacks.residual import SURROUNDINGS
 from arch.stacks.sequential import Sequential
 from arch.stacks.universal import Universal
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 WIDTH, BATCH, LENGTH, HEADS = 8, 2, 5, 2
 LETTERS = {
     "s": {"kind": "attention", "heads": HEADS},
@@ -334,12 +332,6 @@ def outputs_and_gradients(stack):
         return seen, gradients
 
     return jax.jit(both)
-
-
-@pytest.fixture
-def full_compile(quick_compile):
-    """As users compile, in a module that compiles quickly."""
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def test_one_step_without_signals_is_the_sequential_stack_to_the_bit(full_compile, same_bytes):

@@ -19,8 +19,6 @@ from arch.stacks.parameters import Definition, count
 from arch.sublayers.benes import network as benes
 from arch.sublayers.benes.switches import GatedUnit, ResidualUnit
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 WIDTH = 6
 UNITS = {
     "gated": {"unit": "gated"},

@@ -15,8 +15,6 @@ from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition
 from tests.draws import drawn
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 WIDTH, BATCH = 16, 2
 
 

@@ -14,8 +14,6 @@ from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition, count
 from arch.sublayers.convolution import Depthwise, SeparableConvolution
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 WIDTH, LENGTH, BATCH = 6, 11, 2
 NUMPY_ACTIVATIONS = {
     "relu": lambda x: np.maximum(x, 0),

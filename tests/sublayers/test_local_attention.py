@@ -17,8 +17,6 @@ from arch.stacks.parameters import Definition, count
 from arch.sublayers.attention.full import rotate
 from tests.draws import drawn
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 WIDTH, HEADS, BATCH = 24, 3, 2
 CASES = [  # length, chunk, before, after, causal
     (12, 4, 1, 0, True),

@@ -15,7 +15,6 @@ from arch.stacks.parameters import Definition
 from arch.sublayers.attention import dot_product, hashing
 from arch.sublayers.attention.lsh import LSHAttention
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 ALONE = -1e5
 
 

@@ -12,8 +12,6 @@ from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition, count
 from arch.sublayers.lstm import LSTM
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 WIDTH, LENGTH, BATCH = 6, 7, 3
 
 

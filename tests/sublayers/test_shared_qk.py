@@ -16,8 +16,6 @@ from arch.stacks.parameters import Definition, count
 from arch.sublayers.attention import dot_product
 from tests.draws import drawn
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 WIDTH, HEADS, LENGTH = 24, 3, 11
 MASK = np.ones((2, LENGTH), bool)
 MASK[0, 8:] = MASK[1, :2] = MASK[1, 5] = False

@@ -19,8 +19,6 @@ from arch.sublayers.attention.full import Attention, rotate
 from arch.sublayers.feed_forward import ACTIVATIONS, GATED, FeedForward
 from tests.draws import drawn
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 WIDTH, LENGTH = 32, 8
 KINDS = sublayers.names()
 CAUSAL = tuple(kind for kind in KINDS if sublayers.get(kind).causal)

@@ -14,8 +14,6 @@ from arch.tasks.algorithmic.sequences import Algorithmic
 from arch.tasks.contract import Window
 from arch.tasks.sequence_to_sequence import END, Pairs
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def rows(example: Example) -> list[tuple[list[int], list[int]]]:
     """(input, output) of each row, as symbols."""

@@ -18,8 +18,6 @@ from arch.tasks.contract import Window
 from arch.training.program import Program, build
 from arch.training.state import Swept
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 compiled = jax.jit(same_length.generate, static_argnums=(0, 3, 4))
 
 

@@ -28,8 +28,6 @@ from arch.tasks.lambada.task import Lambada
 from arch.training import evaluation
 from arch.training import program as training
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 DATA = os.environ.get("ARCH_DATA_DIR")
 real_data = pytest.mark.skipif(
     not DATA or not os.path.isfile(os.path.join(DATA, "lambada", "lambada_test.jsonl")),

@@ -20,8 +20,6 @@ from arch.training import evaluation
 from arch.training.program import Program, build
 from arch.training.state import Swept
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 VOCABULARY = 7
 TARGETS = np.array([[4, 2, 1, 0, 0], [6, 1, 0, 0, 0], [3, 3, 5, 2, 1]])
 SOURCE = np.array([[2, 3, 1], [5, 1, 0], [1, 0, 0]])
@@ -223,23 +221,16 @@ def trained(configuration, mode):
 
 
 @pytest.fixture(scope="module")
-def known():
-    return {}
-
-
-@pytest.fixture
-def mapped(known, configuration, quick_compile):
-    """`trained` in map mode, once: of a test, as `quick_compile` is, though kept for the next."""
-    if not known:
-        known["map"] = trained(configuration, "map")
-    return known["map"]
+def mapped(configuration):
+    """`trained` in map mode."""
+    return trained(configuration, "map")
 
 
 def test_steps_of_all_shapes_in_one_dispatch_are_single_steps_of_their_own_shapes(
     configuration, mapped, row, same_bytes
 ):
     """Bit for bit those compiled for the one shape that the task names, on the pairs that it gives
-    for it; as `quick_compile` leaves out what might fuse a loop's body otherwise."""
+    for it; as the quick compiler leaves out what might fuse a loop's body otherwise."""
     program, start, state, metrics = mapped
     task = program.task
     shapes = [int(task.batch_at(jnp.int32(step))) for step in range(STEPS)]

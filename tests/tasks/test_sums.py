@@ -22,8 +22,6 @@ from arch.training import evaluation
 from arch.training.program import Program, build
 from arch.training.replica import Replica
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 BATCH, PARTS = 8, 4
 # rows of each pair, a microbatch, that are there: both, one, none, both
 THERE = np.array([1, 1, 1, 0, 0, 0, 1, 1], bool)

@@ -18,8 +18,6 @@ from arch.tasks.language_model import LanguageModel, Windows
 from arch.training import evaluation
 from arch.training.program import Program, build
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 LENGTH = 8
 
 

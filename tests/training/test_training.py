@@ -62,6 +62,12 @@ def initial(program):
 
 
 @pytest.fixture(scope="module")
+def streaming(make):
+    """The base's program, on batches that are gathered for it."""
+    return program_of(make(task={"resident_bytes": 0}))
+
+
+@pytest.fixture(scope="module")
 def go(program, initial, train):
     """A function: (configuration, seed) pairs of the base's program, trained from their start."""
 
@@ -87,10 +93,18 @@ def drawn(model):
 # Replicas and dispatches
 
 
-def test_replicas_in_one_program_are_the_solo_runs_bit_for_bit(base, go, row, same_bytes):
-    together = go([(base, seed) for seed in SEEDS], (3, 4, 5))
+def test_replicas_in_one_program_are_the_solo_runs_bit_for_bit(
+    base, initial, train, row, same_bytes, full_compile
+):
+    program = program_of(base)  # of its own: the module's is compiled without optimisations
+
+    def run(*seeds):
+        members = [(base, seed) for seed in seeds]
+        return train(members, (3, 4, 5), state=initial(seeds), program=program)
+
+    together = run(*SEEDS)
     for index, seed in enumerate(SEEDS):
-        alone = go([(base, seed)], (3, 4, 5))
+        alone = run(seed)
         assert same_bytes(row(alone.state, 0), row(together.state, index))
         assert same_bytes(row(alone.metrics, 0), row(together.metrics, index))
     losses = together.metrics["loss"]
@@ -119,13 +133,12 @@ def test_whether_there_is_dropout_is_part_of_the_program(make, program):
 
 
 def test_vmapped_replicas_are_near_the_mapped_ones(
-    base, program, go, train, initial, assert_close, request
+    base, program, go, train, initial, assert_close
 ):
     members = [(base, seed) for seed in SEEDS]
     side_by_side = program_of(config.override(base, {"train.replicas": "vmap"}))
     assert (side_by_side.mode, program.mode) == ("vmap", "map")
     mapped = go(members, (1,))
-    request.getfixturevalue("quick_compile")  # of the mapped program other tests ask for the bits
     vmapped = train(members, (1,), state=initial(SEEDS), program=side_by_side)
     assert_close(vmapped.state.parameters, mapped.state.parameters)
     assert_close(vmapped.metrics, mapped.metrics)
@@ -161,7 +174,6 @@ def test_the_gradient_norm_is_reported_before_clipping(base, go, initial):
     assert length == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_accumulating_four_microbatches_is_one_batch(tiny_config, initial, row, assert_close):
     even = np.ones((8, 8), np.float32)
     uneven = np.random.default_rng(0).random((8, 8)).astype(np.float32)
@@ -258,7 +270,6 @@ def test_a_replica_that_has_stopped_stays_as_it_is(base, go, row, same_bytes):
 # Dropout
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_every_step_and_seed_drops_elements_of_its_own(make, row, initial):
     config = make(0.4)
     program = program_of(config)
@@ -281,7 +292,6 @@ def test_every_step_and_seed_drops_elements_of_its_own(make, row, initial):
     assert len(set(losses(0.0))) == 1
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_every_microbatch_drops_elements_of_its_own(tiny_config):
     totals = {}
     for accumulate in (1, 2):
@@ -376,37 +386,37 @@ def test_uniform_sampling_takes_any_offset_that_has_a_whole_sequence(tiny_config
 
 
 def test_streamed_training_is_resident_training_bit_for_bit(
-    base, make, go, train, initial, same_bytes
+    base, streaming, go, train, initial, same_bytes
 ):
-    streamed = make(task={"resident_bytes": 0})
-    resident = go([(base, seed) for seed in SEEDS], (3, 4))
-    run = train([(streamed, seed) for seed in SEEDS], (3, 4), state=initial(SEEDS))
-    assert run.task.streamed and not resident.task.streamed
+    members = [(base, seed) for seed in SEEDS]
+    resident = go(members, (3, 4))
+    run = train(members, (3, 4), state=initial(SEEDS), program=streaming)
+    assert streaming.task.streamed and not resident.task.streamed
     assert same_bytes(run.state, resident.state)
     assert same_bytes(run.metrics, resident.metrics)
 
 
-@pytest.mark.parametrize("resident_bytes", [None, 0])
-def test_initialisation_and_data_have_seeds_of_their_own(make, train, initial, row, resident_bytes):
-    config = make(task={} if resident_bytes is None else {"resident_bytes": resident_bytes})
-    seeds = (0, Apart(0, 1), 1)
-    run = train([(config, seed) for seed in seeds], (1,), state=initial((0, 0, 1)))
-    assert run.task.streamed == (resident_bytes == 0)
-    replica, ids = run.program.replica, run.task.dataset.splits["train"].ids
-    members = Swept.of([(config, seed) for seed in seeds])
-    for index, (init, data) in enumerate([(0, 0), (0, 1), (1, 1)]):
-        start = jax.tree.map(jnp.asarray, row(initial((init,)), 0))
-        chosen = replica.indices(jnp.int32(data), jnp.int32(0), run.task.batches[0])
-        batch = jnp.asarray(run.task.gather(ids, np.asarray(chosen)))
-        _, expected = replica.step(start, row(members, index), batch, None)
-        assert run.metrics["loss"][index, 0] == pytest.approx(float(expected["loss"]), rel=1e-5)
-    assert len({float(loss) for loss in run.metrics["loss"][:, 0]}) == 3
+def test_initialisation_and_data_have_seeds_of_their_own(
+    base, program, streaming, train, initial, row
+):
+    members, start = [(base, seed) for seed in (0, Apart(0, 1), 1)], initial((0, 0, 1))
+    runs = [train(members, (1,), state=start, program=p) for p in (program, streaming)]
+    replica, task = program.replica, program.task
+    step, swept = jax.jit(replica.step), Swept.of(members)
+    for index, data in enumerate([0, 1, 1]):
+        chosen = replica.indices(jnp.int32(data), jnp.int32(0), task.batches[0])
+        batch = task.gather(task.dataset.splits["train"].ids, np.asarray(chosen))
+        _, expected = step(row(start, index), row(swept, index), jnp.asarray(batch), None)
+        for run in runs:
+            found = run.metrics["loss"][index, 0]
+            assert found == pytest.approx(float(expected["loss"]), rel=1e-5)
+    assert len({float(loss) for loss in runs[0].metrics["loss"][:, 0]}) == 3
 
 
 # The order as data
 
 
-PAIRS = 5  # of sublayers, and how many sandwiches they make
+PAIRS = 2  # of sublayers, and how many sandwiches they make
 
 
 def started(program, parameters) -> TrainState:
@@ -416,7 +426,6 @@ def started(program, parameters) -> TrainState:
     return jax.tree.map(lambda a: jnp.array(a)[None], state)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_sandwiches_train_in_one_program_as_they_would_unrolled(make, row, assert_close):
     def configuration(coefficient, apply):
         order = orders.compress(orders.sandwich(PAIRS, coefficient))
@@ -435,15 +444,15 @@ def test_sandwiches_train_in_one_program_as_they_would_unrolled(make, row, asser
     assert program.compiled.count("train") == 1
     assert len({metrics["loss"].tobytes() for _, metrics in ends.values()}) == PAIRS
 
-    for k in (0, 2):
-        unrolled = program_of(configuration(k, "unrolled"))
-        state = row(started(unrolled, drawn(unrolled.model)), 0)
-        key = named(jax.random.key(0), "data")
-        batch = task.gather(source, task.indices(key, jnp.int32(0), 4))
-        step = jax.jit(lambda *inputs, run=unrolled.replica.step: run(*inputs, None))
-        state, metrics = step(state, row(swept, 0), batch)
-        assert_close(row(ends[k][0].parameters, 0), jax.device_get(state.parameters))
-        assert float(metrics["loss"]) == pytest.approx(ends[k][1]["loss"][0, 0], rel=1e-5)
+    # compiled from the vanilla order, given the last sandwich's
+    unrolled = program_of(configuration(k, "unrolled"))
+    state = row(started(unrolled, drawn(unrolled.model)), 0)
+    key = named(jax.random.key(0), "data")
+    batch = task.gather(source, task.indices(key, jnp.int32(0), 4))
+    step = jax.jit(lambda *inputs: unrolled.replica.step(*inputs, None))
+    state, metrics = step(state, row(swept, 0), batch)
+    assert_close(row(ends[k][0].parameters, 0), jax.device_get(state.parameters))
+    assert float(metrics["loss"]) == pytest.approx(ends[k][1]["loss"][0, 0], rel=1e-5)
 
 
 def test_orders_of_other_counts_or_sharing_have_programs_of_their_own(tiny_config):
@@ -459,7 +468,6 @@ def test_orders_of_other_counts_or_sharing_have_programs_of_their_own(tiny_confi
     assert len(unrolled) == 2
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_orders_that_share_a_program_decode_each_by_its_own():
     """Decoding follows the model's order whatever `apply` is, and is compiled for each."""
     task = {"kind": "algorithmic", "format": "decoder", "length": 4, "base": 5}
