@@ -93,9 +93,7 @@ OWN_DATA = (
         if f not in OWN_DATA
     ],
 )
-def test_every_experiment_trains_two_steps_and_makes_its_table(
-    file, tmp_path, monkeypatch
-):
+def test_every_experiment_trains_two_steps_and_makes_its_table(file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     corpus = tmp_path / "text.txt"
     words = np.random.default_rng(0).integers(97, 123, 6000).astype(np.uint8).tobytes().decode()

@@ -21,6 +21,7 @@ FIXTURES = Path(__file__).parents[1] / "fixtures" / "huggingface"
 NAMES = ("bert", "albert", "albert_groups", "albert_square", "gpt2")
 ENCODERS = NAMES[:-1]
 
+
 def build(read):
     """The model, as a scan: a third of the time to compile."""
     model = {**read.model, "stack": {**read.model["stack"], "apply": "scan"}}

@@ -26,6 +26,7 @@ from arch.sublayers.attention import hashing
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "huggingface" / "reformer"
 HEADS, WIDTH, ROUNDS, BUCKETS = 2, 8, 2, (2, 4)
 
+
 @pytest.fixture(scope="module")
 def read():
     return huggingface.read(FIXTURE)

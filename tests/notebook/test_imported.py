@@ -40,6 +40,7 @@ NAMES = ("[PAD]", "[CLS]", "[SEP]", "[MASK]")
 LETTERS = "abcdefghijklmnop"
 VOCABULARY = 50  # of the fixtures
 
+
 @pytest.fixture(scope="module", autouse=True)
 def _compiled_once():
     """Most of the module's time would be the compiler's, at the same few programs."""

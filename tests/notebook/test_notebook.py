@@ -16,6 +16,7 @@ from tests import cli
 
 # what is trained for the module is compiled before, as a sweep does
 
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
     """The folder of the runs of the small experiment."""

@@ -37,7 +37,6 @@ def first_rows(rows, count):
     return jax.tree.map(lambda leaf: leaf[:count], rows)
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("kind", STEPS)
 def test_orders_of_unequal_counts_run_in_one_program_as_they_would_alone(kind, assert_close):
     x, weights = jnp.asarray(np.random.default_rng(0).standard_normal((2, 2, 6, 8)), jnp.float32)
@@ -82,7 +81,6 @@ def test_room_for_orders_holds_each_of_them(several):
         assert schedule.used == orders.counts(order)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_what_an_order_holds_and_costs_does_not_depend_on_the_room(tiny_config):
     plain, roomy = (
         build(tiny_config(model={"order": "sff", "stack": {"apply": "switch", **stack}}))[1]

@@ -14,7 +14,6 @@ from arch.registry import ConfigurationError, sublayers
 from arch.sublayers import trials
 from tests import cli
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 WIDTH = 8
 
 

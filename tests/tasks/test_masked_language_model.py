@@ -28,7 +28,6 @@ def near(share: float, wanted: float, n: float) -> bool:
     return abs(share - wanted) <= 3 * (wanted * (1 - wanted) / n) ** 0.5
 
 
-
 # Masking
 
 

@@ -93,12 +93,13 @@ def test_what_differs_in_anything_it_is_made_from_is_compiled(kept, other):
 @pytest.mark.parametrize("surrounding", ["source", "flags", "setting", "cores", "version"])
 def test_other_code_machine_or_settings_are_other_programs(kept, surrounding, monkeypatch):
     of()
+    before = jax.config.read("jax_disable_most_optimizations")
     if surrounding == "source":
         monkeypatch.setattr(executables, "_source", lambda: "edited")
     elif surrounding == "flags":
         monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
     elif surrounding == "setting":
-        jax.config.update("jax_disable_most_optimizations", True)
+        jax.config.update("jax_disable_most_optimizations", not before)
     elif surrounding == "cores":
         monkeypatch.setattr(executables.provenance, "cores", lambda: 63)
     else:
@@ -106,7 +107,7 @@ def test_other_code_machine_or_settings_are_other_programs(kept, surrounding, mo
     try:
         assert of()[1]
     finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "folder"])

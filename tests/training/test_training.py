@@ -132,9 +132,7 @@ def test_whether_there_is_dropout_is_part_of_the_program(make, program):
     assert len(found) == 2
 
 
-def test_vmapped_replicas_are_near_the_mapped_ones(
-    base, program, go, train, initial, assert_close
-):
+def test_vmapped_replicas_are_near_the_mapped_ones(base, program, go, train, initial, assert_close):
     members = [(base, seed) for seed in SEEDS]
     side_by_side = program_of(config.override(base, {"train.replicas": "vmap"}))
     assert (side_by_side.mode, program.mode) == ("vmap", "map")
