@@ -481,8 +481,9 @@ def test_committed_tables_are_what_report_makes_of_the_committed_lines(tmp_path)
     for folder in folders:
         copy = tmp_path / folder.name
         copy.mkdir()
-        for name in ("runs.jsonl", "experiment.json"):
-            (copy / name).write_bytes((folder / name).read_bytes())
+        for name in ("runs.jsonl", "curves.jsonl", "experiment.json"):
+            if (folder / name).exists():
+                (copy / name).write_bytes((folder / name).read_bytes())
         write_report(copy, ("md", "csv", "svg"))
         for made in copy.glob("table.*"):
             assert made.read_text() == (folder / made.name).read_text(), f"{folder / made.name}"

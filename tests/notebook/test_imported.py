@@ -731,7 +731,7 @@ def test_a_directory_that_cannot_be_loaded(command, harm, says, models, tmp_path
         ("gpt2", ("evaluate", "--corpus=file:absent.txt"), "absent.txt: no such file"),
         ("bert", ("evaluate", "--corpus=file:absent.txt"), "absent.txt: no such file"),
         ("gpt2", ("generate", "--prompt=the cat", "--tokens=19"), "has learned 20"),
-        ("gpt2", ("generate", "--prompt="), "the prompt has no tokens"),
+        ("gpt2", ("generate", "--prompt="), "expected either --prompt=TEXT or --prompts=FILE"),
         ("gpt2", ("generate", "--prompt=a", "--seed=1"), "seed=1: an imported model has seed 0"),
         ("bert", ("generate", "--prompt=the cat."), "the prompt 'the cat.' has no [MASK]"),
         (

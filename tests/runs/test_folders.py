@@ -65,7 +65,7 @@ def test_an_entry_of_the_cache_is_whole_or_made_again(tmp_path):
     tokenizer = Bytes()
 
     def make():
-        return tokenizer, {"train": dataset._tokenise((text,), tokenizer)}
+        return tokenizer, {"train": dataset.tokenise((text,), tokenizer)}
 
     def do():
         (place / "entry.json").unlink(missing_ok=True)  # damaged: it is in the way
