@@ -1,6 +1,7 @@
 """What the tests of the command line share: a small experiment, and ways to start launch.py."""
 
 import contextlib
+import functools
 import io
 import os
 import random
@@ -34,7 +35,7 @@ REPOSITORY = Path(launch.__file__).parent
 
 # Two cells of two seeds. Whatever may differ between tests is no part of the compiled programs, so
 # that each is compiled once a session.
-STEPS, SAVE, LOG = 80, 10, 10
+STEPS, SAVE, LOG = 80, 20, 10
 SMALL = f'''\
 """Which comes first."""
 
@@ -82,6 +83,23 @@ def write_small(folder: Path, *changes: tuple[str, str]) -> Path:
         code = code.replace(old, new)
     (folder / "small.py").write_text(code)
     (folder / "launch.py").symlink_to(REPOSITORY / "launch.py")
+    return folder
+
+
+def copy_swept(to: Path) -> Path:
+    """Copy into a folder one in which the small experiment was swept, which is done once a
+    session; the corpus stays where it is."""
+    return copy(swept(), to)
+
+
+@functools.cache
+def swept() -> Path:
+    """The folder that `copy_swept` copies; nothing may be changed in it."""
+    folder = downloads.cache_directory() / f"swept-{os.getpid()}"
+    folder.mkdir(parents=True)
+    done = run("sweep", "--config=small.py", cwd=write_small(folder))
+    assert done.code == 0, done.err
+    assert "written: results/small/table.md" in done.out
     return folder
 
 

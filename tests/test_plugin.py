@@ -96,7 +96,8 @@ def trained(elsewhere) -> Path:
     """The sweep, killed in the middle and gone on with."""
     (elsewhere / "before.txt").write_text(repository())
     process = cli.start("sweep", "--config=small.py", cwd=elsewhere)
-    cli.until(lambda: cli.progress(elsewhere / "runs/small") >= 60, process)
+    # of both seeds: once the second save has begun, the first is whole
+    cli.until(lambda: cli.progress(elsewhere / "runs/small") >= 5 * cli.SAVE, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     told = cli.run("status", "--name=small", cwd=elsewhere)

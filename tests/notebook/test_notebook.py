@@ -14,16 +14,11 @@ from arch.context import Context
 from arch.registry import ConfigurationError
 from tests import cli
 
-# what is trained for the module is compiled before, as a sweep does
-
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
     """The folder of the runs of the small experiment."""
-    folder = cli.write_small(tmp_path_factory.mktemp("trained"))
-    done = cli.run("sweep", "--config=small.py", cwd=folder)
-    assert done.code == 0, done.err
-    return folder / "runs/small"
+    return cli.copy_swept(tmp_path_factory.mktemp("trained")) / "runs/small"
 
 
 @pytest.fixture(scope="module")

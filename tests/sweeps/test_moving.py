@@ -57,7 +57,7 @@ def test_another_processor_is_said_and_stands_in_the_line(half, monkeypatch, cha
     refused = sweep("--strict")
     assert refused.code == 2 and refused.err.count("\n") == 1
     ((field, value),) = changes.items()
-    said = f"sf seed 1: went to step 70 on another machine ({field} {before[field]} → {value})"
+    said = f"sf seed 1: went to step 60 on another machine ({field} {before[field]} → {value})"
     assert said in refused.err and "--rerun=sf" in refused.err
     done = sweep()
     assert done.code == 0
@@ -65,10 +65,10 @@ def test_another_processor_is_said_and_stands_in_the_line(half, monkeypatch, cha
         f"{said}, and its bits may differ from an undisturbed run's"
     ]
     (moved,) = line()["moved_from"]
-    assert moved["step"] == 70 and moved["machine"][field] == before[field]
+    assert moved["step"] == 60 and moved["machine"][field] == before[field]
     assert line()[field] == value
     assert (
-        "Begun on another machine: sf seed 1 to step 70"
+        "Begun on another machine: sf seed 1 to step 60"
         in Path("results/small/table.md").read_text()
     )
 
@@ -83,7 +83,7 @@ def test_another_version_is_said_and_stays_known_over_a_second_stop(half, monkey
     (seed.path / "summary.json").unlink()
     done = sweep()  # back home: it is another machine than the one before, again
     assert "jax 99.0 → " in done.err
-    assert [moved["step"] for moved in line()["moved_from"]] == [70, 80]
+    assert [moved["step"] for moved in line()["moved_from"]] == [60, 80]
     assert line()["moved_from"][1]["versions"]["jax"] == "99.0"
 
 
