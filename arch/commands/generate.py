@@ -7,6 +7,7 @@ from pathlib import Path
 
 from arch.checks import at_least
 from arch.commands import flags
+from arch.models.generation import uncached
 from arch.notebook import run as notebook
 from arch.notebook.loaded import Loaded
 from arch.registry import ConfigurationError
@@ -19,7 +20,7 @@ def run(command: flags.Generate) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # bytes that are no text, or a narrow encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     loaded = notebook.load(command.directory, command.seed, trust=command.trust)
-    if loaded.goes_on and (kinds := loaded.recomputed):
+    if loaded.goes_on and (kinds := uncached(loaded.model)):
         print(
             f"{', '.join(kinds)}: no cached steps; every token is computed from the whole text",
             file=sys.stderr,

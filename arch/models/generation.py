@@ -69,10 +69,16 @@ class Choice(NamedTuple):
     top_p: float = 1.0
 
 
+def uncached(model: Model) -> tuple[str, ...]:
+    """The kinds in the model's stack that do not decode by cached steps, each once: with any of
+    them every token is computed from the whole text."""
+    sublayers = [model.stack.sublayer(letter) for letter in model.stack.letters]
+    return tuple(dict.fromkeys(s.kind for s in sublayers if not (s.cached or s.positionwise)))
+
+
 def can_cache(model: Model) -> bool:
     """Whether every kind in the model's stack decodes by cached steps."""
-    sublayers = [model.stack.sublayer(letter) for letter in model.stack.letters]
-    return all(sublayer.cached or sublayer.positionwise for sublayer in sublayers)
+    return not uncached(model)
 
 
 def decode(

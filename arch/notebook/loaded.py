@@ -152,18 +152,6 @@ class Loaded:
         """Whether `generate` goes on with its prompt, and does not translate it or fill it in."""
         return self.model.causal and not self.task.decodes
 
-    @property
-    def recomputed(self) -> tuple[str, ...]:
-        """The kinds without cached steps, for which every token is computed from the whole text."""
-        stack = self.model.stack
-        return tuple(
-            dict.fromkeys(
-                self.config.model.sublayers[letter].kind
-                for letter in stack.letters
-                if not (stack.sublayer(letter).cached or stack.sublayer(letter).positionwise)
-            )
-        )
-
     def _asked(
         self, prompt: str, tokens: int, temperature: float, top_k: int, top_p: float
     ) -> Prompt | Blanks:

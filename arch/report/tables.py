@@ -79,8 +79,7 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
     varied = experiment.get("varied") or {}
     cells = [cell for cell in experiment.get("cells", ()) if cell not in pilots(experiment)]
     rows = group_rows(lines, cells, spec.split, spec.metric, varied)
-    name = folder.resolve().name
-    foreign = from_other_code(lines)
+    name, foreign = folder.resolve().name, from_other_code(lines)
     untrained = untrained_cells(rows, spec.split, experiment.get("trivial") or {})
     compared = compare(rows, spec, untrained)
     notes = [
@@ -93,17 +92,9 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
         *_loss_notes(rows),
         *_source_notes(lines),
     ]
-    if foreign:
-        codes = dict.fromkeys(f"{line['cell']} ({revision(line)})" for line in foreign)
-        notes.append(
-            "† finished by other code than most of the table, or by uncommitted code: "
-            + ", ".join(codes)
-        )
     older = from_older_numerics(lines, experiment.get("numerics") or {})
-    notes += _older_notes(older)
-    marks = {id(line): " †" for line in foreign}
-    marks |= {id(line): marks.get(id(line), " ") + "‡" for line in older}
-    found = columns.make_columns(rows, marks, spec, compared, untrained)
+    notes += [*_foreign_notes(foreign), *_older_notes(older)]
+    found = columns.make_columns(rows, _marks(foreign, older), spec, compared, untrained)
     found = {"cell": found["cell"], **chosen_columns(experiment, rows), **found}
     if against:
         other = group_rows(read_lines(against), (), spec.split, spec.metric)
@@ -115,12 +106,11 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
     main = Grid(spec.title or name, tuple(found), tuple(zip(*found.values(), strict=True)))
     verdicts = judge_lines(folder.name, experiment, lines)
     curved = budgets.arms(rows, read_curves(folder))
-    equal = [budgets.equal_section(curved, one, spec, untrained) for one in spec.equal if curved]
     spread = spread_section(rows)
     sections = [
         *spec.sections,
         *ladder_sections(experiment, every, spec),
-        *equal,
+        *(budgets.equal_section(curved, one, spec, untrained) for one in spec.equal if curved),
         *([spread] if spread else []),
         *([verdict_section(verdicts)] if verdicts else []),
     ]
@@ -137,6 +127,22 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
         tuple(chart for chart in charts if not chart.empty),
         _command(experiment),
     )
+
+
+def _marks(foreign: list[Line], older: list[Line]) -> dict[int, str]:
+    """id of a line → the marks that its cell bears."""
+    marks = {id(line): " †" for line in foreign}
+    return marks | {id(line): marks.get(id(line), " ") + "‡" for line in older}
+
+
+def _foreign_notes(foreign: list[Line]) -> list[str]:
+    if not foreign:
+        return []
+    codes = dict.fromkeys(f"{line['cell']} ({revision(line)})" for line in foreign)
+    return [
+        "† finished by other code than most of the table, or by uncommitted code: "
+        + ", ".join(codes)
+    ]
 
 
 def _section(section: Mapping[str, Any]) -> Grid:

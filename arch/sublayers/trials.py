@@ -188,7 +188,7 @@ def _gradients(trial: Trial) -> str:
 
 def _steps(trial: Trial) -> str:
     module, context = trial.module, trial.context.replace(train=False, key=None)
-    if not getattr(module, "cached", False) or not module.causal:
+    if not module.cached or not module.causal:
         return ""
     whole = np.asarray(trial.run(train=False, key=None))
     cache, largest = module.init_cache(BATCH, LENGTH, trial.x.dtype, context), np.abs(whole).max()

@@ -20,7 +20,7 @@ WIDTH = 8
 class Sound(nnx.Module):
     """Keeps every promise; the cases below change one member."""
 
-    kind, causal, own_residual, positionwise, cross = "sound", True, False, True, False
+    kind, causal, positionwise, cross, cached = "sound", True, True, False, False
 
     def __init__(self, width, *, rngs):
         self.input = Projection(width, width, rngs=rngs)
@@ -173,7 +173,8 @@ def test_what_is_sound_passes_all_trials():
 
 
 # what stands at a Beneš block's padding reaches the others by design: its units are a network over
-# all positions, which the model pads (Freivalds et al. 2019)
+# all positions, which the model pads (Freivalds et al. 2019). What an LSH position sees depends on
+# how all are sorted into chunks; tests/sublayers/test_lsh_attention.py holds it to its own mask
 OPTIONS = {"attention": {"heads": 2}, "local_attention": {"heads": 2, "chunk": 4}}
 BUILT_IN = [kind for kind in sublayers.names() if kind not in ("benes", "lsh_attention")]
 

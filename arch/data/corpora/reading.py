@@ -46,9 +46,9 @@ def documents(path: Path) -> tuple[str, ...]:
     Raises:
       CorpusError: it is empty, damaged or not UTF-8; NoTextError where it is no text.
     """
-    if is_records(path):
-        return tuple(_closed(text) for text in _records(path, text_of(path)) if text)
     text = text_of(path)
+    if is_records(path):
+        return _entries(path, text)
     borders = [0, *(match.end() for match in re.finditer(r"\n\s*\n", text)), len(text)]
     return tuple(text[a:b] for a, b in itertools.pairwise(borders) if b > a)
 
@@ -56,9 +56,11 @@ def documents(path: Path) -> tuple[str, ...]:
 def whole(path: Path) -> tuple[str, ...]:
     """A file of a directory: its records, or all of its text as one document; none where it is
     empty. It ends with a line end, so that the next file begins on a line of its own."""
-    if not read_bytes(path):
+    data = read_bytes(path)
+    if not data:
         return ()
-    return documents(path) if is_records(path) else (_closed(text_of(path)),)
+    text = _decoded(path, data)
+    return _entries(path, text) if is_records(path) else (_closed(text),)
 
 
 def is_records(path: Path) -> bool:
@@ -68,6 +70,11 @@ def is_records(path: Path) -> bool:
 
 def _closed(text: str) -> str:
     return text if text.endswith("\n") else text + "\n"
+
+
+def _entries(path: Path, text: str) -> tuple[str, ...]:
+    """The texts of records as documents."""
+    return tuple(_closed(found) for found in _records(path, text) if found)
 
 
 def _records(path: Path, text: str) -> Iterator[str]:
@@ -129,6 +136,11 @@ def text_of(path: Path) -> str:
     data = read_bytes(path)
     if not data:
         raise CorpusError(f"{path}: the file is empty")
+    return _decoded(path, data)
+
+
+def _decoded(path: Path, data: bytes) -> str:
+    """The text of a file's bytes, see `text_of`."""
     coding, why = _guessed(data), ""
     if not coding:
         try:
