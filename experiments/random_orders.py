@@ -14,6 +14,7 @@ b07 budget 7). The half-by-half analysis shares a sublayer that straddles the mi
 parameters between the halves (`press2020.halves`); the paper's rule is not stated.
 """
 
+from arch import config
 from arch import order as orders
 from arch.report import statistics
 from arch.report.verdicts import Claim
@@ -29,7 +30,14 @@ SAMPLES = 20
 
 
 def get_config(arg):
-    return sandwich.setting(arg)
+    """All orders in one program, with room for the counts of each; at paper scale each has its own,
+    since what compiling takes is nothing beside days of training."""
+    setting = sandwich.setting(arg)
+    if arg.scale == "paper":
+        return setting
+    drawn = [orders.vanilla(sandwich.layers(arg)), *(order for order, _ in sampled(arg).values())]
+    stack = {"model.stack.apply": "switch", "model.stack.room": orders.room(drawn)}
+    return config.override(setting, stack)
 
 
 def sampled(arg):
