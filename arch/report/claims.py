@@ -190,7 +190,7 @@ def to_claims_markdown(verdicts: Sequence[Judged], untested: Sequence[Untested])
         "which a difference does not matter. A figure that no seed changes, for example a count of "
         "parameters, is refuted at any. Untrained: a cell of the contrast has learned no "
         "more than the frequencies of tokens, and says nothing. Inconclusive: else; beside it "
-        "stands the number of seeds that would decide it.",
+        "stands the number of seeds, or of orders, that would decide it.",
         "",
         f"| {' | '.join(('claim', 'source', 'scale', *HEADERS[2:]))} |",
         "| --- | --- | --- | ---: | ---: | ---: | --- | --- |",
@@ -229,11 +229,11 @@ def _texts(v: Verdict) -> list[str]:
         if v.difference.n > 1:
             ours += f" [{_amount(claim, interval.low)}, {_amount(claim, interval.high)}]"
     paper = MISSING if claim.effect is None else _amount(claim, claim.effect)
-    decide = f"{v.seeds} seeds" if v.seeds else ""
+    decide = f"{v.seeds} {claim.each}s" if v.seeds else ""
     if v.verdict == INCONCLUSIVE and v.difference.n < 2:
-        decide = "two seeds at least"
+        decide = f"two {claim.each}s at least"
     elif v.verdict == INCONCLUSIVE and not v.seeds:
-        decide = "over 1,000 seeds"
+        decide = f"over 1,000 {claim.each}s"
     scaled = v.verdict == REFUTED and not v.exact
     verdict = v.verdict + " at this scale" * scaled
     verdict += f", at the look at {v.look} seeds" if v.look else ""

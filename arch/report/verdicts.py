@@ -44,7 +44,8 @@ class Claim:
         source: paper and table or figure.
         contrast: cell → weight; the weights add up to 0: {'k5': 1, 'k0': -1} is k5 minus k0.
         values: seed → figure, in place of a contrast, where the statement is of another statistic,
-            for example of a correlation over cells.
+            for example of a correlation over cells, of which each order has its share.
+        each: what a value is of: seed, or for example order, numbered.
         direction: lower | higher | equal: on which side of 0 the contrast is claimed to lie.
         effect: the paper's own contrast, on the same scale; None where it cannot be told.
         margin: the largest difference that does not matter, on the same scale.
@@ -58,6 +59,7 @@ class Claim:
     direction: str
     contrast: Mapping[str, float] = dataclasses.field(default_factory=dict)
     values: Mapping[Seed, float] = dataclasses.field(default_factory=dict)
+    each: str = "seed"
     effect: float | None = None
     margin: float = 0.0
     scale: str = "relative"

@@ -1,7 +1,9 @@
 """What the experiments claim: every claim names cells that there are, at every scale."""
 
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from arch.commands.claims import untested_claims
@@ -9,6 +11,7 @@ from arch.report.lines import read_experiment, read_lines
 from arch.report.specification import TableSpec
 from arch.report.verdicts import claims_of
 from arch.sweeps.experiment import Experiment, Results
+from experiments import random_orders
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(
@@ -45,7 +48,8 @@ def test_a_table_compares_its_cells_and_claims_name_cells(file, scale):
     claims = experiment.claims(cells, known)  # refuses a cell that is not there
     spec = TableSpec.of(experiment.table(cells, known))
     assert "tokens_per_second" not in spec.columns
-    assert spec.baseline in ("", *(cell.name for cell in cells))
+    names = [cell.rung.arm if cell.rung else cell.name for cell in cells]
+    assert spec.baseline in ("", *names)
     assert len(cells) == 1 or spec.baseline or spec.exact or experiment.contents.CLAIMS
     assert all(claim.source and claim.statement for claim in claims)
 
@@ -55,6 +59,33 @@ def test_an_experiment_of_a_paper_has_claims(file):
     assert bool(Experiment(str(ROOT / "experiments" / file)).contents.CLAIMS) == (
         file not in WITHOUT_CLAIMS
     )
+
+
+def test_random_orders_have_intervals_over_the_orders():
+    """One value an order: those of r have the r of all as their mean."""
+    experiment, cells, _ = of_file("random_orders.py")
+    draw = random.Random(0)
+    known = Results(
+        [
+            {"cell": cell.name, "seed": seed, "status": "finished",
+             "evaluations": {"valid": {"perplexity": 9 + draw.random()}}}
+            for cell in cells for seed in cell.seeds
+        ],
+        *experiment.metric,
+    )  # fmt: skip
+    permutations, budgets, correlation = experiment.claims(cells, known)
+    assert len(permutations.values) == len(budgets.values) == 20
+    assert {*permutations.values.values(), *budgets.values.values()} == {0.0, 1.0}
+    counted = experiment.table(cells, known)["sections"][0]["rows"]
+    assert counted[0][2].startswith(f"{sum(permutations.values.values()):.0f} of 20")
+    drawn = random_orders.sampled(experiment.arguments)
+    pairs = [
+        (random_orders.bottom_heavy(order), known.values(name)[0])
+        for name, (order, _) in drawn.items()
+    ]
+    r = np.corrcoef(np.array(pairs).T)[0, 1]
+    assert np.mean(list(correlation.values.values())) == pytest.approx(r)
+    assert {claim.each for claim in experiment.claims(cells, known)} == {"order"}
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

@@ -67,6 +67,20 @@ def test_cells_get_the_seeds_that_their_claims_call_for(file):
     assert seeds(last) == seeds(more)
 
 
+def test_arms_on_the_files_own_ladder_have_looks_and_its_pilots_none(file):
+    ladder = '"train.optimizer.learning_rate", (1e-3, 2e-3), (100,), results)'
+    code = FILE.replace("return [Cell", "return ladder([Cell").replace(
+        "for name, order in orders.items()]", f"for name, order in orders.items()], {ladder}"
+    )
+    file.write_text("from arch.sweeps.ladder import ladder\n" + code)
+    rates = {f"near-learning_rate={rate}": [value] for rate, value in ((0.001, 2.0), (0.002, 1.0))}
+    first = seeds(results())
+    assert set(first.values()) == {(100,)} and len(first) == 2 * 4
+    lines = results(**rates).lines()
+    known = Results([line | {"seed": 100} for line in lines], "loss", "valid")
+    assert seeds(known) == first | {"near": (0, 1)}
+
+
 def test_a_product_of_fields_has_other_cells_and_no_looks(file):
     assert Experiment("e.py", {"model.width": "8,16"}).looks == ()
 
