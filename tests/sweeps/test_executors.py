@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +11,7 @@ import pytest
 
 import launch
 from arch.report.lines import read_lines
+from arch.sweeps.executors import processes
 from arch.sweeps.executors.local import SMALL, WORTH_SAYING, faster_apart
 
 FILE = """
@@ -64,11 +67,12 @@ def test_a_worker_that_fails_is_one_failed_cell(folder, monkeypatch):
     plugin = folder / "fails.py"
     plugin.write_text(
         "from arch.registry import sublayers\n"
+        "from arch.sublayers import trials\n"
         "from arch.sublayers.feed_forward import FeedForward\n"
         "@sublayers.register('fails')\n"
         "class Fails(FeedForward):\n"
         "    def __call__(self, x, context):\n"
-        "        if context.train: raise RuntimeError('out of luck')\n"
+        "        if x.shape[1] != trials.LENGTH: raise RuntimeError('out of luck')\n"
         "        return x\n"
     )
     text = FILE.replace('{"model.order": "s2f2"}', '{"model.sublayers.f.kind": "fails"}')
@@ -80,6 +84,32 @@ def test_a_worker_that_fails_is_one_failed_cell(folder, monkeypatch):
     assert status == {"a": "finished", "b": "failed"}
     state = json.loads(next(Path("runs/x").glob("b-*/state.json")).read_text())
     assert "out of luck" in state["error"]
+
+
+def test_what_has_ended_is_told_while_others_go_on(tmp_path, monkeypatch):
+    """Each worker waits until the one before it has been told of."""
+    monkeypatch.setattr(processes, "slots", lambda: [{}])
+    wait = "import pathlib, sys, time\nplace = pathlib.Path(sys.argv[1])\n" + (
+        "while not place.exists(): time.sleep(0.01)"
+    )
+    started, told = [], []
+
+    def start(environment, output):
+        place = tmp_path / str(len(started))
+        started.append(place)
+        return subprocess.Popen(
+            [sys.executable, "-c", wait, str(place)], stdin=subprocess.PIPE, text=True
+        )
+
+    def ended(done):
+        told.append(done)
+        (tmp_path / str(done)).touch()
+
+    monkeypatch.setattr(processes, "_start", start)
+    (tmp_path / "0").touch()
+    orders = [({"cells": str(i)}, tmp_path / "log") for i in range(3)]
+    assert processes.serve(orders, lambda: False, ended) == []
+    assert told == [1, 2, 3] and len(started) == 3
 
 
 def job(parameters=SMALL - 1, steps=WORTH_SAYING, seeds=(0,)):

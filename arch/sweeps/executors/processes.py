@@ -36,7 +36,12 @@ class Processes(Executor):
     ) -> Mapping[str, str]:
         """Cell → error, of the cells that failed; see `Executor.run`."""
         waiting = [self._order(job) for job in jobs if job.unfinished()]
-        refused = serve(waiting, lambda: stop.asked)
+
+        def ended(done: int) -> None:
+            settled()
+            print(f"{done} of {len(waiting)} cells have ended", flush=True)
+
+        refused = serve(waiting, lambda: stop.asked, ended)
         settled()
         if stop.asked:
             raise Interrupted
@@ -68,14 +73,18 @@ def slots() -> list[dict[str, str]]:
     return [{"CUDA_VISIBLE_DEVICES": str(i)} for i in range(machine.devices())]
 
 
-def serve(orders: Sequence[Order], asked_to_stop: Callable[[], bool]) -> list[str]:
+def serve(
+    orders: Sequence[Order], asked_to_stop: Callable[[], bool], ended: Callable[[int], None]
+) -> list[str]:
     """Start a worker for each order, as slots come free, and wait for all.
 
-    Asked to stop, it has its workers save and end. What became of a job is in its folder. Returns
-    why workers refused to begin, a line for each that did.
+    Asked to stop, it has its workers save and end. What became of a job is in its folder; `ended`
+    is told how many have ended whenever that has grown. Returns why workers refused to begin, a
+    line for each that did.
     """
     waiting, lock, running = list(reversed(orders)), threading.Lock(), set()
     refused: list[str] = []
+    codes: list[int] = []
 
     def work(environment: Mapping[str, str]) -> None:
         while True:
@@ -88,15 +97,19 @@ def serve(orders: Sequence[Order], asked_to_stop: Callable[[], bool]) -> list[st
                 running.add(worker)
                 worker.communicate(json.dumps(told))
                 running.discard(worker)
+                codes.append(worker.returncode)
             if worker.returncode == REFUSED:
                 refused.append(log.read_text().splitlines()[-1])
 
     threads = [threading.Thread(target=work, args=(slot,), daemon=True) for slot in slots()]
     for thread in threads:
         thread.start()
-    stopping = False
+    stopping, known = False, 0
     while any(thread.is_alive() for thread in threads):
         time.sleep(0.2)
+        if len(codes) > known:
+            known = len(codes)
+            ended(known)
         if asked_to_stop() and not stopping:
             stopping = True
             waiting.clear()
