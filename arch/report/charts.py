@@ -27,9 +27,13 @@ if TYPE_CHECKING:
 KINDS = ("lines", "bands", "bars")
 # Okabe and Ito's palette, which colour-blind readers tell apart, and markers for those who print
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+GREY = "#A0A0A0"
 MARKERS = "osD^vPX"
 DASHES = ("-", "--", ":", "-.")  # of lines without markers, beyond as many as there are colours
 LABELS = 56  # letters that stand beside each other below the axis
+MANY = (
+    14  # lines of which each has a colour, a dash and a name; of more, all but the first are grey
+)
 FEW = 4  # lines that leave room for a legend among them; that of more stands below
 
 
@@ -155,15 +159,19 @@ def _lines(figure: "Figure", chart: Chart) -> None:
 def _bands(figure: "Figure", chart: Chart) -> None:
     axis = figure.subplots()
     shown = {label: points for label, points in chart.series.items() if points}
+    crowd = len(shown) - 1 if len(shown) > MANY else 0
     for i, (label, points) in enumerate(shown.items()):
         x, y, spread = (np.array(part) for part in zip(*points, strict=True))
+        if crowd and i:
+            axis.plot(x, y, lw=0.5, color=GREY, label=f"{crowd} others" if i == 1 else None)
+            continue
         colour, dashes = COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)]
-        axis.plot(x, y, dashes, label=label, lw=1.1, color=colour)
-        axis.fill_between(x, y - spread, y + spread, color=colour, alpha=0.15, lw=0)
+        axis.plot(x, y, dashes, label=label, lw=1.1, color=colour, zorder=3)
+        axis.fill_between(x, y - spread, y + spread, color=colour, alpha=0.15, lw=0, zorder=2.9)
     axis.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
     for name in chart.log:
         axis.set(**{f"{name}scale": "log"})
-    _legend(figure, axis, len(shown))
+    _legend(figure, axis, 2 if crowd else len(shown))
 
 
 def _legend(figure: "Figure", axis: "Axes", lines: int) -> None:

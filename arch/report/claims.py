@@ -232,6 +232,8 @@ def _texts(v: Verdict) -> list[str]:
     decide = f"{v.seeds} {claim.each}s" if v.seeds else ""
     if v.verdict == INCONCLUSIVE and v.difference.n < 2:
         decide = f"two {claim.each}s at least"
+    elif v.verdict == INCONCLUSIVE and v.difference.sd == 0:
+        decide = f"{claim.each}s that differ"  # no number of equal ones tells how many
     elif v.verdict == INCONCLUSIVE and not v.seeds:
         decide = f"over 1,000 {claim.each}s"
     scaled = v.verdict == REFUTED and not v.exact

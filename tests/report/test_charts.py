@@ -71,6 +71,20 @@ def test_the_legend_of_many_lines_stands_below_them(lines, below):
     assert (legend.get_window_extent().y1 < axis.get_window_extent().y0) == below
 
 
+@pytest.mark.parametrize("lines", [charts.MANY, charts.MANY + 1, 40])
+def test_of_very_many_curves_the_first_is_named_and_the_others_are_grey(lines):
+    series = {f"line {i}": LENGTHS["series"]["ours"] for i in range(lines)}
+    figure = Figure(layout="constrained")
+    charts._bands(figure, charts.Chart.of({**LENGTHS, "kind": "bands", "series": series}))
+    (axis,) = figure.axes
+    crowded = lines > charts.MANY
+    (legend,) = [axis.get_legend()] if crowded else figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == (["line 0", f"{lines - 1} others"] if crowded else list(series))
+    assert len(axis.lines) == lines
+    assert [line.get_color() == charts.GREY for line in axis.lines[1:]] == [crowded] * (lines - 1)
+
+
 def test_a_bar_chart_is_a_chart_with_a_bar_for_each_text():
     entry = charts.bar_chart("steps", "Steps", {"a story": [("John went.", 3), ("Where?", 1)]}, "n")
     chart = charts.Chart.of(entry)

@@ -95,6 +95,19 @@ def test_what_is_open_says_what_would_decide_it(results):
     assert rows[0][-2:] == (verdicts.UNTESTED, "—")
 
 
+def test_values_of_orders_are_counted_as_orders_and_equal_ones_decide_nothing(results):
+    apart = {0: 1.0, 1: -1.0, 2: 0.5}
+    claims = [
+        Claim(name, name, "s", "higher", values=values, each="order", effect=0.3, scale="absolute")
+        for name, values in (("apart", apart), ("equal", dict.fromkeys(range(20), 0.0)))
+    ]
+    described = {"cells": ["a", "b"], "table": {}, "claims": as_json(claims)}
+    write_experiment(results / "x", described)
+    found = folder.write_report(results / "x", ("md",)).sections[-1].rows
+    assert [row[-3:-1] for row in found] == [("3", "inconclusive"), ("20", "inconclusive")]
+    assert found[0][-1].endswith(" orders") and found[1][-1] == "orders that differ"
+
+
 def test_claims_of_exact_figures_have_no_interval(results):
     write_lines(results / "x", [line for line in lines() if line["seed"] == 0])
     described = {"cells": ["a", "b"], "table": {"exact": True}, "claims": as_json([BETTER])}
