@@ -1,4 +1,5 @@
-"""`claims`: every claim of every committed experiment with its verdict, and results/claims.md."""
+"""`claims`: every claim of every committed experiment with its verdict, results/claims.md and its
+summary in the README."""
 
 import json
 from pathlib import Path
@@ -9,18 +10,12 @@ from rich.table import Table
 from arch import plugins
 from arch.commands import flags
 from arch.registry import ConfigurationError
-from arch.report.claims import (
-    Untested,
-    count_verdicts,
-    counted,
-    judge_all,
-    verdict_rows,
-    verdict_section,
-    write_claims,
-)
+from arch.report.claims import Untested, counted, judge_all, verdict_rows, verdict_section
+from arch.report.front_page import count_verdicts, write_claims, write_summary
 from arch.sweeps.sweep import RESULTS
 
 PAPERS = Path("experiments") / "papers"
+README = Path("README.md")
 UNTESTED = "UNTESTED"  # of a file of published figures: what it has that no experiment tests
 
 
@@ -45,7 +40,8 @@ def run(command: flags.Claims) -> int:
     write_claims(RESULTS, untested)
     for folder, other in counted(RESULTS)[1].items():
         print(f"left out: {folder}, of the experiment that {other} is of")
-    print(f"written: {RESULTS / 'claims.md'}")
+    summed = write_summary(README, verdicts, untested)
+    print(f"written: {RESULTS / 'claims.md'}" + f" and its summary in {README}" * summed)
     return 0
 
 

@@ -1,6 +1,6 @@
-"""Claims and verdicts as tables: of one results folder, and of all that there are.
+"""Claims and verdicts: the section of an experiment's table, and those of all results folders.
 
-`verdict_section` stands in an experiment's table; `write_claims` makes results/claims.md.
+What is made of all of them together is in front_page.py.
 """
 
 import csv
@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from arch.report.columns import MISSING
 from arch.report.comparisons import untrained_cells
-from arch.report.files import replace_file
 from arch.report.ladders import reported
 from arch.report.lines import (
     Line,
@@ -26,10 +25,8 @@ from arch.report.rows import group_rows
 from arch.report.specification import TableSpec
 from arch.report.statistics import number
 from arch.report.verdicts import (
-    CONFIRMED,
     INCONCLUSIVE,
     REFUTED,
-    UNTESTED,
     UNTRAINED,
     Claim,
     Verdict,
@@ -103,7 +100,7 @@ def verdict_section(verdicts: Sequence[Judged]) -> dict[str, Any]:
     return {
         "title": "Claims",
         "columns": list(HEADERS),
-        "rows": [[_claimed(v.claim), v.claim.source, *_texts(v)] for _, _, v in verdicts],
+        "rows": [[claimed(v.claim), v.claim.source, *verdict_texts(v)] for _, _, v in verdicts],
         "note": decided,
     }
 
@@ -169,58 +166,12 @@ def counted(results: Path) -> tuple[list[Path], dict[str, str]]:
     return folders, {name: best for name, best in sorted(first.items()) if name != best}
 
 
-def write_claims(results: Path, untested: Sequence[Untested]) -> str:
-    """Replaces `results`/claims.md, and returns its text."""
-    text = to_claims_markdown(judge_all(results), untested)
-    replace_file(results / "claims.md", text.encode())
-    return text
-
-
-def to_claims_markdown(verdicts: Sequence[Judged], untested: Sequence[Untested]) -> str:
-    """The front page of evidence: a count of each verdict, then every claim with its figures."""
-    counts = count_verdicts(verdicts, untested)
-    lines = [
-        "# What the papers claim, and what our runs say",
-        "",
-        ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n) + ".",
-        "",
-        "A claim is a contrast between cells, paired by seed. Its interval is corrected for the "
-        "claims of its experiment (Holm). Confirmed: the interval lies on the claimed side of 0. "
-        "Refuted: at our scale, it excludes the claimed direction, or lies within the margin below "
-        "which a difference does not matter. A figure that no seed changes, for example a count of "
-        "parameters, is refuted at any. Untrained: a cell of the contrast has learned no "
-        "more than the frequencies of tokens, and says nothing. Inconclusive: else; beside it "
-        "stands the number of seeds, or of orders, that would decide it.",
-        "",
-        f"| {' | '.join(('claim', 'source', 'scale', *HEADERS[2:]))} |",
-        "| --- | --- | --- | ---: | ---: | ---: | --- | --- |",
-    ]
-    for folder, scale, v in verdicts:
-        named = f"[{_escape(_claimed(v.claim))}]({folder}/table.md)"
-        lines.append(f"| {named} | {v.claim.source} | {scale} | {' | '.join(_texts(v))} |")
-    for claim in untested:
-        lines.append(
-            f"| {_escape(claim.statement)} | {claim.source} | — | — | — | — | {NO_EXPERIMENT} | "
-            f"{_escape(claim.why)} |"
-        )
-    lines += ["", "To make this page again:", "", "```sh", "python launch.py claims", "```", ""]
-    return "\n".join(lines)
-
-
-def count_verdicts(verdicts: Iterable[Judged], untested: Sequence[Untested]) -> dict[str, int]:
-    """Verdict → number of claims."""
-    words = (CONFIRMED, REFUTED, INCONCLUSIVE, UNTRAINED, UNTESTED)
-    counts: dict[str, int] = dict.fromkeys(words, 0)
-    for judged in verdicts:
-        counts[judged.verdict.verdict] += 1
-    return {**counts, NO_EXPERIMENT: len(untested)}
-
-
-def _claimed(claim: Claim) -> str:
+def claimed(claim: Claim) -> str:
+    """The statement, with the side of 0 that it claims."""
     return f"{claim.statement} ({ARROWS[claim.direction]})"
 
 
-def _texts(v: Verdict) -> list[str]:
+def verdict_texts(v: Verdict) -> list[str]:
     """Ours, the paper's, n, the verdict, and what would decide it."""
     claim, interval = v.claim, v.interval
     ours = MISSING
@@ -250,7 +201,3 @@ def _amount(claim: Claim, value: float) -> str:
 
 def _plain(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _escape(text: str) -> str:
-    return text.replace("|", r"\|")

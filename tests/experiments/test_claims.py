@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from arch.commands.claims import untested_claims
+from arch.report.claims import judge_all
+from arch.report.front_page import BEGIN, END, to_claims_markdown, to_summary
 from arch.report.lines import read_experiment, read_lines
 from arch.report.specification import TableSpec
 from arch.report.verdicts import claims_of
@@ -120,3 +122,10 @@ def test_the_papers_coefficient_stands_beside_the_same_share_of_layers():
     assert [paper[f"k{k}"] for k in (1, 2, 3)] == [18.253, 18.164, 18.000]
     experiment, cells, known = of_file("sandwich.py", "paper")
     assert experiment.table(cells, known)["paper"]["k6"] == 17.839
+
+
+def test_the_front_page_and_the_readmes_summary_are_of_the_committed_results():
+    verdicts, untested = judge_all(ROOT / "results"), untested_claims()
+    assert (ROOT / "results/claims.md").read_text() == to_claims_markdown(verdicts, untested)
+    summary = "\n".join(to_summary(verdicts, untested))
+    assert f"{BEGIN}\n{summary}\n{END}" in (ROOT / "README.md").read_text()

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from arch.report import claims, folder, verdicts
-from arch.report.claims import Untested, count_verdicts, judge_all, judge_folder, write_claims
+from arch.report import claims, folder, front_page, verdicts
+from arch.report.claims import Untested, judge_all, judge_folder
+from arch.report.front_page import count_verdicts, to_summary, write_claims, write_summary
 from arch.report.lines import read_experiment, write_experiment, write_lines
 from arch.report.verdicts import Claim, as_json, claims_of
 
@@ -79,10 +80,27 @@ def test_the_page_has_every_claim_and_those_that_nothing_tests(results):
     untested = [Untested("agreement", "agrees | or not", "Jones 2018, Table 2", "no data at hand")]
     text = write_claims(results, untested)
     assert text == (results / "claims.md").read_text()
-    assert "3 confirmed, 1 no experiment." in text
+    assert "| paper | confirmed | no experiment | seeds or orders to decide those |" in text
+    assert "| **all** | **3** | **1** | |" in text
+    assert "## Jones 2018" in text and "| Table 2 |" in text
     assert "[a beats b (< 0)](x/table.md)" in text and r"agrees \| or not" in text
     assert "no data at hand" in text
     assert count_verdicts(judge_all(results), untested)[claims.NO_EXPERIMENT] == 1
+
+
+def test_a_readme_with_marks_gets_the_summary_and_nothing_else_is_touched(results, tmp_path):
+    readme = tmp_path / "README.md"
+    judged = judge_all(results)
+    assert not write_summary(readme, judged, [])  # none there
+    readme.write_text("a README without marks\n")
+    assert not write_summary(readme, judged, [])
+    assert readme.read_text() == "a README without marks\n"
+    readme.write_text(f"before\n{front_page.BEGIN}\nold\n{front_page.END}\nafter\n")
+    assert write_summary(readme, judged, []) and write_summary(readme, judged, [])
+    summary = "\n".join(to_summary(judged, []))
+    assert readme.read_text() == (
+        f"before\n{front_page.BEGIN}\n{summary}\n{front_page.END}\nafter\n"
+    )
 
 
 def test_what_is_open_says_what_would_decide_it(results):
