@@ -10,6 +10,7 @@ import zlib
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 
@@ -52,6 +53,7 @@ class Context:
 
     # static
     platform: str = _static("cpu")  # what the program is compiled for, as jax says it: gpu, tpu
+    mesh: Mesh | None = _static(None)  # the devices that share the batch; None: one device
     causal: bool = _static(True)
     train: bool = _static(False)
     inference: bool = _static(False)  # no gradient will be asked for: loops may stop early

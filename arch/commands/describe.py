@@ -33,6 +33,8 @@ def run(command: flags.Describe) -> int:
         table.add_row(*describe.row(row))
     console = terminal.console()
     console.print(table)
+    for said in filter(None, map(describe.said_layout, rows)):
+        print(said)
     for line in arm_lines(experiment, every, none, [cell.name for cell in cells]):
         print(line)
     if any(r["parameters"]["unique"] != r["parameters"]["applied"] for r in rows):

@@ -10,6 +10,7 @@ import arch.sublayers
 import arch.tasks  # noqa: F401  the built-in kinds register themselves
 from arch import optimizers, plugins
 from arch.checks import ORDERS, check
+from arch.devices import mesh
 from arch.models import heads
 from arch.models.embeddings import embedding as embeddings
 from arch.registry import (
@@ -48,6 +49,7 @@ DEFAULTS = {
         "clip": 1.0,
         "optimizer": {},
         "replicas": "auto",
+        "mesh": {"data": 1, "fsdp": 1, "tensor": 1},
         "data_seed": -1,
         "deterministic": False,
     },
@@ -76,10 +78,14 @@ KINDS: dict[str, tuple[Registry, str, Mapping]] = {
     "task": (tasks, "language_model", {}),
     "train.optimizer": (optimizers.optimizers, "adamw", optimizers.SURROUNDINGS),
 }
+# The devices that a replica is spread over: its compiled program depends on them, a run by rounding
+# alone, as on any machine. So it goes on, and is read, on another mesh than it was begun on.
+MESH = tuple(f"train.mesh.{axis}" for axis in DEFAULTS["train"]["mesh"])
 # What neither a replica nor its compiled program depends on: names, which seeds there are, and
 # where plugins lie; what is in them counts. `train.data_seed` gives the data of every replica this
 # seed, -1 the replica's own.
-OUTSIDE_IDENTITY = ("name", "seeds", "plugins", "train.data_seed")
+OUTSIDE_PROGRAM = ("name", "seeds", "plugins", "train.data_seed")
+OUTSIDE_IDENTITY = (*OUTSIDE_PROGRAM, *MESH)
 MODELS = "evaluate.models"  # name → {field of the model: value}, sections within sections
 
 
@@ -173,7 +179,9 @@ def finished(tree: Mapping) -> Config:
     config = ConfigDict(filled, convert_dict=True)
     config.lock()
     check(config)
-    optimizers.check(filled["train"]["optimizer"], filled["train"]["steps"])
+    train = filled["train"]
+    optimizers.check(train["optimizer"], train["steps"])
+    mesh.check_batch(train["mesh"], train["batch"], train["accumulate"])
     return config
 
 

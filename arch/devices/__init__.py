@@ -1,1 +1,5 @@
-"""What depends on the machine that a program is compiled for."""
+"""What depends on the machine that a program is compiled for.
+
+mesh  the devices as replica × data × fsdp × tensor     sharding  what lies where, by rules
+compilation_cache  compiled programs kept between processes
+"""

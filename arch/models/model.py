@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from arch.checks import at_least, below_one, one_of
 from arch.context import Context, Extras, named
+from arch.devices.sharding import Rule, Rules
 from arch.models.embeddings.contract import TokenEmbedding
 from arch.models.embeddings.embedding import Embedding
 from arch.models.heads import Head, Score, heads
@@ -210,6 +211,17 @@ class Model:
             "".join(letter for letter, _ in stack.schedule.positions)
             for stack in self.stacks.values()
         )
+
+    @property
+    def sharding(self) -> Rules:
+        """Where parameters lie on a mesh: the rules of the letters' kinds, before general ones."""
+        own = [
+            Rule(rf"^{name}\.{letter}\.sublayer\.{path}$", axes)
+            for name, stack in self.stacks.items()
+            for letter in stack.letters
+            for path, axes in stack.sublayer(letter).sharding
+        ]
+        return Rules(self.letters, own)
 
     @functools.cached_property
     def shapes(self) -> Parameters:

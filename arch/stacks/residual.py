@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from arch.checks import one_of
 from arch.context import Context, Extras
+from arch.devices.sharding import rows
 from arch.layers import dropout, norm
 from arch.registry import ConfigurationError, sublayers
 
@@ -96,9 +97,9 @@ class Branch(nnx.Module):
         self, x: Float[Array, "batch length width"], context: Context
     ) -> tuple[Float[Array, "batch length width"], Extras]:
         """(norm → F → norm → scale → dropout of x, in x's dtype; the sublayer's extras)."""
-        y = self.sublayer(self._before(x), context)
+        y = self.sublayer(self._before(rows(x, context.mesh)), context)
         y, extras = y if isinstance(y, tuple) else (y, Extras())
-        return self._after(y, context), extras
+        return rows(self._after(y, context), context.mesh), extras
 
     def _before(self, x: Array) -> Array:
         return x if self.norm_before is None else self.norm_before(x).astype(x.dtype)

@@ -33,6 +33,9 @@ class Sublayer(nnx.Module):
         residual_outputs: the paths of the parameters that make y, such as ("output.kernel",).
             `model.stack.scale_output_init=True` scales their initial values by 1/√depth (Radford et
             al. 2019). () is none; None is not declared, which that option refuses.
+        sharding: rules of its own for `train.mesh`, before the general ones: (a regular expression
+            for the path of a parameter, a mesh axis for each of its dimensions), such as
+            ("gates.kernel", ("", "tensor")); see `arch.devices.sharding`.
     """
 
     kind: str
@@ -42,6 +45,7 @@ class Sublayer(nnx.Module):
     positionwise: bool = False
     cross: bool = False
     residual_outputs: tuple[str, ...] | None = None
+    sharding: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @abc.abstractmethod
     def __call__(

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Sequence
 
+from arch.devices.mesh import Sizes
 from arch.models.families import Model
 from arch.registry import ConfigurationError
 from arch.runs import provenance
@@ -89,10 +90,11 @@ def _say_moved(member: Member, moved: str, strict: bool) -> None:
 
 
 def fitting(job: Job, members: int) -> int:
-    """How many of so many replicas of a job the device holds: all of them on CPU."""
+    """How many of so many replicas of a job the devices hold: all of them on CPU."""
     limit = machine.memory_limit()
     if limit is None:
         return members
     # states of all, and room as large again for activations
-    each = 2 * describe.state_bytes(job.config, job.model)
-    return max(1, min(members, int(0.85 * limit // each)))
+    each = 2 * describe.state_bytes(job.config, job.model, Sizes.of(job.config.train.mesh))
+    places = machine.devices() // Sizes.of(job.config.train.mesh).devices
+    return max(1, min(members, int(0.85 * limit // each) * max(1, places)))

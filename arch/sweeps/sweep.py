@@ -8,6 +8,7 @@ import dataclasses
 from pathlib import Path
 
 from arch import config as configuration
+from arch.devices.mesh import Sizes, check_devices
 from arch.models.families import Model
 from arch.registry import Config, ConfigurationError
 from arch.report.lines import read_lines
@@ -117,6 +118,7 @@ class Sweep:
         try:
             task, model = build(config, machine.platform())
             evaluation.check(config, task)
+            check_devices(Sizes.of(config.train.mesh), machine.devices())
         except ConfigurationError as error:
             raise ConfigurationError(f"cell {cell.name}: {error}") from None
         identity = configuration.identity(config, task.sha256)

@@ -38,17 +38,20 @@ class Compiled:
         *inputs: Any,
         donate: tuple[int, ...] = (),
         static: Hashable = None,
+        places: Any = None,
     ) -> Any:
         """function(*inputs), compiled at the first call of this name with inputs of these shapes.
 
         donate: positions of inputs whose memory the outputs may take over.
         static: what else the function depends on, beside its inputs and the signature.
+        places: the shardings of what it returns, which the signature and the inputs settle; None
+            where the compiler may choose.
         """
         leaves, tree = jax.tree.flatten(inputs)
         key = name, static, tree, tuple((jnp.shape(a), jnp.result_type(a)) for a in leaves)
         if key not in self._known:
             start, cpu = time.perf_counter(), time.process_time()
-            found = self._kept(name, function, inputs, donate, static)
+            found = self._kept(name, function, inputs, donate, static, places)
             self._known[key] = found.call
             self.seconds += time.perf_counter() - start
             self.cpu_seconds += time.process_time() - cpu
@@ -66,22 +69,24 @@ class Compiled:
         inputs: tuple,
         donate: tuple[int, ...],
         static: Hashable,
+        places: Any,
     ) -> Executable:
         """The executable that an earlier process kept, or a new one, which is kept."""
         if not self.made_from:
-            return self._compile(name, function, inputs, donate)
+            return self._compile(name, function, inputs, donate, places)
         key = executables.key(self.made_from, name, static, donate, inputs)
         found = executables.load(key)
         if found is None:
             with executables.compiled_to_be_kept():
-                found = self._compile(name, function, inputs, donate)
+                found = self._compile(name, function, inputs, donate, places)
             executables.save(key, found)
         return found
 
     def _compile(
-        self, name: str, function: Callable, inputs: tuple, donate: tuple[int, ...]
+        self, name: str, function: Callable, inputs: tuple, donate: tuple[int, ...], places: Any
     ) -> Executable:
-        lowered = jax.jit(function, donate_argnums=donate).lower(*inputs)
+        more = {} if places is None else {"out_shardings": places}
+        lowered = jax.jit(function, donate_argnums=donate, **more).lower(*inputs)
         # random bits take LLVM ten times as long at its highest level, for the same bytes
         quick = name == "init" and self.platform == "cpu"
         options = {"xla_backend_optimization_level": 1} if quick else None

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import numpy as np
-
 from arch import order as orders
+from arch.devices.mesh import ONE_DEVICE, Sizes
 from arch.registry import Config
 from arch.tasks.contract import Task
 from arch.training.program import build
@@ -21,6 +19,7 @@ def describe(cell: str, variant: str, config: Config, platform: str = "cpu") -> 
         "cell": cell,
         **details(variant, task, model),
         "memory_bytes": state_bytes(config, model),
+        **laid_out(config, model),
     }
 
 
@@ -34,15 +33,38 @@ def details(variant: str, task: Task, model: Any) -> dict[str, Any]:
     }
 
 
-def state_bytes(config: Config, model: Any) -> int:
-    """Bytes of what one replica keeps between steps, and of its gradients."""
+def laid_out(config: Config, model: Any) -> dict[str, Any]:
+    """Of a replica on several devices: `mesh`, `device_memory_bytes` of the device that holds most,
+    and `replicated`: the parameters that `train.mesh` divides nowhere. Nothing on one device."""
+    sizes = Sizes.of(config["train"]["mesh"])
+    if sizes.devices == 1:
+        return {}
+    return {
+        "mesh": {axis: size for axis, size in sizes._asdict().items() if size > 1},
+        "device_memory_bytes": state_bytes(config, model, sizes),
+        "replicated": model.sharding.replicated(model.shapes, sizes._asdict()),
+    }
+
+
+def state_bytes(config: Config, model: Any, sizes: Sizes = ONE_DEVICE) -> int:
+    """Bytes of what one replica keeps between steps, and of its gradients, on one of the devices
+    that it is spread over."""
     held = shapes(config, model)
     gradients = held.parameters
-    return sum(map(_bytes, (held.parameters, held.best_parameters, gradients, held.optimizer)))
+    trees = held.parameters, held.best_parameters, gradients, held.optimizer
+    return sum(model.sharding.bytes_per_device(tree, sizes._asdict()) for tree in trees)
 
 
-def _bytes(tree: Any) -> int:
-    return sum(int(np.prod(a.shape)) * a.dtype.itemsize for a in jax.tree.leaves(tree))
+def said_layout(description: Mapping) -> str:
+    """What a description says of its mesh, as a line; '' on one device."""
+    if "mesh" not in description:
+        return ""
+    mesh = " × ".join(f"{axis}={size}" for axis, size in description["mesh"].items())
+    whole = ", ".join(description["replicated"]) or "no parameter"
+    return (
+        f"{description['cell']} on {mesh}: {description['device_memory_bytes'] / 2**20:,.0f} MiB a "
+        f"device; whole on each: {whole}"
+    )
 
 
 def row(description: Mapping) -> list[str]:

@@ -64,7 +64,7 @@ def everything(
         found[split] = [{**row, **more} for row, more in zip(rows, decoded, strict=True)]
     for name, config in others(program.config).items():
         model = models.build(config.model, task.vocabulary, task.max_length)
-        other = Program(config, task, model, program.platform)
+        other = Program(config, task, model, program.platform, devices=program.devices)
         for split in splits:
             found[f"{split}@{name}"] = evaluate(other, parameters, split, window)
     return found

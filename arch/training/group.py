@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arch.devices.mesh import described
 from arch.registry import Config
 from arch.report.seeds import Seed, both, seed_fields
 from arch.runs import provenance
@@ -147,7 +148,8 @@ class Group:
         """The state that the group goes on from: its members' own, or fresh ones."""
         if self.members[0].state is None:
             return self.program.init(np.array([both(m.seed)[0] for m in self.members], np.int32))
-        return jax.tree.map(lambda *rows: jnp.stack(rows), *(m.state for m in self.members))
+        states = jax.tree.map(lambda *rows: np.stack(rows), *(m.state for m in self.members))
+        return self.program.place(states)
 
     def advance(self, state: TrainState) -> TrainState:
         """Train up to the next step at which something is to be written, and write it."""
@@ -176,7 +178,9 @@ class Group:
 
     def _replicas(self) -> dict[str, object]:
         """How the members were trained together, on which the bytes of a run depend."""
-        return {"mode": self.program.mode, "width": len(self.members)}
+        width = len(self.members)
+        mesh = described(self.program.layout(width).mesh)
+        return {"mode": self.program.mode, "width": width, **({"mesh": mesh} if mesh else {})}
 
     def _per_step(self) -> float:
         """Tokens a step, of all replicas."""

@@ -5,8 +5,10 @@ one after the other, bit for bit as each would run alone; `vmap` runs them side 
 an accelerator.
 """
 
+import dataclasses
+import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,13 +17,16 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from arch.checks import one_of
-from arch.config import OUTSIDE_IDENTITY
+from arch.config import OUTSIDE_PROGRAM
+from arch.devices import mesh as meshes
+from arch.devices.mesh import Sizes
 from arch.models import families as models
 from arch.registry import Config, ConfigurationError, extended
 from arch.stacks.parameters import Parameters
 from arch.tasks import contract
 from arch.tasks.contract import Task
 from arch.training.compiled import Compiled
+from arch.training.layout import Layout
 from arch.training.own_kinds import try_own
 from arch.training.replica import Replica, Sums
 from arch.training.state import SWEPT, Swept, TrainState, shapes
@@ -62,7 +67,7 @@ def signature(config: Config, model: Any, data_sha256: str) -> str:
     """What the compiled program depends on. Swept scalars are its arguments; so is the order under
     `switch`, up to the number of owners and uses of each letter, or up to the room for them."""
     tree = json.loads(json.dumps(config.to_dict()))
-    for path in (*OUTSIDE_IDENTITY, *SWEPT):
+    for path in (*OUTSIDE_PROGRAM, *SWEPT):
         *sections, name = path.split(".")
         node = tree
         for section in sections:
@@ -82,6 +87,10 @@ class Program:
         task, model: what `build` gave for it; the program follows this model's schedule.
         platform: cpu | gpu | tpu, what the functions are compiled for.
         compiled: functions to share with programs of equal signature; None for its own.
+        devices: to spread replicas over by `train.mesh`; None to run on the default one whatever
+            the mesh, as what only evaluates does.
+
+    Raises ConfigurationError where the mesh has more devices than there are.
     """
 
     def __init__(
@@ -91,6 +100,7 @@ class Program:
         model: Any,
         platform: str = "cpu",
         compiled: Compiled | None = None,
+        devices: Sequence[Any] | None = None,
     ):
         one_of(PLATFORMS, platform=platform)
         self.config, self.task, self.model, self.platform = config, task, model, platform
@@ -98,20 +108,40 @@ class Program:
         self.mode = replica_mode(config["train"]["replicas"], platform)
         self.replica = Replica(config, task, model, platform)
         self.compiled = Compiled(platform) if compiled is None else compiled
+        self.sizes, self.devices = Sizes.of(config["train"]["mesh"]), devices
+        if devices is not None:
+            meshes.check_devices(self.sizes, len(devices))
         self.schedule = jnp.asarray(model.stack.schedule.as_data())
 
     def of(self, config: Config, model: Any) -> "Program":
         """A program for another cell of equal `signature`, on the same compiled functions: under
         `switch`, of another order."""
-        return Program(config, self.task, model, self.platform, self.compiled)
+        return Program(config, self.task, model, self.platform, self.compiled, self.devices)
+
+    def layout(self, replicas: int) -> Layout:
+        """The devices that so many replicas are spread over, and what lies where."""
+        mesh = None
+        if self.devices is not None:
+            mesh = meshes.make(self.sizes, replicas, self.mode == "vmap", self.devices)
+        return Layout(self.mode, mesh, self.model.sharding)
 
     def shapes(self) -> TrainState:
         """The shapes of one replica's state, without the replica axis."""
         return shapes(self.config, self.model)
 
+    def place(self, states: TrainState) -> TrainState:
+        """The states of replicas on the host, on the devices that they belong to."""
+        layout = self.layout(len(states.step))
+        return jax.tree.map(jnp.asarray, states) if layout.mesh is None else layout.place(states)
+
     def init(self, seeds: Int[np.ndarray, " R"]) -> TrainState:
         """Fresh states of the replicas."""
-        return self._call("init", self.replica.init, (jnp.asarray(seeds),))
+        like = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct((len(seeds), *a.shape), a.dtype), self.shapes()
+        )
+        return self._call(
+            "init", Replica.init, (jnp.asarray(seeds),), result=lambda layout: layout.of_state(like)
+        )
 
     def train(
         self, state: TrainState, swept: Swept, source: Any, first: int, count: int
@@ -123,12 +153,11 @@ class Program:
         """
         # resident data is shared by all replicas; of what is streamed each has its own
         shared = (self.schedule, np.int32(first), np.int32(count))
-        each, shared = (
-            ((state, swept, source), shared)
-            if self.task.streamed
-            else ((state, swept), (source, *shared))
-        )
-        return self._call("train", self.replica.train, each, shared, donate=(0,))
+        batches, shared = ((source,), shared) if self.task.streamed else ((), (source, *shared))
+        return self._call(
+            "train", Replica.train, (state, swept), shared, batches=batches, donate=(0,),
+            result=lambda layout: (layout.of_state(state), layout.everywhere()),
+        )  # fmt: skip
 
     def evaluate(
         self, parameters: Parameters, gathered: Any, counted: Bool[Array, "batches batch"]
@@ -136,18 +165,22 @@ class Program:
         """name → (sums, weights), each (R, batches), over evaluation batches (batches, …); rows
         that are not counted only fill up a batch."""
         return self._call(
-            "evaluate", self.replica.evaluate, (parameters,), (gathered, counted, self.schedule)
+            "evaluate", Replica.evaluate, (parameters,), (gathered, counted, self.schedule)
         )
 
     def decode(self, parameters: Parameters, gathered: Any) -> Int[Array, "R batch steps"]:
         """Tokens the model goes on with by itself, for one evaluation batch."""
         # a step of decoding follows the model's own order, whatever `apply` is
         order = self.model.stack.schedule.positions
-        return self._call("decode", self.replica.decode, (parameters,), (gathered,), static=order)
+        return self._call("decode", Replica.decode, (parameters,), (gathered,), static=order)
 
     def keep_best(self, state: TrainState, losses: Float[Array, " R"]) -> TrainState:
         """The state with the present parameters as the best where the loss is the lowest yet."""
-        return self.compiled.call("keep_best", keep_best, state, losses, donate=(0,))
+        layout = self.layout(len(losses))
+        return self.compiled.call(
+            "keep_best", keep_best, layout.place(state), layout.place(losses), donate=(0,),
+            places=layout.of_state(state),
+        )  # fmt: skip
 
     def host_indices(
         self, data_seeds: Int[np.ndarray, " R"], first: int, count: int
@@ -168,18 +201,26 @@ class Program:
         function: Callable,
         each: tuple,
         shared: tuple = (),
+        batches: tuple = (),
         donate: tuple[int, ...] = (),
         static: Any = None,
+        result: Callable[[Layout], Any] = Layout.everywhere,
     ) -> Any:
-        """function(*each, *shared) for every replica, of which `each` has the axis R."""
+        """function(replica, *each, *shared) for every replica, of which `each` has the axis R.
 
-        def replicas(*inputs):
-            own, common = inputs[: len(each)], inputs[len(each) :]
-            if self.mode == "vmap":
-                return jax.vmap(lambda own: function(*own, *common))(own)
-            return jax.lax.map(lambda own: function(*own, *common), own)
-
-        return self.compiled.call(name, replicas, *each, *shared, donate=donate, static=static)
+        batches: more inputs with the axis R, whose rows are divided: see `Layout.place_batches`.
+        result: where what it returns lies, for a layout with a mesh.
+        """
+        layout = self.layout(len(jax.tree.leaves(each)[0]))
+        replica = dataclasses.replace(self.replica, mesh=layout.mesh)
+        own = len(each) + len(batches)
+        replicas = layout.over_replicas(functools.partial(function, replica), own)
+        placed = layout.place(each), layout.place_batches(batches), layout.place_everywhere(shared)
+        places = None if layout.mesh is None else result(layout)
+        inputs = (a for part in placed for a in part)
+        return self.compiled.call(
+            name, replicas, *inputs, donate=donate, static=static, places=places
+        )
 
 
 def keep_best(state: TrainState, losses: Float[Array, " R"]) -> TrainState:
@@ -196,10 +237,16 @@ def keep_best(state: TrainState, losses: Float[Array, " R"]) -> TrainState:
 
 
 class Programs:
-    """Programs by signature, so that cells which differ only in what is data compile once."""
+    """Programs by signature, so that cells which differ only in what is data compile once.
 
-    def __init__(self, platform: str = "cpu"):
+    Args:
+        platform: cpu | gpu | tpu.
+        devices: that they may be spread over; None for all that there are.
+    """
+
+    def __init__(self, platform: str = "cpu", devices: Sequence[Any] | None = None):
         self.platform = platform
+        self.devices = jax.devices() if devices is None else devices
         self.known: dict[str, Program] = {}
 
     def get(self, config: Config, task: Task, model: Any) -> Program:
@@ -207,6 +254,7 @@ class Programs:
         key = signature(config, model, task.sha256)
         if key not in self.known:
             # what other files than this package's have registered may change between processes
-            compiled = Compiled(self.platform, "" if extended() else key)
-            self.known[key] = Program(config, task, model, self.platform, compiled)
+            alone = len(self.devices) == 1
+            compiled = Compiled(self.platform, key if alone and not extended() else "")
+            self.known[key] = Program(config, task, model, self.platform, compiled, self.devices)
         return self.known[key].of(config, model)

@@ -9,10 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch import optimizers
 from arch.context import Context, Sums, add_sums, figure, named
+from arch.devices import sharding
 from arch.models import generation
 from arch.registry import Config
 from arch.stacks.parameters import Parameters
@@ -30,12 +32,14 @@ class Replica:
         config: filled; what `Swept` and the schedule hold is read from there instead.
         task, model: what `program.build` gave for it.
         platform: cpu | gpu | tpu that this is compiled for.
+        mesh: the devices that share its work; None: one device.
     """
 
     config: Config
     task: Task
     model: Any
     platform: str
+    mesh: Mesh | None = None
 
     def init(self, seed: Int[Array, ""]) -> TrainState:
         """The state before the first step; parameters depend on the seed alone."""
@@ -68,7 +72,8 @@ class Replica:
         def batch(state: TrainState, index: Array, batches: BatchSource):
             if self.task.streamed:
                 return source[index]
-            return batches.gather(source, self.indices(swept.data_seed, state.step, batches))
+            indices = self.indices(swept.data_seed, state.step, batches)
+            return batches.gather(source, sharding.rows(indices, self.mesh))
 
         def step_on(batches: BatchSource):
             return lambda state, index: self.step(
@@ -146,7 +151,8 @@ class Replica:
         With `train.accumulate`, each term of a microbatch is divided by its weight in the whole
         batch, so that the microbatches' gradients add up to the whole batch's whatever the terms.
         """
-        batch, accumulate = self.task.assemble(gathered), self.config["train"]["accumulate"]
+        accumulate = self.config["train"]["accumulate"]
+        batch = self._rows(self.task.assemble(self._rows(gathered)))
 
         def sums(parameters, part, index):
             key_of_part = jax.random.fold_in(key, index)
@@ -163,6 +169,7 @@ class Replica:
             grads, (losses, statistics) = gradient(parameters, batch, 0, {})
             return grads, {**statistics, **losses}
         parts = jax.tree.map(lambda a: a.reshape(accumulate, -1, *a.shape[1:]), batch)
+        parts = sharding.rows(parts, self.mesh, axis=1)  # all devices share each microbatch
         indices = jnp.arange(accumulate)
 
         def weigh(_, inputs):  # of all this the compiler keeps what the weights take: no layer
@@ -180,6 +187,9 @@ class Replica:
         grads, each = jax.lax.scan(add, zeros, (parts, indices))
         return grads, jax.tree.map(lambda a: a.sum(0), each)
 
+    def _rows(self, tree: Any) -> Any:
+        return sharding.rows(tree, self.mesh)
+
     def _sums(
         self,
         parameters: Parameters,
@@ -196,6 +206,7 @@ class Replica:
             train=True,
             has_dropout=self.config["model"]["dropout"] > 0,
             platform=self.platform,
+            mesh=self.mesh,
         )
         return self.task.sums(self.model, parameters, batch, context)
 
@@ -208,10 +219,10 @@ class Replica:
     ) -> Sums:
         """name → (sums, weights), each (batches,), over gathered batches (batches, …), of which the
         rows that are not counted fill up the last one."""
-        context = Context(schedule=schedule, inference=True, platform=self.platform)
+        context = Context(schedule=schedule, inference=True, platform=self.platform, mesh=self.mesh)
 
         def body(_, inputs):
-            rows, counted = inputs
+            rows, counted = self._rows(inputs)
             batch = self.task.assemble_evaluation(rows)
             told = context.replace(counted=counted)
             losses, statistics = self.task.sums(self.model, parameters, batch, told)

@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from arch.context import Context
+from arch.devices.sharding import rows as divided
 from arch.models.embeddings.contract import TokenEmbedding
 from arch.registry import ConfigurationError, Registry
 
@@ -157,6 +158,8 @@ class VocabularyHead(Head):
             pad = -rows.shape[0] % chunk
             rows = jnp.pad(rows, ((0, pad), (0, 0))).reshape(-1, chunk, x.shape[-1])
             wanted = jnp.pad(wanted, (0, pad)).reshape(-1, chunk)
+            # a chunk over all devices: each would wait while another is at its own
+            rows, wanted = divided((rows, wanted), context.mesh, axis=1)
 
             @jax.checkpoint
             def part(index, rows, wanted):

@@ -1,0 +1,62 @@
+"""How the replicas of a group run, one after the other or side by side, and on which devices."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from arch.devices import sharding
+from arch.devices.mesh import REPLICA, ROWS
+from arch.devices.sharding import Rules
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where a group's arrays lie.
+
+    Args:
+        mode: map | vmap.
+        mesh: the devices that it is spread over; None: one device, where everything lies anyway.
+        rules: how parameters are divided.
+    """
+
+    mode: str
+    mesh: Mesh | None
+    rules: Rules
+
+    def over_replicas(self, function: Callable, own: int) -> Callable:
+        """The function of one replica as one of a group, whose first `own` inputs have its axis."""
+
+        def replicas(*inputs):
+            each, shared = inputs[:own], inputs[own:]
+            if self.mode == "vmap":
+                name = None if self.mesh is None else REPLICA
+                return jax.vmap(lambda each: function(*each, *shared), spmd_axis_name=name)(each)
+            return jax.lax.map(lambda each: function(*each, *shared), each)
+
+        return replicas
+
+    def of_state(self, tree: Any) -> Any:
+        """The shardings of a tree of states or parameters; None on one device."""
+        return None if self.mesh is None else self.rules.shardings(tree, self.mesh)
+
+    def everywhere(self) -> Any:
+        """The sharding of what all devices have; None on one device."""
+        return None if self.mesh is None else sharding.everywhere(self.mesh)
+
+    def place(self, tree: Any) -> Any:
+        """A tree of states or parameters, on the devices that it belongs to."""
+        return tree if self.mesh is None else jax.device_put(tree, self.of_state(tree))
+
+    def place_everywhere(self, tree: Any) -> Any:
+        """What all replicas share, whole on every device."""
+        return tree if self.mesh is None else jax.device_put(tree, self.everywhere())
+
+    def place_batches(self, batches: Any) -> Any:
+        """Streamed batches (R, steps, batch, …), each row on the devices that train on it."""
+        if self.mesh is None:
+            return batches
+        place = sharding.along_replicas(self.mesh, None, ROWS)
+        return jax.tree.map(lambda a: jax.device_put(a, place), batches)
