@@ -96,5 +96,5 @@ def fitting(job: Job, members: int) -> int:
         return members
     # states of all, and room as large again for activations
     each = 2 * describe.state_bytes(job.config, job.model, Sizes.of(job.config.train.mesh))
-    places = machine.devices() // Sizes.of(job.config.train.mesh).devices
+    places = len(machine.all_devices()) // Sizes.of(job.config.train.mesh).devices
     return max(1, min(members, int(0.85 * limit // each) * max(1, places)))

@@ -6,6 +6,7 @@ file and the commands are the only ones that ask.
 
 import functools
 import os
+from typing import Any
 
 import jax
 
@@ -36,6 +37,11 @@ def device() -> dict[str, object]:
 def devices() -> int:
     """How many devices of the default platform this process has."""
     return jax.local_device_count()
+
+
+def all_devices() -> list[Any]:
+    """The devices that one program may be spread over."""
+    return jax.devices()
 
 
 def memory_limit() -> int | None:

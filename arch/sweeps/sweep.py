@@ -118,7 +118,7 @@ class Sweep:
         try:
             task, model = build(config, machine.platform())
             evaluation.check(config, task)
-            check_devices(Sizes.of(config.train.mesh), machine.devices())
+            check_devices(Sizes.of(config.train.mesh), len(machine.all_devices()))
         except ConfigurationError as error:
             raise ConfigurationError(f"cell {cell.name}: {error}") from None
         identity = configuration.identity(config, task.sha256)

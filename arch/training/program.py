@@ -241,12 +241,11 @@ class Programs:
 
     Args:
         platform: cpu | gpu | tpu.
-        devices: that they may be spread over; None for all that there are.
+        devices: that they may be spread over; None for the default one alone.
     """
 
     def __init__(self, platform: str = "cpu", devices: Sequence[Any] | None = None):
-        self.platform = platform
-        self.devices = jax.devices() if devices is None else devices
+        self.platform, self.devices = platform, devices
         self.known: dict[str, Program] = {}
 
     def get(self, config: Config, task: Task, model: Any) -> Program:
@@ -254,7 +253,7 @@ class Programs:
         key = signature(config, model, task.sha256)
         if key not in self.known:
             # what other files than this package's have registered may change between processes
-            alone = len(self.devices) == 1
+            alone = self.devices is None or len(self.devices) == 1
             compiled = Compiled(self.platform, key if alone and not extended() else "")
             self.known[key] = Program(config, task, model, self.platform, compiled, self.devices)
         return self.known[key].of(config, model)

@@ -48,9 +48,9 @@ def cases(corpus: str) -> dict[str, tuple[dict, dict, dict]]:
     pairs = {**algorithmic, "form": "sequence_to_sequence"}
     text = language(corpus)
     return {
-        "vanilla": (small(variants.vanilla(2), head={"chunk": 64}), text, {}),
+        "vanilla": (small(variants.vanilla(1), head={"chunk": 64}), text, {}),
         "sandwich": (
-            small(variants.sandwich(2, 1), dropout=0.1, stack={"apply": "switch"}),
+            small(variants.sandwich(2, 1), dropout=0.1),
             text,
             {"accumulate": 2},
         ),

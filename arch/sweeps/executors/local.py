@@ -27,7 +27,7 @@ class Local(Executor):
 
     def __init__(self, sweep: Sweep):
         super().__init__(sweep)
-        self._programs = Programs(machine.platform())
+        self._programs = Programs(machine.platform(), machine.all_devices())
 
     def run(
         self, jobs: Sequence[Job], stop: Stop, settled: Callable[[], None]
