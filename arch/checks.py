@@ -14,14 +14,16 @@ from arch.registry import Config, ConfigurationError, get, join, sublayers
 
 ORDERS = ("order", "encoder_order")
 SEED_LIMIT = 2**31  # seeds are below: they are int32 on the device
+BASELINES = ("none", "kneser_ney")  # see `arch.baselines`
 AT_LEAST_ONE = (
     "model.width", "train.steps", "train.batch", "train.accumulate", "save.every", "log.every",
-    "evaluate.every",
+    "evaluate.every", "baseline.n",
 )  # fmt: skip
 AT_LEAST_ZERO = ("train.clip", "evaluate.tokens", "evaluate.window", "evaluate.stride")
 ONE_OF = {
     "train.replicas": ("auto", "map", "vmap"),
     "evaluate.weights": ("best", "last"),
+    "baseline.kind": BASELINES,
 }
 
 

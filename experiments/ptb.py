@@ -1,4 +1,4 @@
-"""Word-level Penn Treebank: a small Transformer beside the published figures.
+"""Word-level Penn Treebank: a Kneser-Ney 5-gram, a small Transformer, the published figures.
 
     python launch.py sweep --config=experiments/ptb.py
     python launch.py sweep --config=experiments/ptb.py:scale=small
@@ -8,7 +8,11 @@ small  five seeds, minutes on one GPU (estimated)
 
 The corpus is read from ARCH_DATA_DIR/ptb or downloaded once. Expect a test perplexity near 102 at
 tiny (windows of 128, stride 32), well below the Kneser-Ney 5-gram's 141.2 and above the LSTMs that
-train for far longer.
+train for far longer. The 5-gram is counted in two seconds and is 141.18 here, over all targets but
+the first: lines begin anew, `<unk>` and line ends are words like others, |V| = 10,000. Its
+discounts of counts 1, 2, 3 and more (they are in runs.jsonl too) are 0.960, 1.388, 1.242 for
+5-grams, 0.943, 1.383, 1.432 for 4-grams, 0.869, 1.255, 1.448 for 3-grams, 0.728, 1.099, 1.471 for
+2-grams and 0.257, 0.829, 1.262 for single words.
 """
 
 from arch import config, variants
@@ -65,7 +69,11 @@ def get_config(arg):
 
 
 def cells(arg, results):
-    return [Cell("transformer", variant="vanilla")]
+    five = {"baseline.kind": "kneser_ney", "baseline.n": 5}
+    return [
+        Cell("kneser-ney-5", five, variant="kneser_ney", seeds=(0,)),
+        Cell("transformer", variant="vanilla"),
+    ]
 
 
 def TABLE(arg, cells, results):
@@ -73,6 +81,10 @@ def TABLE(arg, cells, results):
         "title": "Word-level Penn Treebank",
         "metric": "perplexity",
         "split": "test",
+        "baseline": "transformer",
+        "paper": {"kneser-ney-5": PUBLISHED["Kneser-Ney 5-gram"]},
+        "paper_label": "Mikolov and Zweig 2012",
+        "paper_unit": "word",
         "sections": [
             {
                 "title": "Published test perplexities",

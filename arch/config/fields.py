@@ -62,6 +62,7 @@ DEFAULTS = {
         "weights": "best",
         "models": {},
     },
+    "baseline": {"kind": "none", "n": 5},
     "save": {"every": 200, "keep": 2},
     "log": {"every": 20},
 }

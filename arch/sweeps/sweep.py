@@ -130,7 +130,7 @@ class Sweep:
             model=model,
             identity=identity,
             folder=RunFolder.of(self.runs, self.name, cell.name, identity),
-            details=describe.details(cell.variant or "order", task, model),
+            details=describe.details(cell.variant or "order", config, task, model),
         )
 
     def _seeds(self, cell: Cell, config: Config) -> tuple[Seed, ...]:

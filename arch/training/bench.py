@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from arch.baselines.counted import is_counted
 from arch.context import Context
 from arch.models import DTYPES
-from arch.registry import Config
+from arch.registry import Config, ConfigurationError
 from arch.tasks.contract import Task
 from arch.training.program import Program
 from arch.training.replica import Replica
@@ -28,8 +29,14 @@ def bench(config: Config, task: Task, model: Any, platform: str) -> dict[str, fl
 
     tokens_per_second; compile_seconds of the training program; peak_memory_bytes as the compiler
     counts it; utilisation: model FLOPs (three times the forward ones) a second over those of a
-    square matrix product, measured beside it in the compute dtype.
+    square matrix product, measured beside it in the compute dtype. ConfigurationError for a
+    baseline that is counted.
     """
+    if is_counted(config):
+        raise ConfigurationError(
+            f"baseline.kind={config['baseline']['kind']!r}: it is counted and not trained, and has "
+            "no training speed; allowed is none"
+        )
     program = Program(config, task, model, platform)
     state = program.init(np.zeros(1, np.int32))
     started = program.compiled.seconds

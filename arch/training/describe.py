@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from arch import order as orders
+from arch.baselines.counted import is_counted
 from arch.devices.mesh import ONE_DEVICE, Sizes
 from arch.registry import Config
 from arch.tasks.contract import Task
@@ -17,14 +18,17 @@ def describe(cell: str, variant: str, config: Config, platform: str = "cpu") -> 
     task, model = build(config, platform)
     return {
         "cell": cell,
-        **details(variant, task, model),
+        **details(variant, config, task, model),
         "memory_bytes": state_bytes(config, model),
         **laid_out(config, model),
     }
 
 
-def details(variant: str, task: Task, model: Any) -> dict[str, Any]:
-    """What every result says of its architecture."""
+def details(variant: str, config: Config, task: Task, model: Any) -> dict[str, Any]:
+    """What every result says of its architecture; a baseline that is counted has none of it."""
+    if is_counted(config):
+        nothing = {"unique": 0, "applied": 0, "embedding": 0, "by_letter": {}}
+        return {"variant": variant, "order": "", "parameters": nothing, "flops_per_token": 0}
     return {
         "variant": variant,
         "order": model.order,
@@ -37,7 +41,7 @@ def laid_out(config: Config, model: Any) -> dict[str, Any]:
     """Of a replica on several devices: `mesh`, `device_memory_bytes` of the device that holds most,
     and `replicated`: the parameters that `train.mesh` divides nowhere. Nothing on one device."""
     sizes = Sizes.of(config["train"]["mesh"])
-    if sizes.devices == 1:
+    if sizes.devices == 1 or is_counted(config):
         return {}
     return {
         "mesh": {axis: size for axis, size in sizes._asdict().items() if size > 1},
@@ -49,6 +53,8 @@ def laid_out(config: Config, model: Any) -> dict[str, Any]:
 def state_bytes(config: Config, model: Any, sizes: Sizes = ONE_DEVICE) -> int:
     """Bytes of what one replica keeps between steps, and of its gradients, on one of the devices
     that it is spread over."""
+    if is_counted(config):
+        return 0
     held = shapes(config, model)
     gradients = held.parameters
     trees = held.parameters, held.best_parameters, gradients, held.optimizer
@@ -73,7 +79,7 @@ def row(description: Mapping) -> list[str]:
     letters = ", ".join(f"{letter} {n:,}" for letter, n in counts["by_letter"].items())
     return [
         str(description["cell"]),
-        orders.compress_parts(str(description["order"])),
+        orders.compress_parts(order) if (order := str(description["order"])) else "counted",
         f"{counts['unique']:,}",
         f"{counts['applied']:,}",
         letters,

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from arch.baselines import counted
 from arch.checks import one_of
 from arch.config import OUTSIDE_PROGRAM
 from arch.devices import mesh as meshes
@@ -49,6 +50,7 @@ def build(config: Config, platform: str = "cpu") -> tuple[Task, Any]:
             f"model.family={family!r}: task.kind={kind!r}, as it is configured, is for "
             f"{' or '.join(task.families)}"
         )
+    counted.check(config, task)
     model = models.build(config["model"], task.vocabulary, task.max_length)
     model.check_platform(platform)
     try_own(config, model)

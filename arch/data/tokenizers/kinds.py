@@ -115,6 +115,11 @@ def encode_open(tokenizer: Tokenizer, text: str) -> np.ndarray:
     return ids[:-1] if isinstance(tokenizer, Words) and not text.endswith("\n") else ids
 
 
+def line_end(tokenizer: Tokenizer) -> int:
+    """The id that ends every line, by whatever it is followed; -1 where lines are not marked so."""
+    return Words.END_ID if isinstance(tokenizer, Words) else -1
+
+
 class Bytes(Tokenizer):
     """A token is a byte of UTF-8."""
 
@@ -195,6 +200,7 @@ class Words(Tokenizer):
     """
 
     unit, lossless = "word", False
+    END_ID = 1
 
     def __init__(self, words: Sequence[str], size: int):
         self.words, self.size = list(words), size

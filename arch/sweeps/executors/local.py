@@ -1,9 +1,11 @@
 """Training in this process: one group of replicas after the other."""
 
+import itertools
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from arch.baselines.counted import counted, is_counted
 from arch.report.seeds import both
 from arch.runs import locks, provenance
 from arch.sweeps import machine
@@ -35,7 +37,8 @@ class Local(Executor):
         """Cell → error, of the cells that failed; see `Executor.run`."""
         errors: dict[str, str] = {}
         trains, platform = self.sweep.experiment.trains, machine.platform()
-        if trains and (said := faster_apart(jobs, platform, provenance.cores())):
+        neural = [job for job in jobs if trains and not is_counted(job.config)]
+        if said := faster_apart(neural, platform, provenance.cores()):
             print(said, file=sys.stderr)
         with locks.held(job.folder.path for job in jobs if job.unfinished()):
             for members, job in self._groups(jobs):
@@ -45,9 +48,12 @@ class Local(Executor):
 
     def _groups(self, jobs: Sequence[Job]) -> Iterable[tuple[list[Member], Job]]:
         """Groups of replicas; one by one where nothing is trained."""
-        if self.sweep.experiment.trains:
-            return groups(jobs, self.sweep.replicas, self.sweep.strict)
-        return (([job.member(seed)], job) for job in jobs for seed in job.unfinished())
+        if not self.sweep.experiment.trains:
+            return (([job.member(seed)], job) for job in jobs for seed in job.unfinished())
+        apart = [job for job in jobs if is_counted(job.config) and job.unfinished()]
+        alone = (([job.member(seed) for seed in job.unfinished()], job) for job in apart)
+        trained = [job for job in jobs if not is_counted(job.config)]
+        return itertools.chain(alone, groups(trained, self.sweep.replicas, self.sweep.strict))
 
     def _attempt(self, members: list[Member], job: Job, stop: Stop) -> dict[str, str]:
         """Cell → error of those that failed; an error of one group does not stop the others."""
@@ -58,10 +64,12 @@ class Local(Executor):
                 steps=job.config.train.steps, attempts=folder.state.get("attempts", 0) + 1,
             )  # fmt: skip
         try:
-            if self.sweep.experiment.trains:
-                self._train(members, job, stop)
-            else:
+            if not self.sweep.experiment.trains:
                 self._measure(members[0], job, stop)
+            elif is_counted(job.config):
+                self._count(members, job, stop)
+            else:
+                self._train(members, job, stop)
         except (Interrupted, KeyboardInterrupt):
             for folder in cells.values():
                 folder.update_state(state="interrupted", error="asked to stop")
@@ -80,6 +88,17 @@ class Local(Executor):
             group = Group(members, program, progress.update)
             progress.begin(group)
             group.run(stop)
+
+    def _count(self, members: list[Member], job: Job, stop: Stop) -> None:
+        """Count the baseline once: it is the same for every seed."""
+        if stop.asked:
+            raise Interrupted
+        evaluations, more = counted(job.config, job.task)
+        for member in members:
+            line = member.line("finished", evaluations, corpus=corpus(job.task), **more)
+            member.own.finish(line)
+        told = {split: figures["loss"] for split, figures in evaluations.items()}
+        Progress().measured(members[0], told)
 
     def _measure(self, member: Member, job: Job, stop: Stop) -> None:
         """Ask the experiment for its figures instead of training."""
