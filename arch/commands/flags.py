@@ -108,6 +108,26 @@ class Describe(Configured):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan(Configured):
+    name = "plan"
+    summary = "a training step compiled for hardware that is not here: memory, time, chip-hours"
+    examples = (
+        "--config=experiments/sandwich.py:scale=paper --topology=v5e:4x4",
+        "--config=experiments/sandwich.py:scale=paper --topology=h100:1x1x8 --cell=k6 --json",
+    )
+
+    topology: str = flag(
+        "--topology",
+        metavar="CHIP:SHAPE",
+        help="v5e:4x4, v5p:2x2x1, v6e:2x4, h100:1x1x8, h200",
+    )
+    cell: str = flag("--cell", "", metavar="NAME", help="a cell's name; else the first")
+    efficiency: float = flag("--efficiency", 0.5, metavar="SHARE", help="of the peak, in products")
+    every_mesh: bool = flag("--every-mesh", False, help="try all meshes, not data and fsdp alone")
+    json: bool = flag("--json", False, help="one JSON object")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Run(Trains):
     name = "run"
     summary = "train one cell"
@@ -294,7 +314,7 @@ class Verify(Loads):
 COMMANDS: dict[str, type[Command]] = {
     command.name: command
     for command in (
-        List, Check, Describe, Run, Sweep, Prepare, Status, Report, Claims, Audit, Evaluate,
+        List, Check, Describe, Plan, Run, Sweep, Prepare, Status, Report, Claims, Audit, Evaluate,
         Generate, Bench, Verify,
     )
 }  # fmt: skip

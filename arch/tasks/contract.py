@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
@@ -119,6 +120,15 @@ class Task(BatchSource):
     def stream(self) -> np.ndarray:
         """The training data on the host, for a task that is `streamed`: a memory map."""
         raise ConfigurationError(f"task.kind={self.kind!r} does not stream its training data")
+
+    def gathered_shapes(self, batch: int) -> Any:
+        """The shapes of a gathered batch of the first of `batches`, to plan a step by."""
+        first = self.batches[0]
+
+        def gathered(source: Any) -> Any:
+            return first.gather(source, first.indices(jax.random.key(0), jnp.int32(0), batch))
+
+        return jax.eval_shape(gathered, self.source())
 
     @property
     def batches(self) -> tuple[BatchSource, ...]:

@@ -137,6 +137,10 @@ class LanguageModel(Text):
             starts = starts * self.length
         return source[starts[..., None] + library.arange(self.length + 1)[None]]
 
+    def gathered_shapes(self, batch: int) -> Any:
+        """(batch, length + 1) tokens, whether the corpus is here or not."""
+        return jax.ShapeDtypeStruct((batch, self.length + 1), jnp.int32)
+
     def assemble(self, gathered: Int[Array, "batch length+1"]) -> Batch:
         """Inputs, and targets one token later."""
         gathered = gathered.astype(jnp.int32)

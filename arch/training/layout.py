@@ -54,6 +54,10 @@ class Layout:
         """What all replicas share, whole on every device."""
         return tree if self.mesh is None else jax.device_put(tree, self.everywhere())
 
+    def of_batch(self) -> Any:
+        """The sharding of one gathered batch (R, batch, …); None on one device."""
+        return None if self.mesh is None else sharding.along_replicas(self.mesh, ROWS)
+
     def place_batches(self, batches: Any) -> Any:
         """Streamed batches (R, steps, batch, …), each row on the devices that train on it."""
         if self.mesh is None:

@@ -1,0 +1,123 @@
+"""What a compiled program moves, read from its text: bytes through memory, and collectives.
+
+A loop's body counts as often as it runs, where the compiler knows; of a switch's branches each
+counts its share.
+"""
+
+import math
+import re
+from typing import NamedTuple
+
+HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
+LINE = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\((.*)$")
+SHAPE = re.compile(r"([a-z]+\d*[a-z0-9]*)\[([\d,]*)\]")
+TRIPS = re.compile(r'known_trip_count"?[:=]\s*\{"?n"?[:=]"?(\d+)')
+CALLED = re.compile(
+    r"(?:body|condition|to_apply|calls|true_computation|false_computation)=%?([\w.\-]+)"
+)
+BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+GROUPS = re.compile(r"replica_groups=(?:\[\d+,(\d+)\]|\{\{([\d,]*)\})")
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "iota", "after-all"}
+BITS = {"pred": 8, "bf16": 16, "f16": 16, "f32": 32, "f64": 64}
+
+
+class Collective(NamedTuple):
+    """All collectives of a kind in a step: how many, bytes of their results on a device, and bytes
+    that each device sends."""
+
+    count: float = 0
+    bytes: float = 0
+    sent: float = 0
+
+
+class Traffic(NamedTuple):
+    """bytes: written to memory and read again, on a device; collectives: by kind."""
+
+    bytes: float
+    collectives: dict[str, Collective]
+
+
+class _Line(NamedTuple):
+    opcode: str
+    bytes: float
+    text: str
+
+
+def size(shapes: str) -> float:
+    """Bytes of a type as HLO writes it, such as 'bf16[8,128]{1,0}' or a tuple of these."""
+    total = 0.0
+    for name, numbers in SHAPE.findall(shapes):
+        digits = re.sub(r"^\D+", "", name)
+        bits = BITS.get(name) or (8 if name.startswith("f8") else int(digits or 0))
+        total += bits / 8 * math.prod(int(n) for n in numbers.split(",") if n)
+    return total
+
+
+def traffic(text: str) -> Traffic:
+    """What a step moves on each device, from the text of its compiled program."""
+    computations, entry = _computations(text)
+    found: dict[str, Collective] = {}
+    moved = 0.0
+
+    def visit(name: str, times: float, fused: bool) -> None:
+        nonlocal moved
+        for line in computations.get(name, ()):
+            kind = line.opcode.removesuffix("-start")
+            if kind in COLLECTIVES:
+                found[kind] = _added(found.get(kind, Collective()), kind, line, times)
+            trips = 1.0
+            if line.opcode == "while":
+                known = TRIPS.search(line.text)
+                trips = float(known.group(1)) if known else 1.0
+            elif not fused and line.opcode not in FREE | {"conditional", "call"}:
+                moved += times * 2 * line.bytes
+            branches = BRANCHES.search(line.text)
+            if branches:
+                each = [b.strip().lstrip("%") for b in branches.group(1).split(",")]
+                for branch in each:
+                    visit(branch, times / len(each), fused)
+            inner = fused or line.opcode not in ("while", "call", "conditional")
+            for called in CALLED.findall(line.text):
+                visit(called, times * trips, inner)
+
+    visit(entry, 1.0, False)
+    return Traffic(moved, found)
+
+
+def _added(so_far: Collective, kind: str, line: _Line, times: float) -> Collective:
+    group = GROUPS.search(line.text)
+    members = 2
+    if group:
+        members = int(group.group(1)) if group.group(1) else len(group.group(2).split(","))
+    result = line.bytes
+    if line.opcode.endswith("-start") and kind != "all-reduce":
+        result = line.bytes / 2  # a tuple of what goes in and what comes out
+    share = (members - 1) / members
+    sent = {
+        "all-reduce": 2 * share * result,
+        "all-gather": share * result,
+        "reduce-scatter": (members - 1) * result,
+        "all-to-all": share * result,
+        "collective-permute": result,
+    }[kind]
+    return Collective(
+        so_far.count + times, so_far.bytes + times * result, so_far.sent + times * sent
+    )
+
+
+def _computations(text: str) -> tuple[dict[str, list[_Line]], str]:
+    """(name → lines of a computation, the name of the program's own)."""
+    computations: dict[str, list[_Line]] = {}
+    entry, lines = "", []
+    for row in text.splitlines():
+        if header := HEADER.match(row):
+            lines = computations.setdefault(header.group(2), [])
+            entry = header.group(2) if header.group(1) else entry
+        elif line := LINE.match(row):
+            _, shapes, opcode, rest = line.groups()
+            written = size(shapes)
+            if "dynamic-update-slice" in row.split(" = ")[0] or opcode == "dynamic-update-slice":
+                written = 0.0  # a row of a buffer in place, which is small beside what made it
+            lines.append(_Line(opcode, written, rest))
+    return computations, entry
