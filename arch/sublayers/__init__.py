@@ -5,13 +5,14 @@
 configuration's `plugins`.
 """
 
-from arch.sublayers import convolution, feed_forward, lstm
+from arch.sublayers import convolution, feed_forward, fixed_window, lstm
 from arch.sublayers.attention import full, local, lsh
 from arch.sublayers.benes import network
 
 __all__ = [
     "convolution",
     "feed_forward",
+    "fixed_window",
     "full",
     "local",
     "lsh",

@@ -12,13 +12,24 @@ albert(size='base', share='sf')         Lan et al. 2019
 reformer(size='enwik8')                 Kitaev, Kaiser and Levskaya 2020
 shuffle_exchange(size='algorithmic')    Freivalds et al. 2019
 residual_shuffle_exchange(size='lambada')   Draguns et al. 2020
+feed_forward_lm(n=5)                    Bengio et al. 2003
 lstm(layers=2)                          an encoder-decoder of LSTMs that attends to its encoder
 
 Each takes more fields of the model section as keywords, which win. What an order of sublayers does
 is in `arch.stacks` and `arch.sublayers`; nothing is built here.
 """
 
-from arch.variants.decoders import GPT2, decoder, gpt2, gpt2_like, macaron, par, sandwich, vanilla
+from arch.variants.decoders import (
+    GPT2,
+    decoder,
+    feed_forward_lm,
+    gpt2,
+    gpt2_like,
+    macaron,
+    par,
+    sandwich,
+    vanilla,
+)
 from arch.variants.encoder_decoders import UNIVERSAL, encoder_decoder, lstm, transformer, universal
 from arch.variants.masked import ALBERT, BERT, albert, bert, masked_encoder
 from arch.variants.reformers import REFORMER, reformer
@@ -34,7 +45,7 @@ VARIANTS = {
     f.__name__: f
     for f in (
         vanilla, sandwich, par, macaron, gpt2, transformer, universal, lstm, bert, albert, reformer,
-        shuffle_exchange, residual_shuffle_exchange,
+        shuffle_exchange, residual_shuffle_exchange, feed_forward_lm,
     )
 }  # fmt: skip
 
@@ -42,6 +53,7 @@ __all__ = [
     "VARIANTS",
     "GPT2",
     "decoder",
+    "feed_forward_lm",
     "gpt2",
     "gpt2_like",
     "macaron",

@@ -1,4 +1,4 @@
-"""Decoders: orders of attention `s` and feed-forward `f`, and GPT-2."""
+"""Decoders: orders of attention `s` and feed-forward `f`, GPT-2, and Bengio's model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -85,5 +85,22 @@ def gpt2_like(
         "sublayers": letters,
         "embedding": embedding,
         "stack": {"scale_output_init": True},
+        **model,
+    }
+
+
+def feed_forward_lm(
+    n: int = 5, width: int = 60, direct: bool = False, **model: Any
+) -> dict[str, object]:
+    """Bengio et al. 2003: the next word of the n - 1 before it, by one tanh layer; no norm, no
+    positions, and a head of its own with a bias."""
+    return {
+        "family": "decoder",
+        "width": width,
+        "order": "w",
+        "sublayers": {"w": {"kind": "fixed_window", "tokens": n - 1, "direct": direct}},
+        "stack": {"final_norm": False},
+        "embedding": {"positions": "none", "scale": False},
+        "head": {"tie": False, "bias": True},
         **model,
     }
