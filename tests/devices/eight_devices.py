@@ -44,8 +44,8 @@ def small(model: dict, **changes) -> dict:
 def cases(corpus: str) -> dict[str, tuple[dict, dict, dict]]:
     """name → (model, task, train)."""
     albert = variants.albert("base", dropout=0.0)
-    algorithmic = {"kind": "algorithmic", "length": 16}
-    pairs = {**algorithmic, "form": "sequence_to_sequence"}
+    pairs = {"kind": "algorithmic", "length": 16}
+    aligned = {"kind": "algorithmic_bins"}
     text = language(corpus)
     return {
         "vanilla": (small(variants.vanilla(1), head={"chunk": 64}), text, {}),
@@ -61,7 +61,7 @@ def cases(corpus: str) -> dict[str, tuple[dict, dict, dict]]:
             {},
         ),
         "reformer": (small(variants.reformer("enwik8"), order="(sf)2"), text, {}),
-        "shuffle_exchange": (small(variants.shuffle_exchange()), algorithmic, {}),
+        "shuffle_exchange": (small(variants.shuffle_exchange()), aligned, {}),
         "transformer": (small(variants.transformer(1)), pairs, {"accumulate": 2}),
     }
 
