@@ -3,13 +3,14 @@
 import dataclasses
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from arch.registry import ConfigurationError, suggestion
-from arch.report.seeds import Seed, line_seed
+from arch.report.seeds import Seed, both, line_seed
 
+ENDED = ("finished", "nan", "diverged")  # of seeds that no training goes on with; failed ones do
 CELL_NAME = re.compile(r"[A-Za-z0-9(][A-Za-z0-9._=+()-]*")
 
 
@@ -97,6 +98,13 @@ class Results:
         if not wanted or any(seed not in values for seed in wanted):
             return None
         return sum(values[seed] for seed in wanted) / len(wanted)
+
+    def ended(self, cell: str, seeds: Sequence[Seed]) -> bool:
+        """Whether each of the cell's seeds has finished, gone NaN or diverged; what failed is
+        tried again."""
+        lines = [x for x in self._lines if x["cell"] == cell and x["status"] in ENDED]
+        known = {line_seed(line) for line in lines}  # whose data may have a seed of its own
+        return {*seeds} <= known | {both(seed)[0] for seed in known}
 
     def lines(self) -> list[dict]:
         """The lines, finished or not."""

@@ -22,8 +22,6 @@ from arch.report.seeds import both
 from arch.report.specification import TableSpec
 from arch.sweeps.cells import Cell, Results, Rung
 
-SETTLED = ("finished", "nan", "diverged")  # what failed is tried again before anything is chosen
-
 
 @dataclasses.dataclass(frozen=True)
 class Ladder:
@@ -80,7 +78,7 @@ def ladder(
         rung = Rung(arm.name, field, "", texts, tuple(pilot), arm.seeds, metric, split)
         pilots = [_at(arm, dataclasses.replace(rung, value=text, pilot=True)) for text in texts]
         made += pilots
-        if all(_ended(cell, results) for cell in pilots):
+        if all(results.ended(cell.name, cell.seeds) for cell in pilots):
             found = {cell.rung.value: _mean(cell, results) for cell in pilots if cell.rung}
             whole = {value: mean for value, mean in found.items() if math.isfinite(mean)}
             if whole:
@@ -101,11 +99,6 @@ def _at(arm: Cell, rung: Rung) -> Cell:
 def _lines(cell: Cell, results: Results) -> list[dict]:
     """The lines of a pilot, of its seeds; an earlier sweep may have had others."""
     return [x for x in results.lines() if x["cell"] == cell.name and x["seed"] in cell.seeds]
-
-
-def _ended(cell: Cell, results: Results) -> bool:
-    lines = [line for line in _lines(cell, results) if line["status"] in SETTLED]
-    return {line["seed"] for line in lines} == set(cell.seeds)
 
 
 def _mean(cell: Cell, results: Results) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from arch.registry import ConfigurationError
 from arch.report.seeds import Seed
 from arch.runs import locks
+from arch.sweeps.cells import ENDED
 from arch.sweeps.executors import EXECUTORS
 from arch.sweeps.gathering import gather
 from arch.sweeps.held import check_name, run_configurations, starts_over
@@ -14,8 +15,6 @@ from arch.sweeps.reuse import finished_elsewhere, take
 from arch.sweeps.sweep import Job, Sweep
 from arch.training import describe
 from arch.training.group import Stop
-
-ENDED = ("finished", "nan", "diverged")  # states of cells that no training goes on with
 
 
 def run(sweep: Sweep) -> int:

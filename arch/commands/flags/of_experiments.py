@@ -1,0 +1,109 @@
+"""The commands that take an experiment's file, with their flags."""
+
+import dataclasses
+
+from arch.commands.contract import flag
+from arch.commands.flags.base import Configured, Trains
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Describe(Configured):
+    name = "describe"
+    summary = "order, parameters, FLOPs and memory of every cell"
+    examples = (
+        "--config=experiments/sandwich.py",
+        "--config=experiments/sandwich.py:scale=paper --cells='k[0135]' --json",
+    )
+
+    cells: str = flag("--cells", "*", metavar="GLOB", help="cells by name")
+    json: bool = flag("--json", False, help="one JSON object a cell instead of a table")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan(Configured):
+    name = "plan"
+    summary = "a training step compiled for hardware that is not here: memory, time, chip-hours"
+    examples = (
+        "--config=experiments/sandwich.py:scale=paper --topology=v5e:4x4",
+        "--config=experiments/sandwich.py:scale=paper --topology=h100:1x1x8 --cell=k6 --json",
+    )
+
+    topology: str = flag(
+        "--topology",
+        metavar="CHIP:SHAPE",
+        help="v5e:4x4, v5p:2x2x1, v6e:2x4, h100:1x1x8, h200",
+    )
+    cell: str = flag("--cell", "", metavar="NAME", help="a cell's name; else the first")
+    efficiency: float = flag("--efficiency", 0.5, metavar="SHARE", help="of the peak, in products")
+    every_mesh: bool = flag("--every-mesh", False, help="try all meshes, not data and fsdp alone")
+    json: bool = flag("--json", False, help="one JSON object")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run(Trains):
+    name = "run"
+    summary = "train one cell"
+    examples = (
+        "--config=experiments/sandwich.py --cell=k3",
+        "--config=experiments/sandwich.py --config.model.order='s3(sf)5f3' --name=mine",
+    )
+
+    cell: str = flag(
+        "--cell", "", metavar="NAME", help="a cell's name; else the configuration of get_config"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep(Trains):
+    name = "sweep"
+    summary = "train cells × seeds"
+    examples = (
+        "--config=experiments/sandwich.py --cells='k[0135]' --seeds=5",
+        "--config=experiments/sandwich.py:scale=small --config.model.stack.share=s --dry-run",
+        "--config=experiments/sandwich.py --executor=processes",
+    )
+
+    cells: str = flag("--cells", "*", metavar="GLOB", help="cells by name")
+    dry_run: bool = flag("--dry-run", False, help="say what would be trained, and train nothing")
+    executor: str = flag(
+        "--executor", "local", metavar="NAME",
+        help="who trains: `launch.py list` names the executors; a plugin may add one",
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Search(Sweep):
+    name = "search"
+    summary = "look for orders: random and evolved ones, by successive halving"
+    examples = ("", "--config='experiments/search.py:space=parameters,budget=2e7' --dry-run")
+
+    config: str = flag(
+        "--config", "experiments/search.py", metavar="FILE[:name=value,…]",
+        help="the file of the search; its text says what space, start, budget, … are",
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepare(Configured):
+    name = "prepare"
+    summary = "fetch, check and tokenise the corpus"
+    examples = ("--config=experiments/ptb.py",)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bench(Configured):
+    name = "bench"
+    summary = "tokens/s, utilisation, compile seconds, peak memory; beside other libraries"
+    examples = (
+        "--config=experiments/sandwich.py --cells='k[03]'",
+        "--config=experiments/sandwich.py --cells=k0 --against=torch,x-transformers,hf-gpt2",
+        "--config=experiments/shakespeare.py --against=nanogpt:../nanoGPT",
+    )
+
+    cells: str = flag("--cells", "*", metavar="GLOB", help="cells by name")
+    against: str = flag(
+        "--against", "", metavar="PEER,…",
+        help="torch, x-transformers, hf-gpt2, hf-reformer or nanogpt:PATH: train each cell in turn "
+        "with these at the same sizes, each in a process of its own; adds the ratios, and where a "
+        "step of ours goes, to results/benchmarks/",
+    )  # fmt: skip

@@ -1,0 +1,149 @@
+"""The commands that take no experiment: what is here, what was trained, what was found."""
+
+import dataclasses
+
+from arch.commands.contract import Command, flag
+from arch.commands.flags.base import Loads
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class List(Command):
+    name = "list"
+    summary = "kinds, stacks, tasks, variants, experiments, corpora, executors"
+    examples = ("",)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Check(Command):
+    name = "check"
+    summary = "try what the kinds of your own files promise, in seconds; nothing is trained"
+    examples = ("--plugins=gated_linear.py",)
+
+    plugins: str = flag("--plugins", metavar="FILE,…", help="Python files that register kinds")
+    width: int = flag("--width", 32, metavar="N", help="of the stream that sublayers are tried in")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Status(Command):
+    name = "status"
+    summary = "how each cell of a run stands, and the command that goes on"
+    examples = ("--name=sandwich",)
+
+    directory: str = flag("--name", metavar="NAME", help="of runs/NAME")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report(Command):
+    name = "report"
+    summary = "tables and figures from results/"
+    examples = (
+        "--name=sandwich",
+        "--name=sandwich --against=random_orders --format=md,html",
+    )
+
+    directory: str = flag("--name", metavar="NAME", help="of results/NAME")
+    format: str = flag(
+        "--format", "md,csv,svg", metavar="md,csv,svg,html,latex", help="what is written"
+    )
+    against: str = flag(
+        "--against", "", metavar="NAME", help="of results/NAME to compare with, cell by cell"
+    )
+    refresh: bool = flag(
+        "--refresh", False,
+        help="ask the experiment's file again for its cells, table and claims, and its corpus for "
+        "what a predictor that knows frequencies alone would lose",
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Claims(Command):
+    name = "claims"
+    summary = "what papers claim and what our runs say of it; writes results/claims.md"
+    examples = ("", "--json")
+
+    json: bool = flag("--json", False, help="one JSON object a claim instead of the page")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Audit(Command):
+    name = "audit"
+    summary = "which results the present code would not make again"
+    examples = ("", "--name=sandwich --rerun")
+
+    directory: str = flag("--name", "", metavar="NAME", help="of results/NAME; else all")
+    rerun: bool = flag(
+        "--rerun", False, help="train the cheapest seed of each again, apart, and compare figures"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluate(Loads):
+    name = "evaluate"
+    summary = (
+        "what runs, or models in Hugging Face's format, achieve on the splits of their own corpus "
+        "(of such a model, stdlib) or another: a row for each seed and split, and means over seeds"
+    )
+    examples = (
+        "--run=runs/sandwich/k3-0123abcd --stride=16",
+        "--run=runs/sandwich --split=test",
+        "--run='runs/sandwich/k[03]-*,runs/orders' --split=valid,test --json",
+        "--run=gpt2 --corpus=wikitext-2 --stride=512",
+    )
+
+    runs: str = flag(
+        "--run", metavar="DIR,…",
+        help="runs/NAME/CELL-HASH, runs/NAME for every run in it, or a model's folder; a list with "
+        "commas, in which each may be a glob",
+    )  # fmt: skip
+    corpus: str = flag("--corpus", "", metavar="NAME", help="another corpus, as in task.corpus")
+    splits: str = flag(
+        "--split", "", metavar="NAME,…", help="of the corpus; else those of evaluate.splits"
+    )
+    stride: int = flag(
+        "--stride", 0, metavar="N", help="tokens between windows; 0: each run's own, as --window"
+    )
+    window: int = flag("--window", 0, metavar="N", help="tokens a window, in evaluate.models too")
+    json: bool = flag("--json", False, help="one JSON object a row instead of tables")
+    directory: str = flag(
+        "--name", "", metavar="NAME",
+        help="write results/NAME/evaluation.md and .jsonl too, to be committed",
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Generate(Loads):
+    name = "generate"
+    summary = (
+        "text that a run, or a model in Hugging Face's format, makes of a prompt: goes on with it, "
+        "translates it, or fills in its [MASK]s"
+    )
+    examples = (
+        "--run=runs/sandwich/k3-0123abcd --prompt='def main(' --temperature=0.5",
+        "--run=runs/sandwich/k3-0123abcd --prompts=prompts.txt --tokens=50 --top-p=0.9 --draws=3",
+        "--run=bert-base-uncased --prompt='The capital of France is [MASK].'",
+    )
+
+    directory: str = flag("--run", metavar="DIR", help="runs/NAME/CELL-HASH, or a model's folder")
+    prompt: str = flag("--prompt", "", metavar="TEXT", help="what is gone on with")
+    prompts: str = flag(
+        "--prompts", "", metavar="FILE", help="a prompt a line, instead of --prompt; - reads them"
+    )
+    tokens: int = flag("--tokens", 100, metavar="N", help="most tokens that are made")
+    temperature: float = flag("--temperature", 0.8, metavar="T", help="0 takes the likeliest token")
+    top_k: int = flag("--top-k", 0, metavar="K", help="draw from the K likeliest; 0: from all")
+    top_p: float = flag(
+        "--top-p", 1.0, metavar="P",
+        help="draw from the fewest likeliest tokens whose probabilities add up to P",
+    )  # fmt: skip
+    seed: str = flag("--seed", "0", metavar="N|NxN", help="which of the run's seeds")
+    draw: int = flag("--draw", 0, metavar="N", help="the seed of drawing: another text")
+    draws: int = flag("--draws", 1, metavar="N", help="texts a prompt, of the draws from --draw on")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verify(Loads):
+    name = "verify"
+    summary = "replay a run between its two kept checkpoints"
+    examples = ("--run=runs/sandwich/k3-0123abcd",)
+
+    directory: str = flag("--run", metavar="DIR", help="runs/NAME/CELL-HASH")
