@@ -2,13 +2,15 @@
 
 import sys
 
+from arch.baselines.counted import is_counted
 from arch.commands import flags, from_flags, terminal
 from arch.commands.arms import arm_lines
 from arch.report.folder import write_report
 from arch.report.renderers import print_table
 from arch.sweeps import running
 from arch.sweeps.experiment import matching
-from arch.sweeps.held import other_configurations
+from arch.sweeps.held import other_configurations, starts_over
+from arch.sweeps.plan import Plan, estimate
 from arch.sweeps.reuse import finished_elsewhere
 from arch.sweeps.sweep import RESULTS, Sweep
 from arch.training.group import Interrupted
@@ -42,6 +44,11 @@ def train(sweep: Sweep, dry_run: bool = False) -> int:
     folder = RESULTS / sweep.name
     print_table(write_report(folder))
     print(f"written: {folder}/table.md, table.csv, runs.jsonl and the figures")
+    if sweep.experiment.trains:
+        print("runs, for evaluate, generate and arch.load:")
+        for job in sweep.jobs():
+            if job.folder.path.is_dir() and not is_counted(job.config):
+                print(f"  {job.folder.path}")
     return code
 
 
@@ -61,6 +68,11 @@ def _plan(sweep: Sweep) -> int:
         print(f"{one.job.cell.name} seed {one.seed}: finished as {one.source}, by the same hash")
     for held in other_configurations(sweep, jobs):
         print(f"{sweep.name} holds another configuration: {held.said()}")
+    if sweep.experiment.trains:
+        anew = [job.cell.name for job in jobs if starts_over(sweep, job.cell.name)]
+        print(Plan.of(jobs, sweep.replicas, anew).said())
+        if said := estimate(jobs):
+            print(said)
     known = sweep.results()
     shown = [job.cell.name for job in jobs]
     for line in arm_lines(sweep.experiment, sweep.experiment.cells(known), known, shown):

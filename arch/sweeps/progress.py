@@ -2,29 +2,81 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from arch.sweeps.plan import lasting, training_flops
+from arch.sweeps.sweep import Job
 from arch.tasks.objective import perplexity
 from arch.training.group import Group, Member
 
 SECONDS_BETWEEN_LINES = 5.0
+COMPILING = "compiling, or loading what was compiled before …"
+COLUMNS = (
+    "cell", "seed", "step", "train loss", "perplexity", "valid loss", "perplexity", "tokens/s",
+)  # fmt: skip
+
+
+class Whole:
+    """How far a sweep is: its cells by number, and the share of its training FLOPs that is done.
+
+    The time left is that of the FLOPs left, at the rate of what was trained since the start; it
+    has compiling and evaluating in it.
+    """
+
+    def __init__(self, jobs: Sequence[Job]):
+        left = [(job, len(job.unfinished())) for job in jobs]
+        names = dict.fromkeys(job.cell.name for job, seeds in left if seeds)
+        self._number = {name: i for i, name in enumerate(names, 1)}
+        self._flops = {job.cell.name: training_flops(job) for job, _ in left}
+        self._total = sum(seeds * training_flops(job) for job, seeds in left)
+        self._start = time.perf_counter()
+        self._ended = self._found = 0.0
+
+    def begin(self, group: Group) -> None:
+        """A group starts, perhaps amid its training: that part costs no time any more."""
+        self._found += self._of(group) * group.step / group.steps
+
+    def end(self, group: Group) -> None:
+        """A group has ended, trained to its last step or not."""
+        self._ended += self._of(group)
+
+    def _of(self, group: Group) -> float:
+        """FLOPs of the whole training of a group."""
+        return sum(self._flops[m.cell] for m in group.members)
+
+    def cells(self, group: Group) -> str:
+        """'cell 2 of 4', 'cells 1-3 of 4'."""
+        numbers = sorted({self._number[m.cell] for m in group.members})
+        first, last = numbers[0], numbers[-1]
+        which = f"cell {first}" if first == last else f"cells {first}-{last}"
+        return f"{which} of {len(self._number)}"
+
+    def said(self, group: Group) -> str:
+        """'cell 2 of 4, 38 % of the sweep, 12 min left'."""
+        done = self._ended + self._of(group) * group.step / group.steps
+        seconds = time.perf_counter() - self._start
+        rate = (done - self._found) / seconds if seconds else 0.0
+        left = f", {lasting((self._total - done) / rate)} left" if rate > 0 else ""
+        share = 100 * done / self._total if self._total else 100.0
+        return f"{self.cells(group)}, {share:.0f} % of the sweep{left}"
 
 
 class Progress:
-    """Shows step, loss, validation loss, tokens/s and time left of a group, one row per replica.
+    """Shows step, training and validation loss, both also as perplexity, and tokens/s of a group,
+    one row per replica, and how far the whole sweep is.
 
     A group calls `update` whenever it has written something.
     """
 
-    def __init__(self, console: Console | None = None):
-        self.console = console or Console()
+    def __init__(self, console: Console | None = None, whole: Whole | None = None):
+        self.console, self._whole = console or Console(), whole
         self._live: Live | None = None
         self._start = self._last = 0.0
-        self._first = 0
+        self._first, self._compiled = 0, 0.0
 
     def __enter__(self):
         return self
@@ -37,14 +89,24 @@ class Progress:
         cells = ", ".join(dict.fromkeys(m.cell for m in group.members))
         seeds = ", ".join(str(m.seed) for m in group.members)
         at = f" from step {group.step}" if group.step else ""
-        self.console.print(f"[bold]{cells}[/bold] seeds {seeds}: {group.steps} steps{at}")
+        where = ""
+        if self._whole:
+            self._whole.begin(group)
+            where = f" ({self._whole.cells(group)})"
+        self.console.print(f"[bold]{cells}[/bold] seeds {seeds}: {group.steps} steps{at}{where}")
         self._start, self._first, self._last = time.perf_counter(), group.step, 0.0
+        self._compiled = group.program.compiled.seconds
         if self.console.is_terminal:
-            self._live = Live(console=self.console, refresh_per_second=4, transient=True)
+            self._live = Live(COMPILING, console=self.console, transient=True)
             self._live.start()
+        else:
+            self.console.print(f"  {COMPILING}")
 
     def update(self, group: Group) -> None:
         """The group has moved on."""
+        if (seconds := group.program.compiled.seconds - self._compiled) >= 1:
+            self.console.print(f"  compiled in {lasting(seconds)}", highlight=False)
+        self._compiled = group.program.compiled.seconds
         now = time.perf_counter()
         done = group.step == group.steps
         if self._live is not None:
@@ -56,8 +118,8 @@ class Progress:
             losses = " ".join(f"{value:.4f}" for value in group.losses)
             best = " ".join(f"{v:.4f}" if math.isfinite(v) else "–" for v in group.validation)
             self.console.print(
-                f"  step {group.step}/{group.steps}  loss {losses}  valid {best}  "
-                f"{group.tokens_per_second:,.0f} tokens/s  {self._left(group)} left",
+                f"  step {group.step}/{group.steps}  loss: train {losses}  valid {best}  "
+                f"{group.tokens_per_second:,.0f} tokens/s  {self._said(group)}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -72,24 +134,31 @@ class Progress:
         )
 
     def _table(self, group: Group) -> Table:
-        table = Table(box=None, pad_edge=False)
-        for name in ("cell", "seed", "step", "loss", "perplexity", "valid", "tokens/s", "left"):
+        table = Table(box=None, pad_edge=False, caption=self._said(group), caption_justify="left")
+        for name in COLUMNS:
             table.add_column(name, justify="left" if name == "cell" else "right")
         share = group.tokens_per_second / len(group.members)
         for member, loss, valid in zip(group.members, group.losses, group.validation, strict=True):
             table.add_row(
-                member.cell, str(member.seed), f"{group.step}/{group.steps}", f"{loss:.4f}",
-                f"{perplexity(loss):.2f}", f"{valid:.4f}", f"{share:,.0f}", self._left(group),
+                member.cell, str(member.seed), f"{group.step}/{group.steps}",
+                *_both(loss), *_both(valid), f"{share:,.0f}",
             )  # fmt: skip
         return table
 
-    def _left(self, group: Group) -> str:
+    def _said(self, group: Group) -> str:
+        """How far the sweep is, or where it is not known, the time left of this group."""
+        if self._whole:
+            return self._whole.said(group)
         steps = group.step - self._first
         seconds = (time.perf_counter() - self._start) / max(steps, 1) * (group.steps - group.step)
-        minutes, seconds = divmod(round(seconds), 60)
-        return f"{minutes}:{seconds:02d}"
+        return f"{lasting(seconds)} left"
 
     def _end(self) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+
+def _both(loss: float) -> tuple[str, str]:
+    """A loss in nats, and as perplexity; dashes before the first."""
+    return (f"{loss:.4f}", f"{perplexity(loss):.2f}") if math.isfinite(loss) else ("–", "–")

@@ -11,6 +11,7 @@ from arch.sweeps.cells import ENDED
 from arch.sweeps.executors import EXECUTORS
 from arch.sweeps.gathering import gather
 from arch.sweeps.held import check_name, run_configurations, starts_over
+from arch.sweeps.plan import Plan
 from arch.sweeps.reuse import finished_elsewhere, take
 from arch.sweeps.sweep import Job, Sweep
 from arch.training import describe
@@ -36,6 +37,8 @@ def run(sweep: Sweep) -> int:
             _start_over(sweep, jobs, started_over)
             _take_finished(sweep, jobs)
             _prepare(sweep, jobs)
+            if sweep.gathers and sweep.experiment.trains:
+                print(Plan.of(jobs, sweep.replicas).said(), flush=True)
             gather(sweep, jobs)
 
             def settled(jobs: Sequence[Job] = jobs) -> None:

@@ -145,6 +145,7 @@ def test_a_dry_run_trains_nothing_and_writes_nothing(swept, tmp_path, monkeypatc
     (sf, hash8, seeds, done), _ = rows
     assert (sf, seeds, done) == ("sf", "0 1 2", "0 1")
     assert (tmp_path / f"runs/small/sf-{hash8}").is_dir()
+    assert "2 cells, 4 runs of a cell and a seed" in told.out, "one seed of sf, and fs anew"
 
 
 def test_prepare_says_what_the_corpus_is_and_trains_nothing(folder):
