@@ -19,7 +19,7 @@ DEV_EXTRAS = [dev$(if $(EXTRA),$(COMMA)$(EXTRA))]
 .PHONY: demo test test-slow lint clean
 
 demo: .venv/installed
-	$(BIN)/python launch.py sweep --config=experiments/sandwich.py --cells='k[0135]' --name=demo --fresh
+	$(BIN)/python launch.py sweep --config=experiments/sandwich.py --cells='k[03]' --name=demo --fresh --executor=processes
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -q -n $(JOBS)

@@ -145,7 +145,7 @@ def searched(arg, results):
             return cells, []
         for arm in halved.best:
             value = results.mean(f"{arm.name}-{steps[-1]}", (SEED,))
-            ranked.append((value, orders.expand(arm.overrides["model.order"])))
+            ranked.append((value, orders.expand(str(arm.overrides["model.order"]))))
         ranked.sort()
     return cells, ranked
 

@@ -1,5 +1,6 @@
 """Worker processes train what this process would, to the same bytes on equal cores."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -108,8 +109,21 @@ def test_what_has_ended_is_told_while_others_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "_start", start)
     (tmp_path / "0").touch()
     orders = [({"cells": str(i)}, tmp_path / "log") for i in range(3)]
-    assert processes.serve(orders, lambda: False, ended) == []
+    ticks = itertools.count()
+    assert processes.serve(orders, lambda: False, ended, lambda: next(ticks)) == []
+    assert next(ticks) >= 3
     assert told == [1, 2, 3] and len(started) == 3
+
+
+def test_where_the_cells_stand_is_said_of_those_that_train_now():
+    def at(cell, **state):
+        config = SimpleNamespace(train=SimpleNamespace(steps=1000))
+        folder = SimpleNamespace(state=state)
+        return SimpleNamespace(cell=SimpleNamespace(name=cell), config=config, folder=folder)
+
+    jobs = [at("a", state="finished", step=1000), at("b", state="running", step=240), at("c")]
+    assert processes.steps_said(jobs) == "b 240 of 1,000 steps"
+    assert processes.steps_said(jobs[2:]) == "workers are starting"
 
 
 def job(parameters=SMALL - 1, steps=WORTH_SAYING, seeds=(0,)):

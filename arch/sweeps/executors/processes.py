@@ -22,6 +22,7 @@ from arch.sweeps.executors.contract import EXECUTORS, Executor
 from arch.sweeps.sweep import Job
 from arch.training.group import Interrupted, Stop
 
+SILENT = 20.0  # seconds between two lines on where the cells stand
 REFUSED = 2  # what a worker exits with that cannot begin; the last line of its log says why
 
 Order = tuple[dict, Path]  # what a worker is told, and its log file
@@ -35,13 +36,20 @@ class Processes(Executor):
         self, jobs: Sequence[Job], stop: Stop, settled: Callable[[], None]
     ) -> Mapping[str, str]:
         """Cell → error, of the cells that failed; see `Executor.run`."""
-        waiting = [self._order(job) for job in jobs if job.unfinished()]
+        left = [job for job in jobs if job.unfinished()]
+        said = time.monotonic()
 
         def ended(done: int) -> None:
             settled()
-            print(f"{done} of {len(waiting)} cells have ended", flush=True)
+            print(f"{done} of {len(left)} cells have ended", flush=True)
 
-        refused = serve(waiting, lambda: stop.asked, ended)
+        def meanwhile() -> None:
+            nonlocal said
+            if time.monotonic() - said > SILENT:
+                said = time.monotonic()
+                print(steps_said(left), flush=True)
+
+        refused = serve([self._order(job) for job in left], lambda: stop.asked, ended, meanwhile)
         settled()
         if stop.asked:
             raise Interrupted
@@ -65,6 +73,17 @@ class Processes(Executor):
         return told, job.folder.path / "worker.log"
 
 
+def steps_said(jobs: Sequence[Job]) -> str:
+    """Where the cells stand that train now: 'k0 240 of 1,000 steps, k3 260 of 1,000 steps'."""
+    states = {job.cell.name: (job.folder.state, job.config.train.steps) for job in jobs}
+    running = [
+        f"{cell} {state.get('step', 0):,} of {steps:,} steps"
+        for cell, (state, steps) in states.items()
+        if state.get("state") == "running"
+    ]
+    return ", ".join(running) or "workers are starting"
+
+
 def slots() -> list[dict[str, str]]:
     """The environment of each worker that may run at a time."""
     if machine.platform() == "cpu":
@@ -74,13 +93,16 @@ def slots() -> list[dict[str, str]]:
 
 
 def serve(
-    orders: Sequence[Order], asked_to_stop: Callable[[], bool], ended: Callable[[int], None]
+    orders: Sequence[Order],
+    asked_to_stop: Callable[[], bool],
+    ended: Callable[[int], None],
+    meanwhile: Callable[[], None],
 ) -> list[str]:
     """Start a worker for each order, as slots come free, and wait for all.
 
     Asked to stop, it has its workers save and end. What became of a job is in its folder; `ended`
-    is told how many have ended whenever that has grown. Returns why workers refused to begin, a
-    line for each that did.
+    is told how many have ended whenever that has grown; `meanwhile` is called a few times a second.
+    Returns why workers refused to begin, a line for each that did.
     """
     waiting, lock, running = list(reversed(orders)), threading.Lock(), set()
     refused: list[str] = []
@@ -107,6 +129,7 @@ def serve(
     stopping, known = False, 0
     while any(thread.is_alive() for thread in threads):
         time.sleep(0.2)
+        meanwhile()
         if len(codes) > known:
             known = len(codes)
             ended(known)
