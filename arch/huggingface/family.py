@@ -66,6 +66,8 @@ class Family:
         base: prefix of the names of tensors, which a model without heads lacks.
         rules: every parameter that may occur.
         tied: optional tensor → the tensor that it must equal.
+        older: tensor → the name that earlier versions gave it: written beside it, read where the
+            tensor is missing, else not looked at.
         buffers: optional tensor → what it must hold: a key of `weights.BUFFERS`.
         layers, positions, activation: the attributes that give these.
         fields: attribute → the fields of `model` that it sets.
@@ -88,6 +90,7 @@ class Family:
     defaults: Mapping[str, object]
     fixed: Mapping[str, object]
     architectures: Mapping[str, tuple[str, ...]]
+    older: Mapping[str, str] = dataclasses.field(default_factory=dict)
     automatic: frozenset[str] = frozenset()
     zero: frozenset[str] = frozenset()
     unread: frozenset[str] = frozenset()

@@ -3,7 +3,10 @@
 The LSH layers of such a model are not causal, as transformers computes them: see `causally`. Other
 differences from transformers:
 
-- The head's bias is added. transformers did so before version 5, which keeps it but forgets it.
+- The head's bias is added. transformers before 5 added `lm_head.bias`; 5.0 to 5.23 kept it and
+  added nothing; from 5.24 on `lm_head.decoder.bias` alone is added, which is 0 where a file lacks
+  it. Both are written. Where a file has both, `lm_head.decoder.bias` counts, and the other may
+  differ (training in 5.24 leaves it at 0); where it has one, that one counts.
 - Rotations are drawn from the context's key; `hash_seed` is not read.
 - A length that is no multiple of a chunk is padded for each kind of layer by itself; transformers
   pads it for all layers, to a multiple of both chunks.
@@ -67,9 +70,10 @@ REFORMER = Family(
         *linear("stack.f.sublayer.output", f"{_INNER}.output.dense"),
         *norm("stack.final_norm", "{base}encoder.layer_norm"),
         *matrix("head.matrix", "lm_head.decoder"),
-        *same("head.bias", "lm_head.bias"),
+        *same("head.bias", "lm_head.decoder.bias"),
     ),
-    tied={"lm_head.decoder.bias": "lm_head.bias"},
+    tied={},
+    older={"lm_head.decoder.bias": "lm_head.bias"},
     buffers={
         f"{_SELF}.mask_value_float16": "never",
         f"{_SELF}.mask_value_float32": "never",

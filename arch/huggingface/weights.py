@@ -98,7 +98,7 @@ def read(folder: str | Path) -> Imported:
         raise ConfigurationError(f"{folder}: not a directory")
     file = folder / "config.json"
     name, values, architecture = configs.load(file)
-    tensors = files.read(folder)
+    tensors = _renamed(FAMILIES[name].older, files.read(folder))
     base = _base(name, tensors)
     parts = configs.required(name, architecture)
     for rule in FAMILIES[name].rules:
@@ -133,6 +133,8 @@ def write(
     name, values, parts = configs.values_of(model, vocabulary, max_length)
     architecture = configs.class_for(name, parts)
     written = as_tensors(model, parameters, vocabulary, max_length)
+    older = FAMILIES[name].older
+    written |= {old: written[new] for new, old in older.items() if new in written}
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -168,6 +170,17 @@ def as_tensors(
         pieces.setdefault(place.name, []).append(leaf)
     # the parts of a fused tensor come in their order
     return {k: np.ascontiguousarray(np.concatenate(v, -1)) for k, v in pieces.items()}
+
+
+def _renamed(older: Mapping[str, str], tensors: files.Tensors) -> files.Tensors:
+    """Tensors that stand there under an older name alone are given the present one; where both
+    stand there, the older one is dropped."""
+    for new, old in older.items():
+        for table in (tensors.arrays, tensors.files):
+            if old in table:
+                present = table.pop(old)
+                table.setdefault(new, present)
+    return tensors
 
 
 def _flat(tree: Parameters) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Reformers of Hugging Face: what `transformers` computed (fixtures/huggingface/make_reformer.py)
 is computed here, is read and written to the bit, and what does not fit is refused.
 
-transformers 5 keeps the head's bias and does not add it; its earlier versions did, and so does
-this. Where results are compared it is zero here.
+The fixture is of transformers 5.23, which keeps the head's bias and does not add it; earlier and
+later ones do, and so does this. Where results are compared it is zero here.
 """
 
 import json
@@ -92,7 +92,8 @@ def test_hidden_states_logits_and_gradients_are_those_of_transformers(read, expe
     np.testing.assert_allclose(value, expected["loss"], rtol=1e-5)
     named = huggingface.as_tensors(read.model, gradient, read.vocabulary, read.max_length)
     theirs = {k.split(":")[1]: v for k, v in expected.items() if k.startswith("gradient:")}
-    assert named.keys() - theirs.keys() == {"lm_head.bias"} and not theirs.keys() - named.keys()
+    assert named.keys() - theirs.keys() == {"lm_head.decoder.bias"}
+    assert not theirs.keys() - named.keys()
     largest = max(np.abs(v).max() for v in theirs.values())
     for tensor, wanted in theirs.items():
         assert named[tensor].shape == wanted.shape
@@ -168,7 +169,8 @@ def test_what_is_read_is_written_and_read_again_to_the_bit(read, tmp_path):
     again = huggingface.read(tmp_path)
     assert again[:3] == read[:3]
     same(again.parameters, read.parameters)
-    same(*(load_file(folder / "model.safetensors") for folder in (tmp_path, FIXTURE)))
+    written, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path, FIXTURE))
+    same(written, {**theirs, "lm_head.decoder.bias": theirs["lm_head.bias"]})
     ours, theirs = described(tmp_path), described(FIXTURE)
     for attribute in ours.keys() - {"chunk_size_feed_forward"}:  # 0, which theirs leaves out
         assert ours[attribute] == theirs[attribute], attribute
@@ -281,6 +283,37 @@ def test_published_buffers_and_duplicates_are_understood(copy, read):
 
     folder = copy(older, attention_probs_dropout_prob=0.1, num_chunks_after=0, output_past=True)
     same(huggingface.read(folder).parameters, read.parameters)
+
+
+OTHER = np.arange(40, dtype="f4")
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"lm_head.bias": OTHER},  # transformers before 5
+        {"lm_head.decoder.bias": OTHER},
+        {"lm_head.decoder.bias": OTHER, "lm_head.bias": np.zeros(40, "f4")},  # trained in 5.24
+    ],
+)
+def test_the_bias_that_transformers_adds_counts(named, copy, tmp_path):
+    def change(tensors):
+        tensors.pop("lm_head.bias")
+        return {**tensors, **named}
+
+    found = huggingface.read(copy(change))
+    np.testing.assert_array_equal(found.parameters["head"]["bias"], OTHER)
+    huggingface.write(tmp_path, found.model, found.parameters, *found[1:3])
+    written = load_file(tmp_path / "model.safetensors")
+    for name in ("lm_head.bias", "lm_head.decoder.bias"):
+        np.testing.assert_array_equal(written[name], OTHER)
+
+
+def test_a_head_without_its_bias(copy):
+    def change(tensors):
+        return {k: v for k, v in tensors.items() if k != "lm_head.bias"}
+
+    refused(copy(change), "'lm_head.decoder.bias' is missing")
 
 
 @pytest.mark.parametrize(
