@@ -1,74 +1,24 @@
-"""Hugging Face's config.json ↔ the `model` part of a configuration, by the tables of rules.py and
+"""A family's attributes ↔ the `model` part of a configuration, by the tables of rules.py and
 reformer.py. A setting that one side cannot express is refused by name."""
 
 import copy
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from arch import config, variants
 from arch import order as orders
-from arch.huggingface import files, reformer
-from arch.huggingface.rules import ACTIVATIONS, ALBERT, BERT, GPT2, HARMLESS, PARTS
-from arch.registry import Config, ConfigurationError, suggestion, typed
+from arch.huggingface import reformer
+from arch.huggingface.attributes import FAMILIES, Values
+from arch.huggingface.rules import ACTIVATIONS, PARTS
+from arch.registry import Config, ConfigurationError
 
-FAMILIES = {"bert": BERT, "albert": ALBERT, "gpt2": GPT2, "reformer": reformer.REFORMER}
-Values = dict[str, Any]  # attribute → value, for every attribute in a family's `defaults`
 # Fields that no checkpoint has: they change how, not what, is computed, or the initial parameters.
 UNSAID = frozenset(
     """dtype stack.apply stack.remat stack.scale_output_init head.chunk sublayers.s.path
     sublayers.f.chunk embedding.rotary_base embedding.axial_shape embedding.axial_widths""".split()
 )
-
-
-def load(file: Path) -> tuple[str, Values, str]:
-    """(family, values, class or '') of a config.json."""
-    written = files.read_json(file)
-    name = written.get("model_type")
-    if not isinstance(name, str) or name not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise ConfigurationError(f"{file}: model_type={name!r}: known are {known}")
-    family = FAMILIES[name]
-    for attribute, value in written.items():
-        if attribute in family.fixed and value != family.fixed[attribute]:
-            raise ConfigurationError(
-                f"{file}: {attribute}={value!r} is not supported; allowed is "
-                f"{family.fixed[attribute]!r}"
-            )
-        if attribute not in {*family.defaults, *family.fixed, *family.unread, *HARMLESS}:
-            raise ConfigurationError(
-                f"{file}: {attribute}={value!r}: unknown attribute of {name}"
-                f"{suggestion(attribute, family.defaults)}"
-            )
-    values = {}
-    for attribute, default in family.defaults.items():
-        value = written.get(attribute, default)
-        if attribute in family.automatic and value is None:
-            value = default
-        if attribute in family.automatic and isinstance(default, tuple) and type(value) is int:
-            value = (value,)
-        values[attribute] = value = typed(value, default, f"{file}: {attribute}")
-        least = int(attribute not in family.zero)
-        if type(value) is int and not least <= value < 2**31:
-            raise ConfigurationError(f"{file}: {attribute}={value}: allowed is {least} to 2³¹ - 1")
-    return name, values, _class(file, name, written.get("architectures"), values)
-
-
-def _class(file: Path, name: str, written: object, values: Values) -> str:
-    if not written:
-        return ""
-    allowed = FAMILIES[name].architectures
-    if not isinstance(written, list) or len(written) != 1 or written[0] not in allowed:
-        raise ConfigurationError(
-            f"{file}: architectures={written!r}: known of {name} are {', '.join(allowed)}"
-        )
-    if name == "reformer" and values["is_decoder"] != ("causal" in allowed[written[0]]):
-        raise ConfigurationError(
-            f"{file}: is_decoder={values['is_decoder']}: {written[0]} has the other"
-        )
-    return written[0]
 
 
 def model_of(name: str, values: Values, parts: Mapping[str, bool]) -> dict[str, Any]:

@@ -74,9 +74,10 @@ class Family:
         defaults: every attribute with a meaning → its value where config.json has none.
         fixed: attribute → the only supported value.
         architectures: class → the parts of the head that it must have.
+        aliases: transformers' common name of an attribute → the family's own.
         automatic: attributes for which null means the default.
         zero: whole numbers that may be 0.
-        unread: attributes that change nothing in this family, beside `rules.HARMLESS`.
+        unread: attributes that change nothing in this family, beside `harmless.HARMLESS`.
     """
 
     base: str
@@ -89,8 +90,9 @@ class Family:
     fields: Mapping[str, tuple[str, ...]]
     defaults: Mapping[str, object]
     fixed: Mapping[str, object]
-    architectures: Mapping[str, tuple[str, ...]]
+    architectures: dict[str, tuple[str, ...]]
     older: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     automatic: frozenset[str] = frozenset()
     zero: frozenset[str] = frozenset()
     unread: frozenset[str] = frozenset()

@@ -8,6 +8,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from arch.huggingface import conversions
 from arch.registry import ConfigurationError
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -45,7 +46,8 @@ def read(folder: Path) -> Tensors:
         arrays = _load(whole)
         return Tensors(arrays, dict.fromkeys(arrays, whole), whole)
     if not index.is_file():
-        raise ConfigurationError(f"{folder}: has no {WEIGHTS} and no {INDEX}")
+        how = conversions.to_safetensors(folder)
+        raise ConfigurationError(f"{folder}: has no {WEIGHTS} and no {INDEX}{how}")
     shards = read_json(index).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(v, str) for v in shards.values()):
         raise ConfigurationError(f"{index}: weight_map: expected an object, tensor → file")

@@ -1,5 +1,6 @@
 """The tables of BERT, ALBERT and GPT-2: which tensor is which parameter, which attribute is which
-field, and what may be ignored. Reformer's are in reformer.py; family.py says what a table holds."""
+field. Reformer's are in reformer.py, what may be ignored in harmless.py; family.py says what a
+table holds."""
 
 from arch.huggingface.family import Family, Rule, conv1d, linear, norm, same
 
@@ -21,22 +22,6 @@ PARTS = {
     "predict": "head.transform.kernel",
     "sentence": "head.sentence.kernel",
 }
-# Attributes that change nothing of the computation: names, token ids, what is returned, defaults of
-# generation, and parts that other classes have.
-HARMLESS = frozenset(
-    """
-    model_type architectures transformers_version dtype torch_dtype use_cache _name_or_path
-    name_or_path bos_token_id eos_token_id pad_token_id sep_token_id cls_token_id mask_token_id
-    decoder_start_token_id id2label label2id num_labels _num_labels problem_type finetuning_task
-    task_specific_params output_attentions output_hidden_states output_past return_dict torchscript
-    use_bfloat16 gradient_checkpointing chunk_size_feed_forward classifier_dropout
-    classifier_dropout_prob language directionality pooler_fc_size pooler_num_attention_heads
-    pooler_num_fc_layers pooler_size_per_head pooler_type n_ctx summary_type summary_use_proj
-    summary_activation summary_proj_to_labels summary_first_dropout attn_implementation
-    do_sample max_length min_length num_beams temperature top_k top_p repetition_penalty
-    length_penalty
-    """.split()
-)
 ANY = {"is_encoder_decoder": False, "tie_encoder_decoder": False, "pruned_heads": {}}
 DECODER = {"is_decoder": False, "add_cross_attention": False, "position_embedding_type": "absolute"}
 
@@ -217,6 +202,12 @@ GPT2 = Family(
         "reorder_and_upcast_attn": False,
     },
     architectures={"GPT2LMHeadModel": (), "GPT2Model": ()},
+    aliases={
+        "hidden_size": "n_embd",
+        "num_attention_heads": "n_head",
+        "num_hidden_layers": "n_layer",
+        "max_position_embeddings": "n_positions",
+    },
     automatic=frozenset({"n_inner"}),
     zero=frozenset({"n_inner"}),
 )

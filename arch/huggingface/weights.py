@@ -23,9 +23,9 @@ import safetensors.numpy
 
 from arch import config
 from arch import order as orders
+from arch.huggingface import attributes, files
 from arch.huggingface import configurations as configs
-from arch.huggingface import files
-from arch.huggingface.configurations import FAMILIES
+from arch.huggingface.attributes import FAMILIES
 from arch.huggingface.family import Rule
 from arch.huggingface.reformer import causally
 from arch.huggingface.rules import PARTS
@@ -79,12 +79,13 @@ class Place(NamedTuple):
 
 
 def is_checkpoint(folder: str | Path) -> bool:
-    """Whether the directory's config.json names a `model_type`, which a run's does not."""
+    """Whether the directory's config.json names a `model_type`, which a run's does not, or has a
+    family's attributes without it."""
     try:
         written = files.read_json(Path(folder) / "config.json")
     except ConfigurationError:
         return False
-    return "model_type" in written
+    return "model_type" in written or ("hash" not in written and attributes.like(written) != "")
 
 
 def read(folder: str | Path) -> Imported:
@@ -97,7 +98,7 @@ def read(folder: str | Path) -> Imported:
     if not folder.is_dir():
         raise ConfigurationError(f"{folder}: not a directory")
     file = folder / "config.json"
-    name, values, architecture = configs.load(file)
+    name, values, architecture = attributes.load(file)
     tensors = _renamed(FAMILIES[name].older, files.read(folder))
     base = _base(name, tensors)
     parts = configs.required(name, architecture)
@@ -176,10 +177,10 @@ def _renamed(older: Mapping[str, str], tensors: files.Tensors) -> files.Tensors:
     """Tensors that stand there under an older name alone are given the present one; where both
     stand there, the older one is dropped."""
     for new, old in older.items():
-        for table in (tensors.arrays, tensors.files):
-            if old in table:
-                present = table.pop(old)
-                table.setdefault(new, present)
+        if old in tensors.arrays:
+            array, file = tensors.arrays.pop(old), tensors.files.pop(old)
+            tensors.arrays.setdefault(new, array)
+            tensors.files.setdefault(new, file)
     return tensors
 
 
