@@ -25,7 +25,7 @@ class Chip(NamedTuple):
     source: str
 
 
-GOOGLE = "Google Cloud TPU documentation, page of this version: system architecture"
+GOOGLE = "Google Cloud TPU documentation, system architecture of this version (tpu/docs/v5e, …)"
 CHIPS = {
     "v5e": Chip("tpu", 197e12, 16 * 2**30, 819e9, 200e9, GOOGLE),
     "v5p": Chip("tpu", 459e12, 95 * 2**30, 2765e9, 600e9, GOOGLE),
