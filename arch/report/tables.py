@@ -4,13 +4,13 @@ A row holds what may be averaged (`rows.Row`): one cell, configuration, device k
 measuring. A NaN is a result and is counted.
 """
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from arch.report import budgets, columns
+from arch.report.again import again, asked_for
 from arch.report.charts import Chart
 from arch.report.claims import Judged, judge_lines, verdict_section
 from arch.report.columns import MISSING, settings_of
@@ -77,7 +77,8 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
     lines = reported(experiment, every)
     spec = TableSpec.of(experiment.get("table") or {})
     varied = experiment.get("varied") or {}
-    cells = [cell for cell in experiment.get("cells", ()) if cell not in pilots(experiment)]
+    cells = [c for c in experiment.get("cells", ()) if c not in pilots(experiment)]
+    cells = [cell for cell in cells if asked_for(experiment, cell)]  # others where they have lines
     rows = group_rows(lines, cells, spec.split, spec.metric, varied)
     name, foreign = folder.resolve().name, from_other_code(lines)
     untrained = untrained_cells(rows, spec.split, experiment.get("trivial") or {})
@@ -125,7 +126,7 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
         tuple(notes),
         tuple(verdicts),
         tuple(chart for chart in charts if not chart.empty),
-        _command(experiment),
+        again(experiment),
     )
 
 
@@ -259,30 +260,6 @@ def _older_notes(older: list[Line]) -> list[str]:
         "‡ of before a change of the code's numbers that may touch them: the same run would give "
         f"other bits today, of the same distribution ({', '.join(cells)})"
     ]
-
-
-def _command(experiment: Mapping[str, Any]) -> str:
-    """The command line that makes these results again; '' where the experiment is not known."""
-    if not experiment.get("config"):
-        return ""
-    config = experiment["config"] + f":{experiment['argument']}" * bool(experiment.get("argument"))
-    options = [
-        f"--config={config}",
-        *(
-            f"--config.{name}={tuple(v) if isinstance(v, list) else v}"
-            for name, v in (experiment.get("overrides") or {}).items()
-        ),
-        *_ladder_flags(experiment.get("ladder")),
-        *([f"--name={experiment['name']}"] if experiment.get("name") else []),
-    ]
-    return shlex.join(["python", "launch.py", "sweep", *options])
-
-
-def _ladder_flags(ladder: Mapping[str, Any] | None) -> list[str]:
-    if not ladder:
-        return []
-    pilot = ",".join(map(str, ladder["pilot"]))
-    return [f"--ladder={ladder['field']}={','.join(ladder['values'])}", f"--pilot={pilot}"]
 
 
 def _plain(value: Any) -> str:

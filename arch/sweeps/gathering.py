@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from arch.registry import ConfigurationError
+from arch.report import again
 from arch.report.curves import curve_line, read_curves, write_curves
 from arch.report.lines import (
     key,
@@ -45,7 +46,8 @@ def gather(sweep: Sweep, jobs: Sequence[Job]) -> None:
     held = read_experiment(folder)
     varied = varied_fields(sweep.name, jobs, merged, held.get("varied") or {})
     described = _description(sweep.experiment, known) | _of_jobs(jobs, held)
-    write_experiment(folder, {**described, "name": name} | ({"varied": varied} if varied else {}))
+    described |= _asked(sweep, held) | ({"varied": varied} if varied else {})
+    write_experiment(folder, {**described, "name": name})
     write_lines(folder, merged)
     write_curves(folder, [*read_curves(folder), *_curves(jobs)], read_lines(folder))
 
@@ -145,6 +147,15 @@ def _description(experiment: Experiment, known: Results) -> dict[str, Any]:
         **({"ladder": dataclasses.asdict(experiment.ladder)} if experiment.ladder else {}),
         **({"rungs": rungs} if rungs else {}),
     }
+
+
+def _asked(sweep: Sweep, held: Mapping[str, Any]) -> dict[str, Any]:
+    """The choice of cells and seeds of this sweep beside those before it; nothing where all that
+    was ever asked for is everything."""
+    before = held.get("asked", [again.EVERYTHING]) if held else []
+    own = again.choice(sweep.cells, sweep.seeds)
+    found = [*before, *([own] if own not in before else [])]
+    return {"asked": found} if found != [again.EVERYTHING] else {}
 
 
 def _of_jobs(jobs: Sequence[Job], held: Mapping[str, Any]) -> dict[str, Any]:

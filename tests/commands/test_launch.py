@@ -399,4 +399,5 @@ def test_the_way_back_can_be_pasted_whatever_was_typed(folder):
     assert done.code == 0, done.err
     assert {line["status"] for line in lines(folder, "a name")} == {"finished"}
     table = (folder / "results/a name/table.md").read_text()
-    assert "\npython launch.py sweep --config=small.py '--name=a name'\n" in table
+    again = "\npython launch.py sweep --config=small.py '--name=a name' '--cells=[sf]*'\n"
+    assert again in table
