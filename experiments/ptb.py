@@ -19,6 +19,7 @@ from arch import config, variants
 from arch.sweeps.experiment import Cell
 
 ARGUMENTS = {"scale": ("tiny", "small"), "corpus": "ptb"}
+VARIES = ("baseline.kind",)
 
 SETTINGS = {
     "tiny": {

@@ -37,6 +37,7 @@ LETTERS = {
     "c": {"kind": "attention", "heads": 2, "cross": True},
     "v": {"kind": "separable_convolution", "expand": 1.0, "second_kernel_size": 3},
     "l": {"kind": "lstm"},
+    "b": {"kind": "fixed_window", "tokens": 3, "direct": True},
     "f": {"kind": "feed_forward", "expand": 2.0},
 }
 BASIC = {"kind": "universal", "steps": 3, "halting": "act", "mix": "basic"}
@@ -47,7 +48,7 @@ MODELS = {
     "axial, local, shared-QK": ("afqa", "", {}, "axial"),
     "hashes, reversible": ("hfha", "", {"kind": "reversible"}, "learned"),
     "window, rotary, post": ("wfs", "", {"norm": "post", "final_norm": False}, "rotary"),
-    "convolution, lstm": ("svl", "", {}, "sinusoidal"),
+    "convolution, lstm, fixed window": ("svlb", "", {}, "sinusoidal"),
     "shared, scanned": ("(sl)2", "", {"share": "sl", "apply": "scan"}, "none"),
     "universal": ("sv", "", {"kind": "universal", "steps": 2}, "sinusoidal"),
     "halting basic": ("sf", "", BASIC, "rotary"),
