@@ -80,11 +80,15 @@ def cost(order):
     return sum(COST[letter] for letter in order)
 
 
+def rungs(arg):
+    """Steps of each rung."""
+    return steps_of_rungs(get_config(arg).train.steps, arg.rungs)
+
+
 def population(arg):
     """How many orders a generation has: every rung costs as much as the first."""
     setting = get_config(arg)
-    lowest = steps_of_rungs(setting.train.steps, arg.rungs)[0]
-    tokens = lowest * setting.train.batch * setting.task.length
+    tokens = rungs(arg)[0] * setting.train.batch * setting.task.length
     budget = arg.budget or BUDGET[arg.scale]
     found = int(budget // (max(arg.generations, 1) * arg.rungs * tokens))
     if arg.generations < 1 or found < FACTOR ** (arg.rungs - 1):
@@ -129,7 +133,7 @@ def proposals(arg, number, parents: Sequence[str], seen: set[str], generation: i
 
 def searched(arg, results):
     """(cells of the search so far, its orders by perplexity with all steps; [] before its end)."""
-    steps = steps_of_rungs(get_config(arg).train.steps, arg.rungs)
+    steps = rungs(arg)
     cells, ranked, seen = [], [], {start(arg)}
     number = population(arg)
     for generation in range(arg.generations):
@@ -178,11 +182,10 @@ def TABLE(arg, cells, results):
 
 def generations(arg, results):
     """What each generation's orders came to, on the seed that chose among them."""
-    steps = steps_of_rungs(get_config(arg).train.steps, arg.rungs)
     cells, _ = searched(arg, results)
     rows = []
     for generation in range(arg.generations):
-        for number in steps:
+        for number in rungs(arg):
             start_of = f"g{generation}-"
             named = [cell for cell in cells if cell.name.startswith(start_of)]
             named = [cell for cell in named if cell.name.endswith(f"-{number}")]

@@ -37,7 +37,7 @@ def run(command: flags.Claims) -> int:
     Console().print(table)
     counts = count_verdicts(verdicts, untested)
     print(", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
-    write_claims(RESULTS, untested)
+    write_claims(RESULTS, verdicts, untested)
     for folder, other in counted(RESULTS)[1].items():
         print(f"left out: {folder}, of the experiment that {other} is of")
     summed = write_summary(README, verdicts, untested)

@@ -8,7 +8,7 @@ from arch.checks import holds
 from arch.commands import flags, from_flags, terminal
 from arch.devices import topologies
 from arch.devices.chips import Chip, chip
-from arch.devices.mesh import Sizes
+from arch.devices.mesh import Sizes, said
 from arch.registry import Config, ConfigurationError
 from arch.sweeps.experiment import Results, matching
 from arch.training import plan as plans
@@ -79,21 +79,20 @@ def tried(
 
 def named(one: Plan) -> str:
     """A plan's mesh and changes: 'fsdp=8, model.stack.remat=full'."""
-    mesh = " × ".join(f"{axis}={size}" for axis, size in one.mesh.items()) or "one device"
+    mesh = said(one.mesh) or "one device"
     return ", ".join([mesh, *(f"{field}={value}" for field, value in one.changes.items())])
 
 
 def row(one: Plan) -> list[str]:
     """A plan as a row of the table; of a device, sizes in GiB."""
-    sent = sum(c.sent for c in one.traffic.collectives.values())
     over = one.peak / one.memory - 1
     return [
         named(one),
         "yes" if one.fits else f"{over:.0%} over",
-        *(f"{size / GIB:.2f}" for size in (one.parameters, one.temporary, one.peak, sent)),
+        *(f"{size / GIB:.2f}" for size in (one.parameters, one.temporary, one.peak, one.sent)),
         f"{one.seconds * 1000:.1f} ms",
         f"{one.tokens / one.seconds:,.0f}",
-        f"{one.seconds * one.steps / 3600:.1f}",
+        f"{one.hours:.1f}",
     ]
 
 
@@ -105,10 +104,9 @@ def verdict(found: Sequence[Plan], best: Plan | None, topology: str) -> str:
             f"nothing that was tried fits {topology}: {named(least)} needs "
             f"{least.peak / GIB:.2f} GiB a device of {least.memory / GIB:.2f}; use more devices"
         )
-    hours = best.seconds * best.steps / 3600
     return (
         f"cheapest: {named(best)}: {best.peak / GIB:.2f} GiB a device of {best.memory / GIB:.2f}, "
         f"{best.seconds * 1000:.1f} ms a step at {best.efficiency:.0%} of the peak, "
-        f"{hours:.1f} hours and {hours * best.devices:,.0f} chip-hours for "
+        f"{best.hours:.1f} hours and {best.hours * best.devices:,.0f} chip-hours for "
         f"{best.tokens * best.steps:,.0f} tokens of a seed"
     )

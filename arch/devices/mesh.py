@@ -42,9 +42,10 @@ class Sizes(NamedTuple):
         """Parts that a batch is divided into."""
         return self.data * self.fsdp
 
-    def said(self) -> str:
-        """'data=2 × fsdp=4', without the axes of size 1; '' for one device."""
-        return " × ".join(f"{k}={v}" for k, v in self._asdict().items() if v > 1)
+    @property
+    def divided(self) -> dict[str, int]:
+        """axis → size, of the axes above 1."""
+        return above_one(self._asdict())
 
 
 ONE_DEVICE = Sizes()
@@ -68,7 +69,7 @@ def check_batch(section: Mapping[str, int], batch: int, accumulate: int) -> None
 def check_devices(sizes: Sizes, devices: int) -> None:
     """Raises ConfigurationError where the mesh has more devices than there are."""
     if sizes.devices > devices:
-        fields = " × ".join(f"train.mesh.{k}={v}" for k, v in sizes._asdict().items() if v > 1)
+        fields = said({f"train.mesh.{axis}": size for axis, size in sizes.divided.items()})
         there = "1 device is" if devices == 1 else f"{devices} devices are"
         raise ConfigurationError(
             f"{fields}: {sizes.devices} devices are asked for, {there} here; allowed are meshes of "
@@ -98,6 +99,11 @@ def make(sizes: Sizes, replicas: int, side_by_side: bool, devices: Sequence[Any]
     return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=taken)
 
 
-def described(mesh: Mesh | None) -> dict[str, Any]:
-    """axis → size, of the axes of a mesh above 1."""
-    return {} if mesh is None else {k: v for k, v in mesh.shape.items() if v > 1}
+def above_one(axes: Mapping[str, int]) -> dict[str, int]:
+    """axis → size, of those above 1."""
+    return {axis: size for axis, size in axes.items() if size > 1}
+
+
+def said(axes: Mapping[str, int]) -> str:
+    """'data=2 × fsdp=4'."""
+    return " × ".join(f"{axis}={size}" for axis, size in axes.items())

@@ -10,7 +10,6 @@ from arch.report.claims import (
     Judged,
     Untested,
     claimed,
-    judge_all,
     verdict_texts,
 )
 from arch.report.columns import MISSING
@@ -21,9 +20,9 @@ VERDICTS = (CONFIRMED, REFUTED, INCONCLUSIVE, UNTRAINED, UNTESTED, NO_EXPERIMENT
 BEGIN, END = "<!-- claims: written by launch.py claims -->", "<!-- end of claims -->"
 
 
-def write_claims(results: Path, untested: Sequence[Untested]) -> str:
+def write_claims(results: Path, verdicts: Sequence[Judged], untested: Sequence[Untested]) -> str:
     """Replaces `results`/claims.md, and returns its text."""
-    text = to_claims_markdown(judge_all(results), untested)
+    text = to_claims_markdown(verdicts, untested)
     replace_file(results / "claims.md", text.encode())
     return text
 

@@ -59,17 +59,20 @@ def halve(
         cells += tried.values()
         if not all(results.ended(cell.name, cell.seeds) for cell in tried.values()):
             return Halved(cells, [])
-        values = {name: results.values(cell.name).values() for name, cell in tried.items()}
-        whole = {
-            name: sum(found) / len(found)
-            for name, found in values.items()
-            if len(found) >= max(1, len(tried[name].seeds)) and all(map(math.isfinite, found))
-        }
-        ranked = sorted((arm for arm in left if arm.name in whole), key=lambda a: whole[a.name])
+        means = {name: _mean(cell, results) for name, cell in tried.items()}
+        whole = [arm for arm in left if math.isfinite(means[arm.name])]
+        ranked = sorted(whole, key=lambda arm: means[arm.name])
         if rung == len(steps) - 1:
             return Halved(cells, ranked)
         left = ranked[: max(1, len(left) // factor)]
     return Halved(cells, [])
+
+
+def _mean(cell: Cell, results: Results) -> float:
+    """nan where a seed went NaN or diverged."""
+    mean = results.mean(cell.name)
+    lost = len(results.values(cell.name)) < len(cell.seeds)
+    return math.nan if mean is None or lost else mean
 
 
 def _at(arm: Cell, steps: int) -> Cell:

@@ -77,8 +77,8 @@ class Plan:
         if not self.replicas:
             return "nothing is left to train"
         return (
-            f"{counted(self.cells, 'cell')}, {counted(self.replicas, 'run')} of a cell and a seed, "
-            f"{counted(self.programs, 'program')} to compile; {scaled(self.tokens)} tokens, "
+            f"{many(self.cells, 'cell')}, {many(self.replicas, 'run')} of a cell and a seed, "
+            f"{many(self.programs, 'program')} to compile; {scaled(self.tokens)} tokens, "
             f"{scaled(self.flops)}FLOP; {sized(self.memory)} of parameters and optimiser state at "
             f"once, activations aside, of {sized(self.available)} here"
         )
@@ -126,7 +126,7 @@ def estimate(jobs: Sequence[Job]) -> str:
     )
 
 
-def counted(n: int, noun: str) -> str:
+def many(n: int, noun: str) -> str:
     """'1 cell', '2 cells'."""
     return f"{n:,} {noun}{'s' * (n != 1)}"
 

@@ -72,11 +72,10 @@ class Progress:
     A group calls `update` whenever it has written something.
     """
 
-    def __init__(self, console: Console | None = None, whole: Whole | None = None):
-        self.console, self._whole = console or Console(), whole
+    def __init__(self, whole: Whole, console: Console | None = None):
+        self._whole, self.console = whole, console or Console()
         self._live: Live | None = None
-        self._start = self._last = 0.0
-        self._first, self._compiled = 0, 0.0
+        self._last = self._compiled = 0.0
 
     def __enter__(self):
         return self
@@ -89,13 +88,10 @@ class Progress:
         cells = ", ".join(dict.fromkeys(m.cell for m in group.members))
         seeds = ", ".join(str(m.seed) for m in group.members)
         at = f" from step {group.step}" if group.step else ""
-        where = ""
-        if self._whole:
-            self._whole.begin(group)
-            where = f" ({self._whole.cells(group)})"
-        self.console.print(f"[bold]{cells}[/bold] seeds {seeds}: {group.steps} steps{at}{where}")
-        self._start, self._first, self._last = time.perf_counter(), group.step, 0.0
-        self._compiled = group.program.compiled.seconds
+        self._whole.begin(group)
+        where = self._whole.cells(group)
+        self.console.print(f"[bold]{cells}[/bold] seeds {seeds}: {group.steps} steps{at} ({where})")
+        self._last, self._compiled = 0.0, group.program.compiled.seconds
         if self.console.is_terminal:
             self._live = Live(COMPILING, console=self.console, transient=True)
             self._live.start()
@@ -119,22 +115,15 @@ class Progress:
             best = " ".join(f"{v:.4f}" if math.isfinite(v) else "–" for v in group.validation)
             self.console.print(
                 f"  step {group.step}/{group.steps}  loss: train {losses}  valid {best}  "
-                f"{group.tokens_per_second:,.0f} tokens/s  {self._said(group)}",
+                f"{group.tokens_per_second:,.0f} tokens/s  {self._whole.said(group)}",
                 highlight=False,
                 soft_wrap=True,
             )
 
-    def measured(self, member: Member, figures: Mapping[str, float]) -> None:
-        """A replica was measured instead of trained."""
-        found = ", ".join(f"{name} {value:.6g}" for name, value in figures.items())
-        self.console.print(
-            f"[bold]{member.cell}[/bold] seed {member.seed}: {found}",
-            highlight=False,
-            soft_wrap=True,
-        )
-
     def _table(self, group: Group) -> Table:
-        table = Table(box=None, pad_edge=False, caption=self._said(group), caption_justify="left")
+        table = Table(
+            box=None, pad_edge=False, caption=self._whole.said(group), caption_justify="left"
+        )
         for name in COLUMNS:
             table.add_column(name, justify="left" if name == "cell" else "right")
         share = group.tokens_per_second / len(group.members)
@@ -145,18 +134,17 @@ class Progress:
             )  # fmt: skip
         return table
 
-    def _said(self, group: Group) -> str:
-        """How far the sweep is, or where it is not known, the time left of this group."""
-        if self._whole:
-            return self._whole.said(group)
-        steps = group.step - self._first
-        seconds = (time.perf_counter() - self._start) / max(steps, 1) * (group.steps - group.step)
-        return f"{lasting(seconds)} left"
-
     def _end(self) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+
+def say_measured(member: Member, figures: Mapping[str, float]) -> None:
+    """A replica was measured, or counted, instead of trained."""
+    found = ", ".join(f"{name} {value:.6g}" for name, value in figures.items())
+    text = f"[bold]{member.cell}[/bold] seed {member.seed}: {found}"
+    Console().print(text, highlight=False, soft_wrap=True)
 
 
 def _both(loss: float) -> tuple[str, str]:

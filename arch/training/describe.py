@@ -5,7 +5,7 @@ from typing import Any
 
 from arch import order as orders
 from arch.baselines.counted import is_counted
-from arch.devices.mesh import ONE_DEVICE, Sizes
+from arch.devices.mesh import ONE_DEVICE, Sizes, said
 from arch.registry import Config
 from arch.tasks.contract import Task
 from arch.training.program import build
@@ -44,7 +44,7 @@ def laid_out(config: Config, model: Any) -> dict[str, Any]:
     if sizes.devices == 1 or is_counted(config):
         return {}
     return {
-        "mesh": {axis: size for axis, size in sizes._asdict().items() if size > 1},
+        "mesh": sizes.divided,
         "device_memory_bytes": state_bytes(config, model, sizes),
         "replicated": model.sharding.replicated(model.shapes, sizes._asdict()),
     }
@@ -65,11 +65,10 @@ def said_layout(description: Mapping) -> str:
     """What a description says of its mesh, as a line; '' on one device."""
     if "mesh" not in description:
         return ""
-    mesh = " × ".join(f"{axis}={size}" for axis, size in description["mesh"].items())
     whole = ", ".join(description["replicated"]) or "no parameter"
     return (
-        f"{description['cell']} on {mesh}: {description['device_memory_bytes'] / 2**20:,.0f} MiB a "
-        f"device; whole on each: {whole}"
+        f"{description['cell']} on {said(description['mesh'])}: "
+        f"{description['device_memory_bytes'] / 2**20:,.0f} MiB a device; whole on each: {whole}"
     )
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arch.devices.mesh import described
+from arch.devices.mesh import above_one
 from arch.registry import Config
 from arch.report.seeds import Seed, both, seed_fields
 from arch.runs import provenance
@@ -179,8 +179,9 @@ class Group:
     def _replicas(self) -> dict[str, object]:
         """How the members were trained together, on which the bytes of a run depend."""
         width = len(self.members)
-        mesh = described(self.program.layout(width).mesh)
-        return {"mode": self.program.mode, "width": width, **({"mesh": mesh} if mesh else {})}
+        mesh = self.program.layout(width).mesh
+        spread = {} if mesh is None else {"mesh": above_one(mesh.shape)}
+        return {"mode": self.program.mode, "width": width, **spread}
 
     def _per_step(self) -> float:
         """Tokens a step, of all replicas."""

@@ -68,12 +68,20 @@ class Plan:
             self.flops / (self.chip.flops * self.efficiency),
             self.traffic.bytes / self.chip.bandwidth,
         )
-        sent = sum(one.sent for one in self.traffic.collectives.values())
-        return busy + sent / self.chip.interconnect
+        return busy + self.sent / self.chip.interconnect
+
+    @property
+    def sent(self) -> float:
+        """Bytes that a device sends in a step, by all collectives."""
+        return sum(one.sent for one in self.traffic.collectives.values())
+
+    @property
+    def hours(self) -> float:
+        """Of all steps."""
+        return self.seconds * self.steps / 3600
 
     def as_json(self) -> dict[str, Any]:
         """What `plan --json` prints; times in seconds and hours."""
-        hours = self.seconds * self.steps / 3600
         return {
             "mesh": self.mesh,
             "changes": self.changes,
@@ -90,8 +98,8 @@ class Plan:
             "step_seconds": self.seconds,
             "tokens_per_second": self.tokens / self.seconds,
             "tokens": self.tokens * self.steps,
-            "hours": hours,
-            "chip_hours": hours * self.devices,
+            "hours": self.hours,
+            "chip_hours": self.hours * self.devices,
             "compile_seconds": self.compile_seconds,
         }
 
@@ -159,7 +167,7 @@ def plan(
     if config.model.stack.kind == "reversible":
         passes = 4
     return Plan(
-        mesh={k: v for k, v in sizes._asdict().items() if v > 1},
+        mesh=sizes.divided,
         changes=changes,
         devices=len(devices),
         parameters=model.sharding.bytes_per_device(shapes, sizes._asdict()),

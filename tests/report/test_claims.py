@@ -78,7 +78,7 @@ def test_the_table_and_its_csv_have_the_verdicts(results):
 
 def test_the_page_has_every_claim_and_those_that_nothing_tests(results):
     untested = [Untested("agreement", "agrees | or not", "Jones 2018, Table 2", "no data at hand")]
-    text = write_claims(results, untested)
+    text = write_claims(results, judge_all(results), untested)
     assert text == (results / "claims.md").read_text()
     assert "| paper | confirmed | no experiment | seeds or orders to decide those |" in text
     assert "| **all** | **3** | **1** | |" in text

@@ -53,7 +53,7 @@ def test_progress_is_of_the_whole_sweep(jobs):
 
 def test_progress_names_losses_and_says_when_it_compiles(jobs):
     out = io.StringIO()
-    with Progress(Console(file=out, width=120), Whole(jobs)) as progress:
+    with Progress(Whole(jobs), Console(file=out, width=120)) as progress:
         progress.begin(group(jobs[0], 0))
         progress.update(group(jobs[0], 40))
     said = out.getvalue()

@@ -11,7 +11,7 @@ from arch.runs import locks, provenance
 from arch.sweeps import machine
 from arch.sweeps.executors.contract import EXECUTORS, Executor
 from arch.sweeps.groups import groups
-from arch.sweeps.progress import Progress, Whole
+from arch.sweeps.progress import Progress, Whole, say_measured
 from arch.sweeps.sweep import Job, Sweep
 from arch.training.group import Group, Interrupted, Member, Stop, corpus
 from arch.training.program import Programs
@@ -30,7 +30,7 @@ class Local(Executor):
     def __init__(self, sweep: Sweep):
         super().__init__(sweep)
         self._programs = Programs(machine.platform(), machine.all_devices())
-        self._whole: Whole | None = None
+        self._whole = Whole(())
 
     def run(
         self, jobs: Sequence[Job], stop: Stop, settled: Callable[[], None]
@@ -41,7 +41,7 @@ class Local(Executor):
         neural = [job for job in jobs if trains and not is_counted(job.config)]
         if said := faster_apart(neural, platform, provenance.cores()):
             print(said, file=sys.stderr)
-        self._whole = Whole(neural) if neural else None
+        self._whole = Whole(neural)
         with locks.held(job.folder.path for job in jobs if job.unfinished()):
             for members, job in self._groups(jobs):
                 errors |= self._attempt(members, job, stop)
@@ -86,14 +86,13 @@ class Local(Executor):
 
     def _train(self, members: list[Member], job: Job, stop: Stop) -> None:
         program = self._programs.get(job.config, job.task, job.model)
-        with Progress(whole=self._whole) as progress:
+        with Progress(self._whole) as progress:
             group = Group(members, program, progress.update)
             progress.begin(group)
             try:
                 group.run(stop)
             finally:
-                if self._whole:
-                    self._whole.end(group)
+                self._whole.end(group)
 
     def _count(self, members: list[Member], job: Job, stop: Stop) -> None:
         """Count the baseline once: it is the same for every seed."""
@@ -104,7 +103,7 @@ class Local(Executor):
             line = member.line("finished", evaluations, corpus=corpus(job.task), **more)
             member.own.finish(line)
         told = {split: figures["loss"] for split, figures in evaluations.items()}
-        Progress().measured(members[0], told)
+        say_measured(members[0], told)
 
     def _measure(self, member: Member, job: Job, stop: Stop) -> None:
         """Ask the experiment for its figures instead of training."""
@@ -114,7 +113,7 @@ class Local(Executor):
             member.config, job.task, job.model, both(member.seed)[0]
         )
         member.own.finish(member.line("finished", {MEASURED: figures}, corpus=corpus(job.task)))
-        Progress().measured(member, figures)
+        say_measured(member, figures)
 
 
 def faster_apart(jobs: Sequence[Job], platform: str, cores: int) -> str:
