@@ -28,7 +28,8 @@ WAITING = "".join(map(chr, range(0xDC80, 0xDD00))) + "\N{REPLACEMENT CHARACTER}"
 @dataclasses.dataclass
 class Loaded:
     """Configuration, task, model, parameters, tokenizer. Of a run, the parameters are those that
-    its results are of: `evaluate.weights` says which."""
+    its results are of: `evaluate.weights` says which. They are arrays of jax, so that a function
+    that is transformed may close over them as well as take them."""
 
     note = ""  # what is not evaluated, and why
 

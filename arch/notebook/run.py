@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from arch import config as configuration
@@ -181,6 +182,8 @@ def _run(path: str | Path, seed: Seed, trust: bool) -> Run:
     if found is None:
         raise ConfigurationError(f"{own.checkpoints}: no whole checkpoint")
     step, state = found[0], found[1]
-    best = config.evaluate.weights == "best"
-    parameters = state.best_parameters if best else state.parameters
+    # what is restored is NumPy's, which a traced index does not index
+    which = "best_parameters" if config.evaluate.weights == "best" else "parameters"
+    parameters = jax.tree.map(jnp.asarray, getattr(state, which))
+    state = state._replace(**{which: parameters})
     return Run(config, task, model, parameters, folder, seed, state, step)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import arch
 from arch.config import identity
@@ -48,6 +49,26 @@ def test_its_parameters_are_the_best_ones(run):
     assert run.parameters is run.state.best_parameters
     losses = [line["loss"] for line in run.metrics if "split" in line]
     assert float(run.state.best_loss) == np.float32(min(losses))
+
+
+def test_its_parameters_may_be_closed_over(run):
+    """As arrays that jax indexes by traced numbers; NumPy's would refuse them."""
+    ids, parameters = jnp.asarray(run.tokenizer.encode("abcd"))[None], run.parameters
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(parameters))
+    wanted = jax.jit(run.model.logits)(parameters, ids, Context())
+
+    def closed(ids):
+        return run.model.logits(parameters, ids, Context())
+
+    np.testing.assert_array_equal(jax.jit(closed)(ids), wanted)
+    np.testing.assert_array_equal(nnx.jit(closed)(ids), wanted)
+
+    def of_scale(scale):
+        return jnp.sum(closed(ids)) * jnp.sum(parameters["embedding"]["tokens"]["table"] * scale)
+
+    slope = jax.jit(jax.grad(of_scale))(1.0)
+    np.testing.assert_allclose(slope, of_scale(1.0), rtol=1e-4)
+    assert isinstance(jnp.tanh(parameters["stack"]["s"]["norm_before"]["scale"]) + 1, jax.Array)
 
 
 def test_seeds_are_runs_of_their_own(run, trained):
