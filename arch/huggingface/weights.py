@@ -27,6 +27,7 @@ from arch.huggingface import attributes, files
 from arch.huggingface import configurations as configs
 from arch.huggingface.attributes import FAMILIES
 from arch.huggingface.family import Rule
+from arch.huggingface.held import Imported
 from arch.huggingface.reformer import causally
 from arch.huggingface.rules import PARTS
 from arch.models import families as models
@@ -41,19 +42,6 @@ BUFFERS = {
     "never": lambda a: a <= -1e4,
     "hardly": lambda a: np.isin(a, (-1e3, -1e5)),
 }
-
-
-class Imported(NamedTuple):
-    """A checkpoint as read.
-
-    model: the `model` part of a configuration, for `config.make`.
-    vocabulary: number of tokens. max_length: number of positions.
-    """
-
-    model: dict[str, Any]
-    vocabulary: int
-    max_length: int
-    parameters: Parameters
 
 
 class Shapes(NamedTuple):

@@ -5,7 +5,8 @@ from typing import Any
 from jaxtyping import Array, Float, Int, Key
 
 from arch.context import Context, Extras, add_sums, named
-from arch.models.model import Model, build_stack
+from arch.models.model import Model
+from arch.models.stack import build_stack
 from arch.registry import Config, ConfigurationError
 from arch.stacks.contract import Stack
 from arch.stacks.parameters import Parameters

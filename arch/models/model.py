@@ -14,17 +14,21 @@ from arch.models.embeddings.contract import TokenEmbedding
 from arch.models.embeddings.embedding import Embedding
 from arch.models.heads import Head, Score, heads
 from arch.models.padding import filled, padded_length
-from arch.registry import Config, ConfigurationError, stacks
+from arch.models.stack import build_stack
+from arch.models.weighted import Weighted
+from arch.registry import Config, ConfigurationError
 from arch.stacks.contract import Stack
 from arch.stacks.parameters import Definition, Parameters, count
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-class Model:
+class Model(Weighted):
     """The base of the three families: an embedding, a stack and a head.
 
-    Built from the `model` part of a filled configuration; holds no arrays.
+    Built from the `model` part of a filled configuration. Its methods are pure functions of the
+    parameters that they are given; only one that `with_weights` made holds any itself, to be called
+    as `model(inputs)`.
 
     Args:
         model: the configuration.
@@ -151,6 +155,21 @@ class Model:
         x = head.pooled(x, context)
         return head.logits(tokens, x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1)
 
+    def outputs(self, parameters: Parameters, inputs: Any, context: Context) -> dict[str, Array]:
+        """All that the model gives, by name, each where its head has it.
+
+        hidden           (batch, length, width): the last hidden state
+        logits           (batch, length, vocabulary), as `logits`
+        pooler           (batch, width): tanh(P x₀ + p), transformers' pooler_output
+        sentence_logits  (batch, classes): of next sentence, or of sentence order
+        position_logits  (batch, length): of the head `pointer`, over the input's positions
+
+        context: its mask and segments are BERT's attention mask and token types.
+        """
+        x, _ = self.hidden(parameters, inputs, context)
+        head, tokens = self.bound_head(parameters)
+        return {"hidden": x, **head.outputs(tokens, x, context)}
+
     def sentence_logits(
         self, parameters: Parameters, x: Float[Array, "batch length width"]
     ) -> Float[Array, "batch classes"]:
@@ -261,33 +280,3 @@ class Model:
         )
         tokens = self.embedding.module.tokens
         return inside // length + tokens.flops() + self.head.module.flops(tokens)
-
-
-def build_stack(model: Config, order: str, causal: bool, has_memory: bool) -> Stack:
-    """The stack of an order.
-
-    Args:
-        model: the configuration; `stack`, `sublayers` and `width` are read.
-        order: the order, `model.order` or `model.encoder_order`.
-        causal: whether every letter has to be causal.
-        has_memory: whether there is an encoder's output to attend to.
-
-    Raises ConfigurationError for a letter that cannot do what is asked.
-    """
-    options = dict(model["stack"])
-    kind, given = options.pop("kind"), (model["width"], order, model["sublayers"])
-    stack: Stack = stacks.build(kind, *given, field="model.stack.kind", **options)
-    for letter in stack.letters:
-        sublayer = stack.sublayer(letter)
-        if causal and not sublayer.causal:
-            why = sublayer.not_causal
-            raise ConfigurationError(
-                f"model.sublayers.{letter}.kind={sublayer.kind!r} is not causal: a decoder "
-                f"would see the tokens it is to predict{why and f', since {why}'}"
-            )
-        if sublayer.cross and not has_memory:
-            raise ConfigurationError(
-                f"model.sublayers.{letter}.cross=True: there is no memory to attend to; only "
-                "the decoder of model.family='encoder_decoder' has one"
-            )
-    return stack

@@ -15,6 +15,7 @@ from arch.context import Context
 from arch.data.tokenizers.kinds import Tokenizer
 from arch.models.drawing import continuation, filled, searched
 from arch.models.generation import Blanks, Choice, Prompt
+from arch.models.model import Model
 from arch.registry import Config, ConfigurationError
 from arch.stacks.parameters import Parameters
 from arch.sweeps import machine
@@ -53,6 +54,11 @@ class Loaded:
     def tokenizer(self) -> Tokenizer:
         """The task's; ConfigurationError where the task reads no text."""
         return self.task.tokenizer
+
+    def build(self) -> Model:
+        """The model with these weights: `model(ids, mask, segments)` gives its outputs by name,
+        see `Model.outputs`."""
+        return self.model.with_weights(self.parameters)
 
     def program(self) -> Program:
         """The program that evaluates it, compiled for this machine."""

@@ -95,6 +95,42 @@ def test_sentence_logits_are_those_of_transformers(name, fixture):
     np.testing.assert_allclose(found, expected["sentence"], rtol=0, atol=1e-5)
 
 
+OUTPUTS = {
+    "bert": {"hidden", "logits", "pooler", "sentence_logits"},
+    "albert": {"hidden", "logits", "pooler", "sentence_logits"},
+    "albert_groups": {"hidden", "logits"},
+    "gpt2": {"hidden", "logits"},
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_what_is_held_is_built_with_its_weights_and_gives_its_outputs_by_name(name, fixture):
+    read, expected = fixture(name)
+    model, ids = read.build(), expected["ids"]
+    asked = context(expected)
+    found = jax.jit(model)(ids, asked.mask, asked.segments)
+    assert found.keys() == OUTPUTS[name]
+    for part in found.keys() & {"hidden", "logits"}:
+        np.testing.assert_allclose(found[part], expected[part], rtol=0, atol=1e-5)
+    pure = jax.eval_shape(model.outputs, read.parameters, ids, asked)
+    assert {k: v.shape for k, v in pure.items()} == {k: v.shape for k, v in found.items()}
+    if "pooler" in found:
+        head = read.parameters["head"]
+        pooler = np.tanh(
+            expected["hidden"][:, 0] @ head["pooler"]["kernel"] + head["pooler"]["bias"][None]
+        )
+        np.testing.assert_allclose(found["pooler"], pooler, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(
+            found["sentence_logits"], expected["sentence"], rtol=0, atol=1e-5
+        )
+
+
+def test_a_model_without_weights_says_how_it_is_called(fixture):
+    read, expected = fixture("gpt2")
+    with pytest.raises(ConfigurationError, match=r"call model.with_weights\(parameters\)"):
+        build(read)(expected["ids"])
+
+
 @pytest.mark.parametrize("name", ["bert", "gpt2"])
 def test_padding_changes_no_token(name, fixture):
     read, expected = fixture(name)

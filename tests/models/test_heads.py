@@ -92,6 +92,28 @@ def test_a_head_has_the_logits_that_it_says_it_has(name):
             jax.eval_shape(model.sentence_logits, parameters, x)
 
 
+NAMED = {
+    "pointer": {"hidden": (2, LENGTH, WIDTH), "position_logits": (2, LENGTH)},
+    "masked": {
+        "hidden": (2, LENGTH, WIDTH),
+        "logits": (2, LENGTH, VOCABULARY),
+        "pooler": (2, WIDTH),
+        "sentence_logits": (2, 2),
+    },
+    "softmax pooled": {"hidden": (2, LENGTH, WIDTH), "logits": (2, 1, VOCABULARY)},
+    "adaptive": {"hidden": (2, LENGTH, WIDTH), "logits": (2, LENGTH, VOCABULARY)},
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_models_outputs_have_names_and_shapes(name):
+    model = built(name, "average")
+    ids = jax.ShapeDtypeStruct((2, LENGTH), jnp.int32)
+    found = jax.eval_shape(model.outputs, model.shapes, ids, Context())
+    assert {k: v.shape for k, v in found.items()} == NAMED[name]
+    assert {v.dtype for v in found.values()} == {jnp.dtype("float32")}
+
+
 def test_a_masked_head_without_its_token_part_predicts_none():
     head = {"kind": "masked", "predict": False}
     letters = {"f": {"kind": "feed_forward"}}

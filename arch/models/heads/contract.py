@@ -99,6 +99,18 @@ class Head(nnx.Module):
             "that has, for example model.head.kind='masked', model.head.classes=2"
         )
 
+    def outputs(
+        self, tokens: TokenEmbedding, x: Float[Array, "batch length width"], context: Context
+    ) -> dict[str, Array]:
+        """What the head makes of the last hidden state, by name, in float32, see `Model.outputs`:
+        logits, (batch, length, vocabulary), where it predicts tokens; (batch, 1, vocabulary) where
+        it pools."""
+        if self.no_tokens:
+            return {}
+        x = self.pooled(x, context)
+        logits = self.logits(tokens, x.reshape(-1, x.shape[-1]))
+        return {"logits": logits.reshape(*x.shape[:2], -1)}
+
     def pooled(
         self, x: Float[Array, "batch length width"], context: Context
     ) -> Float[Array, "batch positions width"]:

@@ -7,6 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from arch.checks import at_least, one_of
+from arch.context import Context
 from arch.layers import ACTIVATIONS, Projection, norm
 from arch.models.embeddings.contract import TokenEmbedding
 from arch.models.heads.contract import VocabularyHead, heads
@@ -89,7 +90,21 @@ class Masked(VocabularyHead):
         """V · tanh(P x₀ + p) + v, in float32; ConfigurationError without classes."""
         if self.sentence is None:
             return super().sentence_logits(x)
-        return self.sentence(jnp.tanh(self.pooler(x[:, 0]))).astype(jnp.float32)
+        return self.sentence(self._pooler(x)).astype(jnp.float32)
+
+    def _pooler(self, x: Float[Array, "batch length width"]) -> Float[Array, "batch width"]:
+        return jnp.tanh(self.pooler(x[:, 0]))
+
+    def outputs(
+        self, tokens: TokenEmbedding, x: Float[Array, "batch length width"], context: Context
+    ) -> dict[str, Array]:
+        """logits where it predicts, pooler, sentence_logits where it has classes."""
+        found = super().outputs(tokens, x, context)
+        if self.pooler is not None:
+            found["pooler"] = self._pooler(x).astype(jnp.float32)
+        if self.sentence is not None:
+            found["sentence_logits"] = self.sentence_logits(x)
+        return found
 
     def flops(self, tokens: TokenEmbedding) -> int:
         """Forward FLOPs per position; the sentence's part, once per sequence, is left out."""

@@ -60,9 +60,8 @@ class Pointer(Head):
         positions: most of a vocabulary has no probability at all, so there is nothing else to
         smooth over.
         """
-        logits = self.position(x)[..., 0].astype(jnp.float32)
         there = jnp.ones(inputs.shape, bool) if context.mask is None else context.mask
-        logits = jnp.where(there, logits, NEVER)
+        logits = self._logits(x, there)
         normaliser = jax.nn.logsumexp(logits, axis=1)[:, None]
         stands = (inputs[:, None, :] == targets[:, :, None]) & there[:, None, :]
         target = self._of_target(logits, normaliser, stands)
@@ -74,6 +73,16 @@ class Pointer(Head):
         best = jnp.take_along_axis(inputs, jnp.argmax(total, axis=1)[:, None], axis=1)
         mean = mean_where(logits - normaliser, there)[:, None]
         return Score(target, *(jnp.broadcast_to(a, targets.shape) for a in (mean, best)))
+
+    def outputs(
+        self, tokens: TokenEmbedding, x: Float[Array, "batch length width"], context: Context
+    ) -> dict[str, Array]:
+        """position_logits, (batch, length): -1e30 outside of the mask."""
+        there = jnp.ones(x.shape[:2], bool) if context.mask is None else context.mask
+        return {"position_logits": self._logits(x, there)}
+
+    def _logits(self, x: Float[Array, "batch length width"], there: Bool[Array, "batch length"]):
+        return jnp.where(there, self.position(x)[..., 0].astype(jnp.float32), NEVER)
 
     def _of_target(
         self,
