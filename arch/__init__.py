@@ -17,6 +17,7 @@
     data/          corpora/, tokenizers/, batches/, generated/ (made on the device)
     variants/      papers' names for models              plugins.py  files of the user's
     layers.py      projection, norm, activations         checks.py   options refused in one line
+    parameters.py  the tree of parameters by path: what is there, and setting it
     order.py       'sf' strings: parse, expand, compress, generate
     registry.py    kinds by name, with their options     context.py  what a sublayer is given
     seeds.py       one number, or two: of initialisation and of data
@@ -28,12 +29,18 @@ and objective; a *variant* is a paper's point in that space; a *cell* is one con
 *experiment*; a *group* is the (cell, seed) *replicas* that share one compiled program.
 """
 
+import importlib
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from arch.report.seeds import Seed
 from arch.runs.provenance import NUMERICS
 
-__all__ = ["NUMERICS", "load"]
+if TYPE_CHECKING:
+    from arch import parameters
+
+__all__ = ["NUMERICS", "load", "parameters"]
 
 
 def load(path: str | Path, seed: Seed | str = 0, corpus: str = "", trust: bool = False):
@@ -42,3 +49,10 @@ def load(path: str | Path, seed: Seed | str = 0, corpus: str = "", trust: bool =
     from arch.notebook import run as notebook
 
     return notebook.load(path, seed, corpus, trust)
+
+
+def __getattr__(name: str) -> ModuleType:
+    """`arch.parameters`, which imports jax: not before it is asked for."""
+    if name == "parameters":
+        return importlib.import_module("arch.parameters")
+    raise AttributeError(f"module 'arch' has no attribute {name!r}")

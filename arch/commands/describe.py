@@ -4,6 +4,7 @@ import json
 
 from arch.commands import flags, from_flags, terminal
 from arch.commands.arms import arm_lines
+from arch.parameters import Leaf, written
 from arch.sweeps import machine
 from arch.sweeps.experiment import Results, matching
 from arch.training import describe
@@ -11,7 +12,8 @@ from arch.training import describe
 
 def run(command: flags.Describe) -> int:
     """Print a table and the fields in which each cell differs from the baseline, or a JSON object a
-    cell, whose `differs` is field → [the baseline's value, its own]."""
+    cell, whose `differs` is field → [the baseline's value, its own]. `--parameters` adds the tree
+    of parameters, a line each."""
     experiment = from_flags.experiment(command)
     none = Results([], *experiment.metric)
     every = cells = experiment.cells(none)
@@ -19,7 +21,11 @@ def run(command: flags.Describe) -> int:
         cells = matching(cells, command.cells)
     rows = [
         describe.describe(
-            cell.name, cell.variant or "order", experiment.config(cell), machine.platform()
+            cell.name,
+            cell.variant or "order",
+            experiment.config(cell),
+            machine.platform(),
+            command.parameters,
         )
         for cell in cells
     ]
@@ -37,6 +43,9 @@ def run(command: flags.Describe) -> int:
         print(said)
     for line in arm_lines(experiment, every, none, [cell.name for cell in cells]):
         print(line)
+    for found in (row for row in rows if row.get("tree")):
+        print(f"\nparameters of {found['cell']}: path, shape, dtype, scalars")
+        print(written([Leaf(**leaf) for leaf in found["tree"]]))
     if any(r["parameters"]["unique"] != r["parameters"]["applied"] for r in rows):
         console.print("Sharing saves memory, not time: `applied` counts a weight at every use.")
     return 0

@@ -31,6 +31,7 @@ from arch.huggingface.held import Imported
 from arch.huggingface.reformer import causally
 from arch.huggingface.rules import PARTS
 from arch.models import families as models
+from arch.parameters import flat
 from arch.registry import Config, ConfigurationError
 from arch.stacks.parameters import Parameters
 
@@ -141,7 +142,7 @@ def as_tensors(
     name, values, parts = configs.values_of(model, vocabulary, max_length)
     bare = configs.class_for(name, parts).lower() == f"{name}model"
     shapes = _shapes(configs.model_of(name, values, parts), vocabulary, max_length)
-    leaves = {path: np.asarray(leaf, np.float32) for path, leaf in _flat(parameters).items()}
+    leaves = {path: np.asarray(leaf, np.float32) for path, leaf in flat(parameters).items()}
     for path in shapes.leaves | leaves:
         found = leaves[path].shape if path in leaves else "nothing"
         wanted = shapes.leaves.get(path, "nothing")
@@ -172,11 +173,6 @@ def _renamed(older: Mapping[str, str], tensors: files.Tensors) -> files.Tensors:
     return tensors
 
 
-def _flat(tree: Parameters) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
-
-
 def _tree(leaves: Mapping[str, np.ndarray]) -> Parameters:
     tree: Parameters = {"embedding": {}, "stack": {}, "head": {}}  # a tied head has none
     for path, leaf in leaves.items():
@@ -192,7 +188,7 @@ def _shapes(model: Mapping, vocabulary: int, positions: int) -> Shapes:
     """The shapes of a model: of its causal form, where a decoder's letters must be so to build."""
     filled = config.make(model=causally(model)).model
     built = models.build(filled, vocabulary, positions)
-    leaves = _flat(jax.eval_shape(built.init, jax.random.key(0)))
+    leaves = flat(jax.eval_shape(built.init, jax.random.key(0)))
     layers: dict[str, list[int]] = {}
     for position, letter in enumerate(orders.expand(filled.order)):
         layers.setdefault(letter, []).append(position // 2)

@@ -6,21 +6,29 @@ from typing import Any
 from arch import order as orders
 from arch.baselines.counted import is_counted
 from arch.devices.mesh import ONE_DEVICE, Sizes, said
+from arch.parameters import leaves
 from arch.registry import Config
 from arch.tasks.contract import Task
 from arch.training.program import build
 from arch.training.state import shapes
 
 
-def describe(cell: str, variant: str, config: Config, platform: str = "cpu") -> dict[str, Any]:
+def describe(
+    cell: str, variant: str, config: Config, platform: str = "cpu", tree: bool = False
+) -> dict[str, Any]:
     """One object a cell, the one `describe --json` prints. FLOPs are forward ones, a multiply-add
-    counted as two; memory is that of parameters, optimiser state, gradients and best parameters."""
+    counted as two; memory is that of parameters, optimiser state, gradients and best parameters.
+
+    tree: also every parameter's path, shape and dtype, under 'tree'.
+    """
     task, model = build(config, platform)
+    listed = [] if is_counted(config) else leaves(model)
     return {
         "cell": cell,
         **details(variant, config, task, model),
         "memory_bytes": state_bytes(config, model),
         **laid_out(config, model),
+        **({"tree": [leaf._asdict() for leaf in listed]} if tree else {}),
     }
 
 

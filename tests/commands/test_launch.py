@@ -121,6 +121,16 @@ def test_describe_prints_one_object_a_cell(folder):
         assert set(row) >= {"variant", "memory_bytes"}
 
 
+def test_describe_lists_the_parameters_by_path(folder):
+    argv = ("describe", "--config=small.py", "--cells=sf", "--parameters")
+    told, listed = (cli.run(*argv, *more, cwd=folder) for more in (["--json"], []))
+    row = json.loads(told.out)
+    found = {leaf["path"]: leaf["shape"] for leaf in row["tree"]}
+    assert found["stack.s.sublayer.query.kernel"] == [1, 16, 16]
+    assert sum(map(math.prod, found.values())) == row["parameters"]["unique"]
+    assert "stack.s.sublayer.query.kernel" in listed.out and "float32" in listed.out
+
+
 def test_describe_prints_a_table_for_the_cells_one_asks_for(folder):
     told = cli.run("describe", "--config=small.py", "--cells=f*", cwd=folder)
     assert told.code == 0

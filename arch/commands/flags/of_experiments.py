@@ -13,9 +13,11 @@ class Describe(Configured):
     examples = (
         "--config=experiments/sandwich.py",
         "--config=experiments/sandwich.py:scale=paper --cells='k[0135]' --json",
+        "--config=experiments/sandwich.py --cells=k0 --parameters",
     )
 
     cells: str = flag("--cells", "*", metavar="GLOB", help="cells by name")
+    parameters: bool = flag("--parameters", False, help="every parameter: path, shape, dtype")
     json: bool = flag("--json", False, help="one JSON object a cell instead of a table")
 
 
