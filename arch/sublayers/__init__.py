@@ -8,6 +8,7 @@ configuration's `plugins`.
 from arch.sublayers import convolution, feed_forward, fixed_window, lstm
 from arch.sublayers.attention import full, local, lsh
 from arch.sublayers.benes import network
+from arch.sublayers.state_space import mamba2
 
 __all__ = [
     "convolution",
@@ -17,5 +18,6 @@ __all__ = [
     "local",
     "lsh",
     "lstm",
+    "mamba2",
     "network",
 ]

@@ -33,6 +33,7 @@ OPTIONS = {
         {"chunk": 4, "heads": 2, "head_width": 7},
     ),
     "lstm": ({"inner_width": 20},),
+    "mamba2": ({"groups": 2, "head_width": 8, "state": 6, "kernel_size": 1, "chunk": 4},),
     "separable_convolution": (
         {"first_kernel_size": 1, "second_kernel_size": 2, "bias": False},
         {"first_kernel_size": 11, "second_kernel_size": 1, "activation": "silu"},

@@ -39,6 +39,7 @@ LETTERS = {
     "l": {"kind": "lstm"},
     "b": {"kind": "fixed_window", "tokens": 3, "direct": True},
     "f": {"kind": "feed_forward", "expand": 2.0},
+    "m": {"kind": "mamba2", "state": 4, "head_width": 4},
 }
 BASIC = {"kind": "universal", "steps": 3, "halting": "act", "mix": "basic"}
 FROZEN = {**BASIC, "mix": "accumulated", "freeze": True, "step_signal": "learned"}
@@ -49,6 +50,7 @@ MODELS = {
     "hashes, reversible": ("hfha", "", {"kind": "reversible"}, "learned"),
     "window, rotary, post": ("wfs", "", {"norm": "post", "final_norm": False}, "rotary"),
     "convolution, lstm, fixed window": ("svlb", "", {}, "sinusoidal"),
+    "state spaces": ("mf", "", {}, "none"),
     "shared, scanned": ("(sl)2", "", {"share": "sl", "apply": "scan"}, "none"),
     "universal": ("sv", "", {"kind": "universal", "steps": 2}, "sinusoidal"),
     "halting basic": ("sf", "", BASIC, "rotary"),
