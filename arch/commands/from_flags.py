@@ -6,6 +6,7 @@ from pathlib import Path
 
 from arch.checks import SEED_LIMIT
 from arch.commands.flags import Configured, Trains
+from arch.devices import hosts
 from arch.registry import ConfigurationError, suggestion
 from arch.report.seeds import Seed, seed_of
 from arch.sweeps.executors import EXECUTORS
@@ -18,6 +19,8 @@ MOST_SEEDS = 10_000
 
 def experiment(command: Configured, alone: bool = False) -> Experiment:
     """The experiment of --config and its overrides; `alone` without the file's cells."""
+    if isinstance(command, Trains) and command.distributed:
+        hosts.join()  # before anything asks for a device
     ladder = _ladder(command) if isinstance(command, Trains) else None
     made = Experiment(command.config, command.overrides, alone, ladder)
     if made.config().train.deterministic:  # XLA reads it when the first device is asked for
@@ -31,6 +34,11 @@ def sweep(
 ) -> Sweep:
     """The sweep that a command asks for. Raises ConfigurationError for a flag that cannot be."""
     EXECUTORS.get(executor, "--executor")
+    if command.distributed and executor != "local":
+        raise ConfigurationError(
+            f"--distributed --executor={executor}: expected one of them; several hosts train one "
+            "group after the other"
+        )
     if command.reuse and command.fresh:
         raise ConfigurationError("--reuse --fresh: expected one of them; they say the opposite")
     return Sweep(

@@ -5,9 +5,10 @@ import sys
 from arch.baselines.counted import is_counted
 from arch.commands import flags, from_flags, terminal
 from arch.commands.arms import arm_lines
+from arch.devices import hosts
 from arch.report.folder import write_report
 from arch.report.renderers import print_table
-from arch.sweeps import running
+from arch.sweeps import following, running
 from arch.sweeps.experiment import matching
 from arch.sweeps.held import other_configurations, starts_over
 from arch.sweeps.plan import Plan, estimate
@@ -24,7 +25,16 @@ def run(command: flags.Sweep) -> int:
 
 
 def train(sweep: Sweep, dry_run: bool = False) -> int:
-    """Run a sweep, print its table and say where it was written. Returns the exit code."""
+    """Run a sweep, print its table and say where it was written. Returns the exit code.
+
+    Where another host leads, only train with it.
+    """
+    if hosts.follows():
+        return following.follow()
+    return following.lead(lambda: _lead(sweep, dry_run))
+
+
+def _lead(sweep: Sweep, dry_run: bool) -> int:
     known = sweep.results()
     cells = sweep.experiment.cells(known)
     sweep.experiment.table(cells, known)  # an error in it would only show when all is trained
@@ -35,6 +45,8 @@ def train(sweep: Sweep, dry_run: bool = False) -> int:
     try:
         code = running.run(sweep)
     except (Interrupted, KeyboardInterrupt) as stop:
+        if isinstance(stop, KeyboardInterrupt) and hosts.count() > 1:
+            hosts.abandon(130)  # the others wait for this one
         kept = "everything is saved" if isinstance(stop, Interrupted) else "checkpoints are whole"
         print(f"interrupted; {kept}. To go on: {sweep.command}", file=sys.stderr)
         return 130

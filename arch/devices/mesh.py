@@ -91,12 +91,35 @@ def make(sizes: Sizes, replicas: int, side_by_side: bool, devices: Sequence[Any]
     check_devices(sizes, len(devices))
     free = len(devices) // sizes.devices if side_by_side else 1
     along = max(n for n in range(1, min(free, replicas) + 1) if replicas % n == 0)
-    if along * sizes.devices == 1:
+    if along * sizes.devices == 1 and _hosts(devices) == 1:
         return None
     shape, taken = (along, *sizes), list(devices)[: along * sizes.devices]
+    _check_hosts(taken, devices, side_by_side)
     if taken[0].platform == "cpu":  # in their order: none is nearer to another
         return Mesh(np.array(taken).reshape(shape), AXES, axis_types=(AxisType.Auto,) * len(AXES))
     return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=taken)
+
+
+def check_hosts(sizes: Sizes, devices: Sequence[Any], side_by_side: bool) -> None:
+    """Raises ConfigurationError where the replicas run one after the other, on devices of some of
+    the hosts alone: those without would wait for ever. Side by side, their number settles it."""
+    if not side_by_side:
+        _check_hosts(list(devices)[: sizes.devices], devices, side_by_side)
+
+
+def _check_hosts(taken: Sequence[Any], devices: Sequence[Any], side_by_side: bool) -> None:
+    if _hosts(taken) < _hosts(devices):
+        more = "a multiple of" if side_by_side else "train.replicas=vmap with"
+        raise ConfigurationError(
+            f"train.mesh: its {len(taken)} of {len(devices)} devices leave "
+            f"{_hosts(devices) - _hosts(taken)} of {_hosts(devices)} hosts without work; allowed "
+            f"are meshes of all {len(devices)}, as train.mesh.data={len(devices)}, or {more} "
+            "so many replicas that they fill the devices"
+        )
+
+
+def _hosts(devices: Sequence[Any]) -> int:
+    return len({device.process_index for device in devices})
 
 
 def above_one(axes: Mapping[str, int]) -> dict[str, int]:

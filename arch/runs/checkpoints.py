@@ -35,10 +35,13 @@ class Checkpoints:
     """The `keep` newest checkpoints in a folder, each named by its step."""
 
     def __init__(self, folder: Path, keep: int = 2):
+        folder.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
+            create=False,
             enable_async_checkpointing=True,
             async_options=ocp.AsyncOptions(FOREVER, create_directories_asynchronously=False),
+            multiprocessing_options=_alone(),
         )
         self.folder = folder.absolute()
         # named, since a manager that has neither saved nor restored knows no metadata otherwise
@@ -140,6 +143,16 @@ class Checkpoints:
     def close(self) -> None:
         """Wait for what is being written, and end."""
         self._manager.close()
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Of several hosts one has checkpoints, and waits for no other."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    own = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"host{own}"
+    )
 
 
 def _leaves(tree: Any) -> list:

@@ -9,6 +9,7 @@ import numpy as np
 
 from arch import config as configuration
 from arch.context import Sums, add_sums, figure
+from arch.devices import hosts
 from arch.models import families as models
 from arch.models.embeddings import axial
 from arch.registry import Config, ConfigurationError
@@ -39,7 +40,7 @@ def evaluate(
         gathered = task.evaluation_batch(split, part, window)
         padded = jax.tree.map(lambda a: _batches(a, together, batch), gathered)
         counted = _batches(np.ones(min(n - start, together * batch), bool), together, batch)
-        found = jax.device_get(program.evaluate(parameters, padded, counted))
+        found = hosts.fetch(program.evaluate(parameters, padded, counted))
         sums = add_sums(sums, jax.tree.map(lambda a: np.asarray(a, np.float64).sum(-1), found))
     figures = []
     for replica in range(len(sums["loss"][0])):
@@ -102,7 +103,7 @@ def decode(
     for start in range(0, n, batch):
         part = jax.tree.map(lambda a, at=start: a[at : at + batch], gathered)
         padded = jax.tree.map(lambda a: _batches(a, 1, batch)[0], part)
-        pieces.append(jax.device_get(program.decode(parameters, padded)))
+        pieces.append(hosts.fetch(program.decode(parameters, padded)))
     ids = np.concatenate(pieces, axis=1)[:, :n]
     return [task.decoded_figures(split, ids[replica], gathered) for replica in range(replicas)]
 

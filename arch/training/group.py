@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arch.devices import hosts
 from arch.devices.mesh import above_one
 from arch.registry import Config
 from arch.report.seeds import Seed, both, seed_fields
@@ -136,9 +137,9 @@ class Group:
             for checkpoints in self.checkpoints:
                 stack.callback(checkpoints.close)  # all, whatever becomes of one
             state = self.start()
-            while self.step < self.steps and bool(np.any(jax.device_get(state.alive))):
+            while self.step < self.steps and bool(np.any(hosts.fetch(state.alive))):
                 state = self.advance(state)
-                if stop.asked and self.step < self.steps:
+                if hosts.agreed(stop.asked) and self.step < self.steps:
                     self._save(state)
                     raise Interrupted
             self._save(state)
@@ -165,7 +166,7 @@ class Group:
             )
             parts.append(jax.tree.map(lambda a, n=count: a[:, :n], metrics))
             self.step += count
-        metrics = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *jax.device_get(parts))
+        metrics = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *hosts.fetch(parts))
         elapsed = time.perf_counter() - start - (self.program.compiled.seconds - compiled)
         spent = time.process_time() - cpu - (self.program.compiled.cpu_seconds - compiled_cpu)
         self._log(state, metrics, target - first, elapsed, spent / len(self.members))
@@ -181,7 +182,8 @@ class Group:
         width = len(self.members)
         mesh = self.program.layout(width).mesh
         spread = {} if mesh is None else {"mesh": above_one(mesh.shape)}
-        return {"mode": self.program.mode, "width": width, **spread}
+        several = {"hosts": hosts.count()} if hosts.count() > 1 else {}
+        return {"mode": self.program.mode, "width": width, **spread, **several}
 
     def _per_step(self) -> float:
         """Tokens a step, of all replicas."""
@@ -194,16 +196,21 @@ class Group:
         task = self.program.task
         seeds = [both(m.seed)[1] for m in self.members]
         indices = self.program.host_indices(np.array(seeds, np.int32), self.step, count)
-        gathered = task.gather(task.stream(), indices)
-        fill = [(0, 0), (0, STEPS_A_DISPATCH - count), *[(0, 0)] * (gathered.ndim - 2)]
-        return jnp.asarray(np.pad(gathered, fill))
+        fill = np.pad(indices, [(0, 0), (0, STEPS_A_DISPATCH - count), (0, 0)])
+
+        def gather(rows: np.ndarray) -> np.ndarray:
+            gathered = task.gather(task.stream(), rows[:, :count])
+            more = rows.shape[1] - gathered.shape[1]
+            return np.pad(gathered, [(0, 0), (0, more), *[(0, 0)] * (gathered.ndim - 2)])
+
+        return self.program.layout(len(self.members)).gather(fill, gather)
 
     def _log(
         self, state: TrainState, metrics: dict, steps: int, seconds: float, cpu_seconds: float
     ) -> None:
         """cpu_seconds: of one member."""
         self.tokens_per_second = self._per_step() * steps / seconds
-        alive, stopped = jax.device_get((state.alive, state.stopped_step))
+        alive, stopped = hosts.fetch((state.alive, state.stopped_step))
         self.losses = []
         for folder in {m.folder.path: m.folder for m in self.members}.values():
             folder.update_state(step=self.step)  # first: it refuses where another is at work
@@ -226,7 +233,7 @@ class Group:
         """Loss on the fixed prefix of the validation split; the best parameters are kept."""
         settings = self.config.evaluate
         figures = evaluation.evaluate(self.program, state.parameters, "valid", Window.of(settings))
-        alive = jax.device_get(state.alive)
+        alive = hosts.fetch(state.alive)
         self.validation = [f["loss"] for f in figures]
         for member, figure, living in zip(self.members, figures, alive, strict=True):
             if living:
@@ -236,7 +243,9 @@ class Group:
         return self.program.keep_best(state, jnp.asarray(losses, jnp.float32))
 
     def _save(self, state: TrainState) -> None:
-        host = jax.device_get(state)
+        host = hosts.fetch(state)
+        if hosts.follows():
+            return
         for i, (member, checkpoints) in enumerate(zip(self.members, self.checkpoints, strict=True)):
             if self.step in checkpoints.steps():
                 continue
@@ -258,7 +267,7 @@ class Group:
         best = settings.weights == "best"
         parameters = state.best_parameters if best else state.parameters
         figures = evaluation.everything(self.program, parameters, Window.of(settings))
-        alive, stopped = jax.device_get((state.alive, state.stopped_step))
+        alive, stopped = hosts.fetch((state.alive, state.stopped_step))
         for checkpoints in self.checkpoints:
             checkpoints.wait()
         for i, member in enumerate(self.members):

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
-from arch.devices import sharding
+from arch.devices import hosts, sharding
 from arch.devices.mesh import REPLICA, ROWS
 from arch.devices.sharding import Rules
 
@@ -48,11 +49,11 @@ class Layout:
 
     def place(self, tree: Any) -> Any:
         """A tree of states or parameters, on the devices that it belongs to."""
-        return tree if self.mesh is None else jax.device_put(tree, self.of_state(tree))
+        return tree if self.mesh is None else hosts.put(tree, self.of_state(tree))
 
     def place_everywhere(self, tree: Any) -> Any:
         """What all replicas share, whole on every device."""
-        return tree if self.mesh is None else jax.device_put(tree, self.everywhere())
+        return tree if self.mesh is None else hosts.put(tree, self.everywhere())
 
     def of_batch(self) -> Any:
         """The sharding of one gathered batch (R, batch, …); None on one device."""
@@ -62,5 +63,19 @@ class Layout:
         """Streamed batches (R, steps, batch, …), each row on the devices that train on it."""
         if self.mesh is None:
             return batches
+        return hosts.put(batches, sharding.along_replicas(self.mesh, None, ROWS))
+
+    def gather(
+        self, indices: np.ndarray, gather: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray | jax.Array:
+        """gather(indices), of indices (R, steps, batch); of several hosts each gathers the rows
+        that its devices train on."""
+        if self.mesh is None or hosts.count() == 1:
+            return gather(indices)
         place = sharding.along_replicas(self.mesh, None, ROWS)
-        return jax.tree.map(lambda a: jax.device_put(a, place), batches)
+        shape = indices.shape + gather(indices[:1, :1, :1]).shape[3:]
+
+        def rows(at: tuple[slice, ...] | None) -> np.ndarray:
+            return gather(indices if at is None else indices[at[:3]])
+
+        return jax.make_array_from_callback(shape, place, rows)

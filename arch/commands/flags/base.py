@@ -60,6 +60,12 @@ class Trains(Configured):
         "--fresh", False,
         help="train here, whatever is finished of the same configuration under another name",
     )  # fmt: skip
+    distributed: bool = flag(
+        "--distributed", False,
+        help="one of several hosts that train together, each started with the same command: by "
+        "srun or mpirun, on a Cloud TPU or GKE, or with JAX_COORDINATOR_ADDRESS=HOST:PORT, "
+        "JAX_NUM_PROCESSES and JAX_PROCESS_ID",
+    )  # fmt: skip
     strict: bool = flag(
         "--strict", False,
         help="go on with nothing that another processor, core count or version began: its bits "

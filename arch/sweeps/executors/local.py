@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from arch.baselines.counted import counted, is_counted
+from arch.devices import hosts
 from arch.report.seeds import both
 from arch.runs import locks, provenance
-from arch.sweeps import machine
+from arch.sweeps import following, machine
 from arch.sweeps.executors.contract import EXECUTORS, Executor
 from arch.sweeps.groups import groups
 from arch.sweeps.progress import Progress, Whole, say_measured
@@ -80,12 +81,15 @@ class Local(Executor):
             text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             for folder in cells.values():
                 folder.fail(text)
-            print(f"cell {', '.join(cells)} failed: {text}", file=sys.stderr)
+            print(f"cell {', '.join(cells)} failed: {text}", file=sys.stderr, flush=True)
+            if hosts.count() > 1:
+                hosts.abandon(1)  # the others wait for this one: the job is to be started again
             return dict.fromkeys(cells, text)
         return {}
 
     def _train(self, members: list[Member], job: Job, stop: Stop) -> None:
         program = self._programs.get(job.config, job.task, job.model)
+        following.tell(members)
         with Progress(self._whole) as progress:
             group = Group(members, program, progress.update)
             progress.begin(group)
