@@ -1,7 +1,7 @@
 """Architecture variants: an order of sublayers, a stack that runs it, a table that can be trusted.
 
     launch.py      parses a command line and hands it over        experiments/  one file per table
-    commands/      one file per command                  notebook/   `arch.load`: a run, or a model
+    commands/      one file per command                  notebook/   `arch.load`, `arch.results`
     bench/         our training step beside a peer's, in turn
     sweeps/        cells × seeds, resumed where they stood, here or in worker processes
     training/      init, step, evaluate as pure functions; groups of replicas; describe, bench
@@ -40,7 +40,7 @@ from arch.runs.provenance import NUMERICS
 if TYPE_CHECKING:
     from arch import parameters
 
-__all__ = ["NUMERICS", "load", "parameters"]
+__all__ = ["NUMERICS", "load", "parameters", "results"]
 
 
 def load(path: str | Path, seed: Seed | str = 0, corpus: str = "", trust: bool = False):
@@ -49,6 +49,14 @@ def load(path: str | Path, seed: Seed | str = 0, corpus: str = "", trust: bool =
     from arch.notebook import run as notebook
 
     return notebook.load(path, seed, corpus, trust)
+
+
+def results(name: str | Path):
+    """The results of a name for a notebook, as rows for pandas and values by seed: see
+    `arch.notebook.results`."""
+    from arch.notebook import results as notebook
+
+    return notebook.results(name)
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -6,6 +6,7 @@ from arch import config
 from arch.huggingface.reformer import causally
 from arch.models import families
 from arch.models.model import Model
+from arch.report.cards import Card, Shown, said_parameters
 from arch.stacks.parameters import Parameters
 
 
@@ -20,6 +21,20 @@ class Imported(NamedTuple):
     vocabulary: int
     max_length: int
     parameters: Parameters
+
+    def card(self) -> Card:
+        """What `repr` and a notebook show of it."""
+        model = self.build()
+        facts = {
+            "parameters": said_parameters(model.parameter_counts()),
+            "width": str(self.model["width"]),
+            "vocabulary": f"{self.vocabulary:,}",
+            "positions": f"{self.max_length:,}",
+        }
+        return Card(f"Imported {self.model['family']}", facts, model.order)
+
+    __repr__ = Shown.__repr__
+    _repr_html_ = Shown._repr_html_
 
     def build(self) -> Model:
         """The model with these weights: `model(ids, mask, segments)` gives its outputs by name,

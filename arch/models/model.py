@@ -17,6 +17,7 @@ from arch.models.padding import filled, padded_length
 from arch.models.stack import build_stack
 from arch.models.weighted import Weighted
 from arch.registry import Config, ConfigurationError
+from arch.report.cards import Card, said_parameters
 from arch.stacks.contract import Stack
 from arch.stacks.parameters import Definition, Parameters, count
 
@@ -246,6 +247,16 @@ class Model(Weighted):
     def shapes(self) -> Parameters:
         """The shapes of what `init` gives; nothing is computed."""
         return jax.eval_shape(self.init, jax.random.key(0))
+
+    def card(self) -> Card:
+        """What `repr` and a notebook show of it."""
+        facts = {
+            "parameters": said_parameters(self.parameter_counts()),
+            "vocabulary": f"{self.vocabulary:,}",
+            "positions": f"{self.max_length:,}",
+            "weights": "its own" if self.has_weights else "none yet: with_weights(parameters)",
+        }
+        return Card(type(self).__name__, facts, self.order)
 
     def parameter_counts(self) -> dict[str, object]:
         """Numbers of scalars: `unique`: held, without the rows that a stack's `room` leaves unused;

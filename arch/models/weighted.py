@@ -9,10 +9,11 @@ from jaxtyping import Array
 
 from arch.context import Context
 from arch.registry import ConfigurationError
+from arch.report.cards import Shown
 from arch.stacks.parameters import Parameters
 
 
-class Weighted(abc.ABC):
+class Weighted(Shown):
     """Pure functions of parameters, which an instance may hold beside them."""
 
     shapes: Any  # of the parameters: a tree of jax.ShapeDtypeStruct
@@ -31,6 +32,11 @@ class Weighted(abc.ABC):
     @parameters.setter
     def parameters(self, parameters: Parameters) -> None:
         self._held = parameters
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it was given weights of its own."""
+        return self._held is not None
 
     def with_weights(self, parameters: Parameters) -> Self:
         """The same model, called as `model(inputs)` with these parameters."""

@@ -24,7 +24,7 @@ CAUSAL = (
 TOKENS_A_BATCH = 2048  # of an evaluation: bounds the memory of its logits
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class Imported(Loaded):
     """What `Loaded` says, of weights that others trained."""
 

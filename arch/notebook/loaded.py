@@ -17,6 +17,7 @@ from arch.models.drawing import continuation, filled, searched
 from arch.models.generation import Blanks, Choice, Prompt
 from arch.models.model import Model
 from arch.registry import Config, ConfigurationError
+from arch.report.cards import Card, Shown, said_parameters
 from arch.stacks.parameters import Parameters
 from arch.sweeps import machine
 from arch.tasks.contract import Task
@@ -26,8 +27,8 @@ from arch.training.program import Program
 WAITING = "".join(map(chr, range(0xDC80, 0xDD00))) + "\N{REPLACEMENT CHARACTER}"
 
 
-@dataclasses.dataclass
-class Loaded:
+@dataclasses.dataclass(repr=False)
+class Loaded(Shown):
     """Configuration, task, model, parameters, tokenizer. Of a run, the parameters are those that
     its results are of: `evaluate.weights` says which. They are arrays of jax, so that a function
     that is transformed may close over them as well as take them."""
@@ -49,6 +50,25 @@ class Loaded:
         """Which replica of a run the parameters are of, at which step; nothing of what others
         trained."""
         return {}
+
+    def card(self) -> Card:
+        """What `repr` and a notebook show of it."""
+        return Card(self.title, self.facts(), self.model.order)
+
+    @property
+    def title(self) -> str:
+        """The first line of its card."""
+        return f"Imported {self.config.model.family}"
+
+    def facts(self) -> dict[str, str]:
+        """The lines of its card below the order."""
+        model = self.config.model
+        return {
+            "parameters": said_parameters(self.model.parameter_counts()),
+            "width": f"{model.width} ({model.family}, stack {model.stack.kind})",
+            "task": f"{self.config.task.kind} on {self.task.corpus}",
+            **({"note": self.note} if self.note else {}),
+        }
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -13,8 +13,12 @@ import numpy as np
 from arch import config as configuration
 from arch.huggingface import weights as huggingface
 from arch.notebook import imported
+from arch.notebook.contrasts import Contrast, contrast
 from arch.notebook.loaded import Loaded
 from arch.registry import ConfigurationError
+from arch.report.cards import said_figures
+from arch.report.curves import curve_rows
+from arch.report.lines import Line
 from arch.report.seeds import Seed, read_seed, seed_fields
 from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder
@@ -25,7 +29,7 @@ from arch.training.program import build
 from arch.training.state import TrainState, shapes
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class Run(Loaded):
     """A trained replica: beside what `Loaded` says, its metrics, and training again."""
 
@@ -60,6 +64,46 @@ class Run(Loaded):
     def metrics(self) -> list[dict]:
         """The lines of metrics.jsonl."""
         return self.folder.seed(self.seed).lines("metrics.jsonl")
+
+    @property
+    def title(self) -> str:
+        """The first line of its card."""
+        return f"{self.folder.config['cell']}, seed {self.seed}: {self.status} at step {self.step}"
+
+    def facts(self) -> dict[str, str]:
+        """What `Loaded.facts` says, and figures: of each split, or as far as it was trained."""
+        summary = self.folder.seed(self.seed).summary or {}
+        found = {split: said_figures(v) for split, v in summary.get("evaluations", {}).items()}
+        if not found:
+            found = {line.get("split", "train"): said_figures(line) for line in self.metrics}
+        return {**super().facts(), **found, "folder": str(self.folder.path)}
+
+    def curves(self) -> list[dict[str, int | float | str]]:
+        """Its losses as rows of seed, split, step, tokens, flops and loss, for pandas: train as it
+        was logged, the mean in nats since the line before; valid of every evaluation."""
+        tokens = self.config.train.batch * self.task.tokens_per_sequence
+        flops = self.model.flops_per_token(self.task.length)
+        return [
+            {**seed_fields(self.seed), **row} for row in curve_rows(self.metrics, tokens, flops)
+        ]
+
+    def compare(self, other: "Run", metric: str = "loss", split: str = "valid") -> Contrast:
+        """This run minus another in a metric of their results, paired over all the seeds that both
+        have finished, with the interval of tables.
+
+        ConfigurationError where no seed is finished in both, where they were not measured alike,
+        and where the other is no run.
+        """
+        if not isinstance(other, Run):
+            raise ConfigurationError(
+                f"compare: {type(other).__name__}: expected a run, arch.load('runs/NAME/CELL-HASH')"
+            )
+        return contrast(self.lines(), other.lines(), metric, split)
+
+    def lines(self) -> list[Line]:
+        """The summaries of all seeds in its folder that have ended."""
+        ends = [self.folder.seed(seed).summary for seed in self.folder.seeds()]
+        return [end for end in ends if end is not None]
 
     def on(self, corpus: str) -> "Run":
         """The same model to be evaluated on another corpus, in tokens of its own tokenizer."""

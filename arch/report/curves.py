@@ -78,6 +78,24 @@ def write_curves(
         write_objects(Path(folder) / CURVES, kept, REQUIRED)
 
 
+def curve_rows(
+    metrics: Iterable[Mapping[str, Any]], tokens_per_step: float, flops_per_token: int
+) -> list[dict[str, int | float | str]]:
+    """The losses in the lines of a metrics.jsonl, as rows of split, step, tokens, flops (of
+    training), loss in nats."""
+    return [
+        {
+            "split": line.get("split", "train"),
+            "step": line["step"],
+            "tokens": line["step"] * tokens_per_step,
+            "flops": line["step"] * tokens_per_step * BACKWARD * flops_per_token,
+            "loss": line["loss"],
+        }
+        for line in metrics
+        if "loss" in line
+    ]
+
+
 @dataclass(frozen=True)
 class Curve:
     """The evaluations of one seed: after `steps`, the losses in nats on the validation split."""

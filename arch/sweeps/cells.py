@@ -8,7 +8,10 @@ from types import MappingProxyType
 from typing import Any
 
 from arch.registry import ConfigurationError, suggestion
+from arch.report.cards import Card, Shown
+from arch.report.flat import flat_rows
 from arch.report.seeds import Seed, both, line_seed
+from arch.report.statistics import decimals, mean_and_sd, summary
 
 ENDED = ("finished", "nan", "diverged")  # of seeds that no training goes on with; failed ones do
 CELL_NAME = re.compile(r"[A-Za-z0-9(][A-Za-z0-9._=+()-]*")
@@ -60,7 +63,7 @@ class Cell:
     rung: Rung | None = None
 
 
-class Results:
+class Results(Shown):
     """What a file's `cells` may ask of the results so far.
 
     Args:
@@ -109,6 +112,18 @@ class Results:
     def lines(self) -> list[dict]:
         """The lines, finished or not."""
         return self._lines
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The lines, finished or not, as `flat.flat_rows`: `pandas.DataFrame(results.rows())`."""
+        return flat_rows(self._lines)
+
+    def card(self) -> Card:
+        """What `repr` and a notebook show: n, and mean ± SD of the metric, by cell."""
+        cells = dict.fromkeys(line["cell"] for line in self._lines)
+        found = {cell: summary(self.values(cell).values()) for cell in cells}
+        places = decimals(s.mean for s in found.values())
+        facts = {cell: f"{mean_and_sd(s, places)}, n = {s.n}" for cell, s in found.items()}
+        return Card(f"{self._metric} ({self._split}), {len(self._lines)} runs", facts)
 
 
 def matching(cells: list[Cell], glob: str, flag: str = "--cells") -> list[Cell]:
