@@ -5,9 +5,10 @@
 configuration's `plugins`.
 """
 
-from arch.sublayers import convolution, feed_forward, fixed_window, lstm
+from arch.sublayers import convolution, feed_forward, fixed_window
 from arch.sublayers.attention import full, local, lsh
 from arch.sublayers.benes import network
+from arch.sublayers.recurrent import gru, lstm, minimal
 from arch.sublayers.state_space import mamba2
 
 __all__ = [
@@ -15,9 +16,11 @@ __all__ = [
     "feed_forward",
     "fixed_window",
     "full",
+    "gru",
     "local",
     "lsh",
     "lstm",
     "mamba2",
+    "minimal",
     "network",
 ]

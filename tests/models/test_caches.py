@@ -32,8 +32,10 @@ OPTIONS = {
         {"chunk": 3, "before": 0, "heads": 4, "bias": False},
         {"chunk": 4, "heads": 2, "head_width": 7},
     ),
+    "gru": ({"inner_width": 20},),
     "lstm": ({"inner_width": 20},),
     "mamba2": ({"groups": 2, "head_width": 8, "state": 6, "kernel_size": 1, "chunk": 4},),
+    "minlstm": ({"inner_width": 20, "chunk": 4, "bias": False},),
     "separable_convolution": (
         {"first_kernel_size": 1, "second_kernel_size": 2, "bias": False},
         {"first_kernel_size": 11, "second_kernel_size": 1, "activation": "silu"},

@@ -40,6 +40,9 @@ LETTERS = {
     "b": {"kind": "fixed_window", "tokens": 3, "direct": True},
     "f": {"kind": "feed_forward", "expand": 2.0},
     "m": {"kind": "mamba2", "state": 4, "head_width": 4},
+    "u": {"kind": "gru"},
+    "i": {"kind": "mingru"},
+    "j": {"kind": "minlstm"},
 }
 BASIC = {"kind": "universal", "steps": 3, "halting": "act", "mix": "basic"}
 FROZEN = {**BASIC, "mix": "accumulated", "freeze": True, "step_signal": "learned"}
@@ -51,6 +54,7 @@ MODELS = {
     "window, rotary, post": ("wfs", "", {"norm": "post", "final_norm": False}, "rotary"),
     "convolution, lstm, fixed window": ("svlb", "", {}, "sinusoidal"),
     "state spaces": ("mf", "", {}, "none"),
+    "recurrent": ("uij", "", {}, "none"),
     "shared, scanned": ("(sl)2", "", {"share": "sl", "apply": "scan"}, "none"),
     "universal": ("sv", "", {"kind": "universal", "steps": 2}, "sinusoidal"),
     "halting basic": ("sf", "", BASIC, "rotary"),

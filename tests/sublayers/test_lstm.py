@@ -10,7 +10,7 @@ import pytest
 from arch.context import Context
 from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition, count
-from arch.sublayers.lstm import LSTM
+from arch.sublayers.recurrent.lstm import LSTM
 
 WIDTH, LENGTH, BATCH = 6, 7, 3
 
