@@ -24,8 +24,9 @@ CASES = {
     "masked": ({"kind": "masked"}, {"kind": "plain"}),
     "masked factorised": ({"kind": "masked"}, {"kind": "factorised", "size": 4, "back": False}),
     "pointer": ({"kind": "pointer"}, {"kind": "plain"}),
+    "reconstruction": ({"kind": "reconstruction"}, {"kind": "plain"}),
 }
-TIED = {"softmax", "adaptive"}
+TIED, NO_TOKENS = {"softmax", "adaptive"}, {"pointer", "reconstruction"}
 
 
 def built(name: str, merge: str):
@@ -71,7 +72,7 @@ def test_a_head_has_the_logits_that_it_says_it_has(name):
     x = jax.ShapeDtypeStruct((2, LENGTH, WIDTH), jnp.float32)
     rows = jax.ShapeDtypeStruct((5, WIDTH), jnp.float32)
     tokens = model.embedding.module.tokens
-    assert isinstance(head, VocabularyHead) == (name != "pointer")
+    assert isinstance(head, VocabularyHead) == (name not in NO_TOKENS)
     assert head.flops(tokens) > 0
     parameters = jax.eval_shape(model.init, jax.random.key(0))
 
@@ -80,7 +81,9 @@ def test_a_head_has_the_logits_that_it_says_it_has(name):
         return model.head.bind(parameters["head"]).logits(table, rows)
 
     if head.no_tokens:
-        with pytest.raises(ConfigurationError, match="head.kind='pointer': this kind predicts no"):
+        with pytest.raises(
+            ConfigurationError, match=f"head.kind='{name}': this .* no .*; expected"
+        ):
             jax.eval_shape(logits, parameters, rows)
     else:
         assert jax.eval_shape(logits, parameters, rows).shape == (5, VOCABULARY)

@@ -51,6 +51,7 @@ CASES = {
     ),
     "algorithmic, decoder": (DECODER, {"kind": "algorithmic", "format": "decoder", "length": 5}),
     "bins": (ENCODER, {"kind": "algorithmic_bins", "bins": (4, 8), "lengths": (8,)}),
+    "recall": (DECODER, {"kind": "fuzzy_recall", "length": 15}),
     "babi": (
         ENCODER
         | {"embedding": {"kind": "sentence"}, "head": {"pool": "mean"}, "stack": HALTING},

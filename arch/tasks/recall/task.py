@@ -1,0 +1,215 @@
+"""What the tasks of this folder share: examples made from keys, scored where something is asked."""
+
+import abc
+import hashlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int, Key
+
+from arch.checks import at_least, holds
+from arch.context import Context
+from arch.models.families import Model
+from arch.stacks.parameters import Parameters
+from arch.tasks import objective
+from arch.tasks.contract import WHOLE, Sums, Task, Window
+
+VERSION = "recall 1"  # another one wherever a key's examples change
+EVALUATION = 0x2EC  # the key of evaluation's examples, the same for every seed
+TRAINING = 0x7EC  # that of a limited number of training examples
+
+
+class Example(NamedTuple):
+    """One example, or with a leading axis a batch; of a row of zeros nothing is asked.
+
+    inputs, targets: tokens, position by position. learned: the positions of the training loss.
+    asked: those that evaluation is about.
+    """
+
+    inputs: Int[Array, "*batch length"]
+    targets: Int[Array, "*batch length"]
+    learned: Bool[Array, "*batch length"]
+    asked: Bool[Array, "*batch length"]
+
+
+class Recall(Task):
+    """Examples of one length, made on the device as a function of key and step; those of
+    evaluation are of a constant key, the same for every seed.
+
+        loss               nats a position: in training of those learned, in evaluation of those
+                           asked
+        accuracy           of the positions asked, all weighing alike
+        sequence_accuracy  of the sequences with every position asked right
+        accuracy_beyond    of the positions asked behind the training length, in longer splits
+        chance             accuracy of the best guess that has not seen the input: each kind's
+                           docstring says how much that is
+
+    Splits: `valid`, of the training length, and `n64` for a length 64 of `lengths`.
+
+    A kind gives `example` and `chance`, and `least_length` where a length may be too short.
+    """
+
+    sha256 = hashlib.sha256(VERSION.encode()).hexdigest()
+    families: tuple[str, ...] = ("decoder", "encoder")
+    metric = "accuracy"
+
+    def __init__(
+        self,
+        *,
+        vocabulary: int,
+        length: int,
+        lengths: tuple[int, ...],
+        training_examples: int,
+        evaluation_examples: int,
+    ):
+        """The options that every kind has.
+
+        Args:
+            vocabulary: number of tokens.
+            length: positions of a training sequence.
+            lengths: of more splits.
+            training_examples: how many different ones there are; 0: every step has new ones.
+            evaluation_examples: of each split.
+        """
+        at_least(1, of="task", evaluation_examples=evaluation_examples)
+        at_least(0, "new ones", of="task", training_examples=training_examples)
+        lengths = tuple(lengths)
+        fine = all(type(n) is int for n in lengths) and len(set(lengths)) == len(lengths)
+        holds(fine, "a list of whole numbers without repeats", of="task", lengths=lengths)
+        for name, values in (("length", (length,)), ("lengths", lengths)):
+            for n in values:
+                at_least(self.least_length(), of="task", **{name: n})
+        self.vocabulary, self.length = vocabulary, length
+        self.lengths = {"valid": length, **{f"n{n}": n for n in sorted(lengths)}}
+        self.splits = tuple(self.lengths)
+        self.training_examples = training_examples
+        self.evaluation_examples = evaluation_examples
+        self._made: dict[str, Example] = {}
+
+    @abc.abstractmethod
+    def example(self, key: Key[Array, ""], length: int, training: bool) -> Example:
+        """One example; pure, and run inside jit. training: whether to train on."""
+
+    @abc.abstractmethod
+    def chance(self, length: int) -> float:
+        """Accuracy of the best guess that has not seen the input."""
+
+    def least_length(self) -> int:
+        """The shortest possible sequence; asked before the other options are set here."""
+        return 2
+
+    @property
+    def corpus(self) -> str:
+        """The kind: there are no other data."""
+        return self.kind
+
+    @property
+    def max_length(self) -> int:
+        """Of the longest sequence of any split."""
+        return max(self.lengths.values())
+
+    @property
+    def details(self) -> dict:
+        """The options that a line of results names."""
+        return {
+            "vocabulary": self.vocabulary,
+            "length": self.length,
+            "training_examples": self.training_examples,
+            "evaluation_examples": self.evaluation_examples,
+        }
+
+    @property
+    def about(self) -> str:
+        """What there is to train and evaluate on, for `launch.py prepare`."""
+        return (
+            f"{self.kind}, made as it is needed; {', '.join(self.splits)} of "
+            f"{self.evaluation_examples:,} examples"
+        )
+
+    # Training
+
+    def indices(
+        self, key: Key[Array, ""], step: Int[Array, ""], batch: int
+    ) -> Key[Array, " batch"]:
+        """A key for each sequence of the step."""
+        key = jax.random.fold_in(key, step)
+        if not self.training_examples:
+            return jax.random.split(key, batch)
+        numbers = jax.random.randint(key, (batch,), 0, self.training_examples)
+        root = jax.random.key(TRAINING, impl="threefry2x32")
+        return jax.vmap(lambda number: jax.random.fold_in(root, number))(numbers)
+
+    def gather(self, source: Any, indices: Key[Array, " batch"]) -> Example:
+        """Examples made from the keys."""
+        return jax.vmap(lambda key: self.example(key, self.length, training=True))(indices)
+
+    def sums(
+        self, model: Model, parameters: Parameters, batch: Example, context: Context
+    ) -> tuple[Sums, Sums]:
+        """Nats a position, and accuracies where something is asked."""
+        score, extras = model.score(parameters, batch.inputs, batch.targets, context)
+        asked = jnp.asarray(batch.asked, jnp.float32)
+        counted = jnp.asarray(batch.learned, jnp.float32) if context.train else asked
+        right = score.best == batch.targets
+        statistics: Sums = {
+            "accuracy": objective.share(right, asked),
+            "sequence_accuracy": objective.share(
+                (right | (asked == 0)).all(-1), (asked > 0).any(-1).astype(jnp.float32)
+            ),
+        }
+        if right.shape[1] > self.length:
+            beyond = asked * (jnp.arange(right.shape[1]) >= self.length)[None]
+            statistics["accuracy_beyond"] = objective.share(right, beyond)
+        losses: Sums = {"loss": objective.cross_entropy(score.target, counted)}
+        return objective.with_extras(losses, statistics, extras)
+
+    # Evaluation
+
+    def examples(self, split: str, window: Window = WHOLE) -> Example:
+        """The split's examples: as many of the first as have `window.tokens` positions."""
+        n, length = self.evaluation_examples, self.lengths[split]
+        if split not in self._made:
+            place = 0 if split == "valid" else length
+            key = jax.random.fold_in(jax.random.key(EVALUATION, impl="threefry2x32"), place)
+            keys = jax.random.split(key, n)
+            make = jax.jit(jax.vmap(lambda key: self.example(key, length, training=False)))
+            self._made[split] = jax.tree.map(np.asarray, make(keys))
+        n = min(n, -(-window.tokens // length)) if window.tokens else n
+        return Example(*(a[:n] for a in self._made[split]))
+
+    def figures(
+        self, split: str, means: Mapping[str, float], count: int, window: Window = WHOLE
+    ) -> dict[str, Any]:
+        """loss: nats a position asked, of which there are `tokens`; chance: see above."""
+        length = self.lengths[split]
+        return {
+            "loss": means["loss"],
+            "tokens": count,
+            "chance": self.chance(length),
+            "input_length": length,
+        }
+
+
+def labelled(
+    inputs: Int[Array, " length"], targets: Int[Array, " length"], asked: Bool[Array, " length"]
+) -> Example:
+    """An example that is learned where it is asked; targets elsewhere are 0."""
+    targets = jnp.where(asked, targets, 0).astype(jnp.int32)
+    return Example(inputs.astype(jnp.int32), targets, asked, asked)
+
+
+def next_tokens(
+    stream: Int[Array, " longer"],
+    asked: Bool[Array, " length"],
+    real: Bool[Array, " length"] | None = None,
+) -> Example:
+    """An example of which every next token is learned; longer = length + 1.
+
+    real: the inputs that are no padding; None: all.
+    """
+    stream = stream.astype(jnp.int32)
+    real = jnp.ones(asked.shape, bool) if real is None else real
+    return Example(stream[:-1], stream[1:], real, asked)
