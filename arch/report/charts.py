@@ -5,6 +5,7 @@ TABLE["charts"] lists them, each a dictionary of these fields; `line_chart` make
 name        of the files, <name>.svg and .png        title, x_label, y_label
 kind        lines: series is {label: [[x, mean, spread], …]}, drawn with bars of one spread
             bands: the same, drawn with a shaded band of one spread and no markers
+            map:   series is {row: [[column, value, spread], …]}, a coloured field each, from 0 to 1
             bars:  series is {label: [[text, value, 0], …]}, one horizontal bar per text, top first
 log         axes with a logarithmic scale: '' | 'x' | 'y' | 'xy'
 """
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-KINDS = ("lines", "bands", "bars")
+KINDS = ("lines", "bands", "bars", "map")
 # Okabe and Ito's palette, which colour-blind readers tell apart, and markers for those who print
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 GREY = "#A0A0A0"
@@ -77,8 +78,9 @@ class Chart:
         return not any(self.series.values())
 
 
-def points(found: Iterable[tuple[float, Summary]]) -> list[list[float]]:
-    """[x, mean, SD] of each x that has values; the SD of a single value is 0."""
+def points(found: Iterable[tuple[Any, Summary]]) -> list[list[Any]]:
+    """[x, mean, SD] of each x, a number or a text, that has values; the SD of a single value is
+    0."""
     return [[x, s.mean, s.sd if s.n > 1 else 0.0] for x, s in found if s.n]
 
 
@@ -105,6 +107,15 @@ def line_chart(
     }
 
 
+def heat_map(
+    name: str, title: str, series: Mapping[str, Iterable[tuple[str, Summary]]], x_label: str
+) -> dict[str, Any]:
+    """An entry of TABLE["charts"]: row → (column, summary) pairs of figures from 0 to 1; a field
+    without values stays white."""
+    rows = {label: points(found) for label, found in series.items()}
+    return {"name": name, "title": title, "kind": "map", "series": rows, "x_label": x_label}
+
+
 def bar_chart(
     name: str, title: str, series: Mapping[str, Iterable[tuple[str, float]]], x_label: str
 ) -> dict[str, Any]:
@@ -122,9 +133,11 @@ def draw_chart(chart: Chart, folder: Path) -> str:
     from matplotlib.figure import Figure
 
     bars = chart.kind == "bars"
-    draw = {"lines": _lines, "bands": _bands, "bars": _bars}[chart.kind]
+    draw = {"lines": _lines, "bands": _bands, "bars": _bars, "map": _map}[chart.kind]
     rows = max(len(points) for points in chart.series.values())
     size = (3.6 * len(chart.series), 0.9 + 0.19 * rows) if bars else (4.6, 3.2)
+    if chart.kind == "map":
+        size = (1.4 + 0.5 * rows, 1.4 + 0.26 * len(chart.series))
     with rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure, chart)
@@ -192,3 +205,21 @@ def _bars(figure: "Figure", chart: Chart) -> None:
         axis.set_xlim(0, longest * 1.05)
         axis.set(title=label, xlabel=chart.x_label, ylabel=chart.y_label)
     figure.suptitle(chart.title, x=0.01, ha="left", fontsize=8)
+
+
+def _map(figure: "Figure", chart: Chart) -> None:
+    axis = figure.subplots()
+    columns = list(dict.fromkeys(point[0] for row in chart.series.values() for point in row))
+    values = np.full((len(chart.series), len(columns)), np.nan)
+    for i, row in enumerate(chart.series.values()):
+        for column, value, _ in row:
+            j = columns.index(column)
+            values[i, j] = value
+            ink = "black" if value > 0.6 else "white"
+            axis.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=6.5)
+    axis.imshow(values, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+    axis.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")
+    axis.set_yticks(range(len(chart.series)), list(chart.series))
+    axis.set(title=chart.title, xlabel=chart.x_label)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)

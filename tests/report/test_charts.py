@@ -21,7 +21,7 @@ LENGTHS = {
     ("change", "message"),
     [
         ({"colour": "red"}, "'colour' is not known; allowed: name, title, kind, series"),
-        ({"kind": "pie"}, "kind='pie'; allowed: lines, bands, bars"),
+        ({"kind": "pie"}, "kind='pie'; allowed: lines, bands, bars, map"),
         ({"name": "a/b"}, "name='a/b'; letters, digits"),
         ({"series": {"ours": [[1, 2]]}}, r"time, ours: points are \[x, y, spread\]"),
     ],
@@ -90,3 +90,20 @@ def test_a_bar_chart_is_a_chart_with_a_bar_for_each_text():
     chart = charts.Chart.of(entry)
     assert chart.kind == "bars" and not chart.empty
     assert chart.series == {"a story": [["John went.", 3, 0], ["Where?", 1, 0]]}
+
+
+def test_a_heat_map_has_a_field_for_each_figure_and_none_where_there_is_none(tmp_path):
+    series = {
+        "one": [("recall", summary([0.25, 0.75])), ("parity", summary([1.0]))],
+        "two": [("recall", summary([])), ("parity", summary([0.5]))],
+    }
+    chart = charts.Chart.of(charts.heat_map("time", "Skills", series, "skill"))
+    assert chart.series["two"] == [["parity", 0.5, 0.0]]
+    figure = Figure(layout="constrained")
+    charts._map(figure, chart)
+    (axis,) = figure.axes
+    assert [text.get_text() for text in axis.texts] == ["0.50", "1.00", "0.50"]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["recall", "parity"]
+    (image,) = axis.images
+    assert image.get_array().mask.tolist() == [[False, False], [True, False]]
+    assert "Skills" in drawn({**vars(chart)}, tmp_path)
