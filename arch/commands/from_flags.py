@@ -9,7 +9,7 @@ from arch.commands.flags import Configured, Trains
 from arch.devices import hosts
 from arch.registry import ConfigurationError, suggestion
 from arch.report.seeds import Seed, seed_of
-from arch.sweeps.executors import EXECUTORS
+from arch.sweeps.executors import named
 from arch.sweeps.experiment import Experiment
 from arch.sweeps.ladder import Ladder
 from arch.sweeps.sweep import Sweep
@@ -33,7 +33,7 @@ def sweep(
     command: Trains, experiment: Experiment, cells: str = "*", executor: str = "local"
 ) -> Sweep:
     """The sweep that a command asks for. Raises ConfigurationError for a flag that cannot be."""
-    EXECUTORS.get(executor, "--executor")
+    named(executor)
     if command.distributed and executor != "local":
         raise ConfigurationError(
             f"--distributed --executor={executor}: expected one of them; several hosts train one "

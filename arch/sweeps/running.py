@@ -8,7 +8,7 @@ from arch.registry import ConfigurationError
 from arch.report.seeds import Seed
 from arch.runs import locks
 from arch.sweeps.cells import ENDED
-from arch.sweeps.executors import EXECUTORS
+from arch.sweeps.executors import chosen
 from arch.sweeps.gathering import gather
 from arch.sweeps.held import check_name, run_configurations, starts_over
 from arch.sweeps.plan import Plan
@@ -28,7 +28,7 @@ def run(sweep: Sweep) -> int:
     failed: set[str] = set()
     started_over: set[tuple[str, Seed]] = set()
     seen: set[tuple[str, tuple[Seed, ...]]] = set()
-    executor = EXECUTORS.build(sweep.executor, sweep, field="--executor")
+    executor = chosen(sweep)
     with Stop() as stop:
         while jobs := [job for job in sweep.jobs() if (job.cell.name, job.seeds) not in seen]:
             seen |= {(job.cell.name, job.seeds) for job in jobs}

@@ -77,7 +77,7 @@ class Sweep:
         fresh: nothing that was finished under another name counts.
         strict: nothing goes on that another kind of machine or other versions began.
         replicas: most replicas a group; 0 for as many as fit.
-        executor: a name in EXECUTORS: who trains the jobs.
+        executor: who trains the jobs: a name in EXECUTORS, with options after a colon.
         gathers: whether it writes results/; a worker leaves that to the sweep that started it.
         runs: the folder that holds the run folders of every name.
         command: how to come back here, for messages and state.json.

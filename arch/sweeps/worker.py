@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from arch.registry import ConfigurationError
 from arch.report.seeds import read_seed
 from arch.sweeps import running
-from arch.sweeps.executors.processes import REFUSED
+from arch.sweeps.executors.orders import REFUSED
 from arch.sweeps.experiment import Experiment
 from arch.sweeps.ladder import Ladder
 from arch.sweeps.sweep import Sweep
@@ -21,7 +21,7 @@ from arch.training.group import Interrupted
 
 
 def work(told: Mapping) -> int:
-    """Train the cell; the exit code."""
+    """Train the cell; the exit code. Raises ConfigurationError where nothing could begin."""
     settings = dict(told)
     ladder = Ladder.of(settings.pop("ladder"))
     experiment = Experiment(settings.pop("experiment"), settings.pop("overrides"), ladder=ladder)
@@ -30,12 +30,14 @@ def work(told: Mapping) -> int:
         return running.run(Sweep(experiment, seeds=seeds, gathers=False, **settings))
     except Interrupted:
         return 130
-    except ConfigurationError as error:
-        print(error, file=sys.stderr)
-        return REFUSED
 
 
 if __name__ == "__main__":
     if core := os.environ.get("ARCH_WORKER_CORE"):
         os.sched_setaffinity(0, {int(core)})
-    sys.exit(work(json.load(sys.stdin)))
+    try:
+        code = work(json.load(sys.stdin))
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        code = REFUSED
+    sys.exit(code)

@@ -68,8 +68,9 @@ class Sweep(Trains):
     cells: str = flag("--cells", "*", metavar="GLOB", help="cells by name")
     dry_run: bool = flag("--dry-run", False, help="say what would be trained, and train nothing")
     executor: str = flag(
-        "--executor", "local", metavar="NAME",
-        help="who trains: `launch.py list` names the executors; a plugin may add one",
+        "--executor", "local", metavar="NAME[:option=value,…]",
+        help="who trains, as slurm:partition=gpu,gpus=1 or ray:address=auto: `launch.py list` has "
+        "the executors and their options; a plugin may add one",
     )  # fmt: skip
 
 

@@ -1,10 +1,14 @@
 """Who trains the jobs of a sweep: one file per kind, chosen by --executor from EXECUTORS.
 
-contract  what an executor is     local  in this process     processes  a process per cell
+contract  what an executor is     local      in this process    slurm  a job per cell, by submitit
+cluster   what slurm, ray share   processes  a process per cell ray    a task per cell
+orders    what a worker is told
 """
 
-from arch.sweeps.executors.contract import EXECUTORS, Executor
+from arch.sweeps.executors.contract import EXECUTORS, Executor, chosen, named
 from arch.sweeps.executors.local import Local
 from arch.sweeps.executors.processes import Processes
+from arch.sweeps.executors.ray import Ray
+from arch.sweeps.executors.slurm import Slurm
 
-__all__ = ["EXECUTORS", "Executor", "Local", "Processes"]
+__all__ = ["EXECUTORS", "Executor", "Local", "Processes", "Ray", "Slurm", "chosen", "named"]

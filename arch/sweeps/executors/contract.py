@@ -8,7 +8,7 @@ class Cluster(Executor):
 import abc
 from collections.abc import Callable, Mapping, Sequence
 
-from arch.registry import Registry
+from arch.registry import ConfigurationError, Registry, read, suggestion
 from arch.sweeps.sweep import Job, Sweep
 from arch.training.group import Stop
 
@@ -18,6 +18,8 @@ class Executor(abc.ABC):
 
     Args:
         sweep: what the command line asks for: replicas, the command to come back, the experiment.
+
+    Keyword-only arguments of a subclass are its options, --executor=NAME:option=value,…
     """
 
     def __init__(self, sweep: Sweep):
@@ -44,3 +46,29 @@ class Executor(abc.ABC):
 
 
 EXECUTORS = Registry("executor", contract=Executor)
+
+
+def named(text: str) -> tuple[str, dict[str, object]]:
+    """The name and the options of --executor=NAME:option=value,…
+
+    Raises ConfigurationError for a name or an option that there is not.
+    """
+    name, _, rest = text.partition(":")
+    options = EXECUTORS.options(name, "--executor")
+    for part in filter(None, rest.split(",")):
+        option, equals, value = part.partition("=")
+        if not equals:
+            raise ConfigurationError(f"--executor={text}: expected {name}:option=value,…")
+        if option not in options:
+            raise ConfigurationError(
+                f"--executor={text}: {name} has no option {option!r}; it takes "
+                f"{', '.join(options) or 'none'}{suggestion(option, options)}"
+            )
+        options[option] = read(value, options[option], f"--executor={name}:{option}")
+    return name, options
+
+
+def chosen(sweep: Sweep) -> Executor:
+    """The executor that a sweep names, with its options."""
+    name, options = named(sweep.executor)
+    return EXECUTORS.build(name, sweep, field="--executor", **options)

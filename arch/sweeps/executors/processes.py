@@ -5,7 +5,6 @@ sweep that started it gathers. On CPU a worker has one core of its own, which fo
 faster than sharing them; the core count is part of a result's provenance.
 """
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -18,12 +17,10 @@ from pathlib import Path
 from arch.registry import ConfigurationError
 from arch.runs import provenance
 from arch.sweeps import machine
+from arch.sweeps.executors import orders
 from arch.sweeps.executors.contract import EXECUTORS, Executor
 from arch.sweeps.sweep import Job
 from arch.training.group import Interrupted, Stop
-
-SILENT = 20.0  # seconds between two lines on where the cells stand
-REFUSED = 2  # what a worker exits with that cannot begin; the last line of its log says why
 
 Order = tuple[dict, Path]  # what a worker is told, and its log file
 
@@ -37,51 +34,20 @@ class Processes(Executor):
     ) -> Mapping[str, str]:
         """Cell → error, of the cells that failed; see `Executor.run`."""
         left = [job for job in jobs if job.unfinished()]
-        said = time.monotonic()
+        said = orders.Said(left)
 
         def ended(done: int) -> None:
             settled()
-            print(f"{done} of {len(left)} cells have ended", flush=True)
+            said.ended(done)
 
-        def meanwhile() -> None:
-            nonlocal said
-            if time.monotonic() - said > SILENT:
-                said = time.monotonic()
-                print(steps_said(left), flush=True)
-
-        refused = serve([self._order(job) for job in left], lambda: stop.asked, ended, meanwhile)
+        told = [(orders.order(self.sweep, job), job.folder.path / "worker.log") for job in left]
+        refused = serve(told, lambda: stop.asked, ended, said.meanwhile)
         settled()
         if stop.asked:
             raise Interrupted
         if refused:
             raise ConfigurationError(refused[0])
         return {}
-
-    def _order(self, job: Job) -> Order:
-        ladder = self.sweep.experiment.ladder
-        told = {
-            "experiment": self.sweep.experiment.reference,
-            "overrides": self.sweep.experiment.overrides,
-            "ladder": ladder and dataclasses.asdict(ladder),
-            "name": self.sweep.name,
-            "replicas": self.sweep.replicas,
-            "strict": self.sweep.strict,
-            "command": self.sweep.command,
-            "cells": job.cell.name,
-            "seeds": list(map(str, job.seeds)),
-        }
-        return told, job.folder.path / "worker.log"
-
-
-def steps_said(jobs: Sequence[Job]) -> str:
-    """Where the cells stand that train now: 'k0 240 of 1,000 steps, k3 260 of 1,000 steps'."""
-    states = {job.cell.name: (job.folder.state, job.config.train.steps) for job in jobs}
-    running = [
-        f"{cell} {state.get('step', 0):,} of {steps:,} steps"
-        for cell, (state, steps) in states.items()
-        if state.get("state") == "running"
-    ]
-    return ", ".join(running) or "workers are starting"
 
 
 def slots() -> list[dict[str, str]]:
@@ -93,7 +59,7 @@ def slots() -> list[dict[str, str]]:
 
 
 def serve(
-    orders: Sequence[Order],
+    told: Sequence[Order],
     asked_to_stop: Callable[[], bool],
     ended: Callable[[int], None],
     meanwhile: Callable[[], None],
@@ -104,7 +70,7 @@ def serve(
     is told how many have ended whenever that has grown; `meanwhile` is called a few times a second.
     Returns why workers refused to begin, a line for each that did.
     """
-    waiting, lock, running = list(reversed(orders)), threading.Lock(), set()
+    waiting, lock, running = list(reversed(told)), threading.Lock(), set()
     refused: list[str] = []
     codes: list[int] = []
 
@@ -113,14 +79,14 @@ def serve(
             with lock:
                 if not waiting:
                     return
-                told, log = waiting.pop()
+                one, log = waiting.pop()
             with open(log, "a") as output:
                 worker = _start(environment, output)
                 running.add(worker)
-                worker.communicate(json.dumps(told))
+                worker.communicate(json.dumps(one))
                 running.discard(worker)
                 codes.append(worker.returncode)
-            if worker.returncode == REFUSED:
+            if worker.returncode == orders.REFUSED:
                 refused.append(log.read_text().splitlines()[-1])
 
     threads = [threading.Thread(target=work, args=(slot,), daemon=True) for slot in slots()]
