@@ -35,4 +35,5 @@ def _verdict(state: Mapping) -> tuple[str, str]:
     name = state.get("state", "not started")
     if name in ("running", "starting") and provenance.gone(state):
         return "killed", f"process {state['pid']} is gone without a word (kill -9, out of memory)"
-    return name, state.get("error", "")
+    job = f"SLURM job {state['job']}" if "job" in state else ""
+    return name, "; ".join(filter(None, (job, state.get("error", ""))))

@@ -51,9 +51,11 @@ def processor() -> str:
 
 
 def host() -> dict[str, object]:
-    """This process: its machine, number and time of start, since numbers are given again."""
+    """This process: its machine, number and time of start, since numbers are given again; job: of
+    SLURM, where it is one's."""
     pid = os.getpid()
-    return {"host": socket.gethostname(), "pid": pid, "started": _started(pid)}
+    job = {"job": os.environ["SLURM_JOB_ID"]} if "SLURM_JOB_ID" in os.environ else {}
+    return {"host": socket.gethostname(), "pid": pid, "started": _started(pid), **job}
 
 
 def gone(process: Mapping) -> bool:

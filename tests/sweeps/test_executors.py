@@ -12,7 +12,7 @@ import pytest
 
 import launch
 from arch.report.lines import read_lines
-from arch.sweeps.executors import processes
+from arch.sweeps.executors import orders, processes
 from arch.sweeps.executors.local import SMALL, WORTH_SAYING, faster_apart
 
 FILE = """
@@ -122,8 +122,8 @@ def test_where_the_cells_stand_is_said_of_those_that_train_now():
         return SimpleNamespace(cell=SimpleNamespace(name=cell), config=config, folder=folder)
 
     jobs = [at("a", state="finished", step=1000), at("b", state="running", step=240), at("c")]
-    assert processes.steps_said(jobs) == "b 240 of 1,000 steps"
-    assert processes.steps_said(jobs[2:]) == "workers are starting"
+    assert orders.steps_said(jobs) == "b 240 of 1,000 steps"
+    assert orders.steps_said(jobs[2:]) == "workers are starting"
 
 
 def job(parameters=SMALL - 1, steps=WORTH_SAYING, seeds=(0,)):
