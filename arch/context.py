@@ -26,6 +26,15 @@ class Spread(NamedTuple):
     weight: Array
 
 
+class Rotary(NamedTuple):
+    """How rotary positions turn, see `model.embedding.rotary_base` and the options after it."""
+
+    base: float = 10000.0
+    scaling: str = "none"  # none | linear | ntk
+    factor: float = 1.0  # by which sequences are longer than those that the angles are for
+    share: float = 1.0  # of each head's channels, the first ones, that are turned
+
+
 Sums = dict[str, tuple[Array, Array] | Spread]  # name → (sum, weight), or a Spread
 
 
@@ -58,7 +67,8 @@ class Context:
     train: bool = _static(False)
     inference: bool = _static(False)  # no gradient will be asked for: loops may stop early
     has_dropout: bool = _static(False)  # never `rate == 0`: the rate may be traced
-    rotary_base: float = _static(0.0)  # 0: no rotary positions
+    rotary_base: float = _static(0.0)  # 0: the model's positions are not rotary
+    rotary: Rotary = _static(Rotary())  # of letters that are, and of the model's
     max_length: int = _static(0)  # of a sequence, which sizes depend on; 0: not known
     record: frozenset[str] = _static(frozenset())
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt16
 
 from arch.registry import ConfigurationError
 
-NORMS = ("layer", "rms")
+NORMS = ("layer", "rms", "layer_no_bias")
 SLICE = 1 << 16  # random numbers that are drawn at a time on CPU
 
 
@@ -45,6 +45,7 @@ ACTIVATIONS = {
     "gelu": gelu,
     "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
     "silu": jax.nn.silu,
+    "relu2": lambda x: jnp.square(jax.nn.relu(x)),
 }
 
 
@@ -79,9 +80,13 @@ class Projection(nnx.Module):
 
 
 def norm(kind: str, width: int, epsilon: float, rngs: nnx.Rngs) -> nnx.Module:
-    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019), statistics in float32."""
-    if kind == "layer":
-        return nnx.LayerNorm(width, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
+    """LayerNorm (Ba et al. 2016), with or without a bias, or RMSNorm (Zhang and Sennrich 2019);
+    statistics in float32."""
+    if kind in ("layer", "layer_no_bias"):
+        biased = kind == "layer"
+        return nnx.LayerNorm(
+            width, epsilon=epsilon, use_bias=biased, use_fast_variance=False, rngs=rngs
+        )
     if kind == "rms":
         return nnx.RMSNorm(width, epsilon=epsilon, rngs=rngs)
     raise ConfigurationError(f"norm_kind={kind!r}: allowed are {', '.join(NORMS)}")

@@ -97,7 +97,10 @@ def _embedding(model: Any, tokens: tuple, context: Context) -> tuple[Callable[[]
     where = jnp.arange(ids.shape[1])[None]
     bound = model.embedding.bind(parameters)
     context = context.replace(
-        signal=bound.signal(where), rotary_base=bound.rotary_base, max_length=model.max_length
+        signal=bound.signal(where),
+        rotary_base=bound.rotary_base,
+        rotary=bound.rotary,
+        max_length=model.max_length,
     )
 
     def run(parameters, ids):

@@ -17,7 +17,9 @@ from arch.registry import Config, ConfigurationError
 # Fields that no checkpoint has: they change how, not what, is computed, or the initial parameters.
 UNSAID = frozenset(
     """dtype stack.apply stack.remat stack.scale_output_init head.chunk sublayers.s.path
-    sublayers.f.chunk embedding.rotary_base embedding.axial_shape embedding.axial_widths""".split()
+    sublayers.f.chunk sublayers.s.relative_buckets sublayers.s.relative_distance
+    embedding.rotary_base embedding.rotary_scaling embedding.rotary_factor embedding.rotary_share
+    embedding.axial_shape embedding.axial_widths""".split()
 )
 
 

@@ -3,6 +3,7 @@
 from arch.checks import one_of
 from arch.models.encoder_decoder import EncoderDecoder
 from arch.models.model import Model
+from arch.models.stack import check_bias
 from arch.registry import Config
 
 
@@ -22,4 +23,6 @@ FAMILIES = {"decoder": Decoder, "encoder": Encoder, "encoder_decoder": EncoderDe
 def build(model: Config, vocabulary: int, max_length: int) -> Model:
     """The model of a filled configuration; ConfigurationError where it cannot be built."""
     one_of(FAMILIES, of="model", family=model["family"])
-    return FAMILIES[model["family"]](model, vocabulary, max_length)
+    built = FAMILIES[model["family"]](model, vocabulary, max_length)
+    check_bias(model["embedding"]["positions"], built.stacks.values())
+    return built

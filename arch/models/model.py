@@ -205,7 +205,10 @@ class Model(Weighted):
             where = jnp.arange(ids.shape[1])[None]
         signal = embedding.signal(where)
         context = context.replace(
-            signal=signal, rotary_base=embedding.rotary_base, max_length=self.max_length
+            signal=signal,
+            rotary_base=embedding.rotary_base,
+            rotary=embedding.rotary,
+            max_length=self.max_length,
         )
         return embedding(ids, None if stack.adds_signal else signal, context, self.dtype), context
 

@@ -33,7 +33,7 @@ class Block(Stack):
         order: the order of sublayers, such as 's2 (sf)3 f2'.
         bindings: letter → filled options of its sublayer and of its surroundings.
         norm: placement of the norms: pre | post | peri | none.
-        norm_kind: layer | rms.
+        norm_kind: layer | layer_no_bias | rms.
         epsilon: of the norms.
         final_norm: whether a norm follows the last sublayer.
         share: letters whose occurrences share weights (ALBERT: 'sf'); empty for none.
@@ -223,7 +223,7 @@ def _definition(
 
 
 def norm_definition(kind: str, width: int, epsilon: float) -> Definition:
-    """The definition of a norm: layer | rms."""
+    """The definition of a norm, by its kind."""
     return Definition(lambda rngs: norm_module(kind, width, epsilon, rngs))
 
 

@@ -60,7 +60,7 @@ class Branch(nnx.Module):
             (of the branch; macaron's half is 0.5), `dropout` (negative: the model's rate) and
             `norm` (empty: the stack's placement; none for a kind with its own residual).
         placement: the stack's: pre | post | peri | none.
-        norm_kind: layer | rms.
+        norm_kind: layer | layer_no_bias | rms.
         epsilon: of the norms.
 
     Raises ConfigurationError for options that cannot be.

@@ -30,6 +30,9 @@ class Sublayer(nnx.Module):
         own_residual: y is the new stream itself: the stack adds neither residual, norm nor dropout.
         positionwise: y at a position depends on x at that position alone. It needs no cache.
         cross: it reads `context.memory`, which the decoder of an encoder-decoder alone has.
+        biased: its scores have a bias that tells distances apart: alibi or t5. A kind that can have
+            one has the option `positions`, where '' stands for `model.embedding.positions`.
+        not_biased: why it attends and has no place for one, for the message that refuses it.
         residual_outputs: the paths of the parameters that make y, such as ("output.kernel",).
             `model.stack.scale_output_init=True` scales their initial values by 1/√depth (Radford et
             al. 2019). () is none; None is not declared, which that option refuses.
@@ -44,6 +47,8 @@ class Sublayer(nnx.Module):
     own_residual: bool = False
     positionwise: bool = False
     cross: bool = False
+    biased: bool = False
+    not_biased: str = ""
     residual_outputs: tuple[str, ...] | None = None
     sharding: tuple[tuple[str, tuple[str, ...]], ...] = ()
 

@@ -22,8 +22,9 @@ class FeedForward(Sublayer):
         width: of the input and the output.
         expand: the inner width in multiples of width, rounded.
         inner_width: the inner width itself; 0 stands for expand · width.
-        activation: relu | gelu (exact) | gelu_tanh | silu, or gated: swiglu | geglu, which has a
-            third matrix: at expand 8/3 it has the parameters of the others at 4.
+        activation: relu | relu2 (its square, So et al. 2021) | gelu (exact) | gelu_tanh | silu, or
+            gated: swiglu | geglu, which has a third matrix: at expand 8/3 it has the parameters of
+            the others at 4.
         bias: biases on the projections.
         activation_dropout: rate on the inner activations.
         init_std: of the kernels; 0 is Glorot's uniform.

@@ -59,6 +59,8 @@ MODELS = {
     "universal": ("sv", "", {"kind": "universal", "steps": 2}, "sinusoidal"),
     "halting basic": ("sf", "", BASIC, "rotary"),
     "halting accumulated": ("wl", "", {**FROZEN, "signal_each_step": False}, "learned"),
+    "window, alibi": ("waf", "", {}, "alibi"),
+    "memory, t5": ("scf", "sf", {}, "t5"),
     "memory": ("scfs", "sf", {}, "sinusoidal"),
     "memory, window, convolution, lstm": ("wcvl", "vs", {}, "rotary"),
     "memory, halting basic": ("scv", "sv", BASIC, "sinusoidal"),

@@ -407,13 +407,14 @@ def test_a_layer_is_its_transcription_in_numpy(norm, kind):
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("kind", ["layer", "rms"])
+@pytest.mark.parametrize("kind", ["layer", "rms", "layer_no_bias"])
 def test_a_norm_is_exact_far_from_zero(kind):
     """Where E[x²] - E[x]² would have lost the variance in float32."""
     x = inputs() + 300
     module = norm(kind, WIDTH, 1e-5, nnx.Rngs(0))
+    assert set(nnx.state(module)) == ({"scale", "bias"} if kind == "layer" else {"scale"})
     p = {"scale": np.ones(WIDTH), "bias": np.zeros(WIDTH)}
-    expected = normalised(np.asarray(x, np.float64), p, kind)
+    expected = normalised(np.asarray(x, np.float64), p, kind.removesuffix("_no_bias"))
     np.testing.assert_allclose(module(x), expected, atol=5e-4)
 
 

@@ -488,6 +488,7 @@ def numpy_activation(name, x):
         "gelu": 0.5 * x * (1 + erf(x / math.sqrt(2))),
         "gelu_tanh": 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
         "silu": x / (1 + np.exp(-x)),
+        "relu2": np.maximum(x, 0) ** 2,
     }[name]
 
 
@@ -512,7 +513,7 @@ def test_feed_forward_is_its_equation(activation, bias, assert_close):
 
 
 def test_every_activation_has_a_transcription():
-    assert set(ACTIVATIONS) == {"relu", "gelu", "gelu_tanh", "silu"}
+    assert set(ACTIVATIONS) == {"relu", "gelu", "gelu_tanh", "silu", "relu2"}
     assert set(GATED) == {"swiglu", "geglu"}
 
 

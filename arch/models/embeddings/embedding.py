@@ -7,21 +7,26 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from arch.checks import at_least, below_one, one_of
-from arch.context import Context
+from arch.checks import at_least, below_one, holds, one_of
+from arch.context import Context, Rotary
 from arch.layers import dropout, sinusoid
 from arch.layers import norm as normalisation
 from arch.models.embeddings import adaptive, axial, factorised, plain, sentence
 from arch.models.embeddings.contract import TokenEmbedding, embeddings, table
 from arch.registry import ConfigurationError
+from arch.sublayers.attention.positions import RELATIVE
 
-POSITIONS = ("sinusoidal", "learned", "axial", "rotary", "none")
+POSITIONS = ("sinusoidal", "learned", "axial", *RELATIVE, "none")
+SCALINGS = ("none", "linear", "ntk")
 KINDS = (plain, factorised, sentence, adaptive)  # imported, and thereby registered
 # Fields of `model.embedding` beside the options of its kind.
 SURROUNDINGS = {
     "positions": "sinusoidal",
     "scale": True,
     "rotary_base": 10000.0,
+    "rotary_scaling": "none",
+    "rotary_factor": 1.0,
+    "rotary_share": 1.0,
     "axial_shape": (),
     "axial_widths": (),
     "types": 0,
@@ -39,10 +44,13 @@ class Embedding(nnx.Module):
         max_length: longest sequence, which sizes learned and axial positions.
         kind: kind of the token embedding; `options` are its own.
         positions: sinusoidal | learned (up to max_length) | axial (learned, up to the product of
-            the shape) | rotary (nothing is added here: attention turns its queries and keys)
-            | none.
+            the shape) | none, or what attention does by itself, while nothing is added here:
+            rotary | alibi | t5, see `arch.sublayers.attention.positions`.
         scale: whether tokens are multiplied by √width.
         rotary_base: base of the rotary angles.
+        rotary_scaling: none | linear | ntk: how the angles of sequences that are rotary_factor
+            times as long as those of training are brought back, see `rotate` there.
+        rotary_share: of each head's channels, the first ones, that are turned.
         axial_shape, axial_widths: (n₁, n₂) and (d₁, d₂) of axial positions, see
             `axial.AxialPositions`; () for a grid near √max_length × √max_length, and for halves.
         types: number of token types (segments), each with a learned vector; 0 for none.
@@ -60,6 +68,9 @@ class Embedding(nnx.Module):
         positions: str,
         scale: bool,
         rotary_base: float,
+        rotary_scaling: str,
+        rotary_factor: float,
+        rotary_share: float,
         axial_shape: tuple,
         axial_widths: tuple,
         types: int,
@@ -74,7 +85,24 @@ class Embedding(nnx.Module):
         at_least(0, of="model.embedding", types=types)
         self.max_length, self.positions, self.word_dropout = max_length, positions, word_dropout
         self.factor = math.sqrt(width) if scale else 1.0
+        one_of(SCALINGS, of="model.embedding", rotary_scaling=rotary_scaling)
+        at_least(1, of="model.embedding", rotary_factor=rotary_factor)
+        scaled = rotary_scaling != "none" or rotary_factor == 1
+        holds(
+            scaled,
+            "1 with rotary_scaling='none'",
+            of="model.embedding",
+            rotary_factor=rotary_factor,
+        )
+        holds(
+            0 < rotary_share <= 1,
+            "above 0 to 1 (all)",
+            of="model.embedding",
+            rotary_share=rotary_share,
+        )
+        holds(rotary_base > 0, "above 0", of="model.embedding", rotary_base=rotary_base)
         self.rotary_base = rotary_base if positions == "rotary" else 0.0
+        self.rotary = Rotary(rotary_base, rotary_scaling, rotary_factor, rotary_share)
         self.tokens: TokenEmbedding = embeddings.get(kind, "model.embedding.kind")(
             vocabulary, width, **options, rngs=rngs
         )

@@ -18,6 +18,7 @@ from arch.checks import one_of
 from arch.context import Context
 from arch.layers import Dropping, dropout, widened
 from arch.registry import ConfigurationError
+from arch.sublayers.attention.positions import Bias
 
 PATHS = ("auto", "plain", "blocks", "cudnn")
 BLOCK = 128
@@ -59,14 +60,18 @@ def attend(
     path: str,
     platform: str,
     own: Int[Array, " queries"] | None = None,
+    bias: Bias | None = None,
+    ahead: Int[Array, "queries keys"] | None = None,
 ) -> tuple[Float[Array, "batch queries heads width"], Array | None]:
-    """softmax(q kᵀ / √width) v, and the weights (batch, heads, queries, keys) when wanted.
+    """softmax(q kᵀ / √width + bias) v, and the weights (batch, heads, queries, keys) when wanted.
 
     `mask`: True at keys that may be seen; a query without any such key gets uniform weights.
     `own`: the key of each query that it sees only where it sees no other; path 'plain' alone.
+    `bias`: of how far a key is ahead of a query, for all heads, see `positions.Bias`.
+    `ahead`: how far, where it is not the difference of their places; path 'plain' alone.
     """
     needs_weights = dropping is not None or want_weights
-    chosen = choose(path, q, k, causal, mask, needs_weights, platform)
+    chosen = choose(path, q, k, causal, mask, needs_weights, platform, bias is not None)
     if chosen == "cudnn":
         sides = (window - 1, 0 if causal else window - 1) if window else None
         keys = None if mask is None else mask[:, None, None, :]
@@ -75,8 +80,13 @@ def attend(
         )
         return y, None
     if chosen == "blocks":
-        return blocks(q, k, v, window), None
-    return plain(q, k, v, causal, window, mask, dropping, want_weights, own)
+        distances = None if bias is None else bias(-jnp.arange(q.shape[1]))
+        return blocks(q, k, v, window, distances), None
+    added = None
+    if bias is not None:
+        places = jnp.arange(k.shape[1])[None] - jnp.arange(q.shape[1])[:, None]
+        added = bias(places if ahead is None else ahead)
+    return plain(q, k, v, causal, window, mask, dropping, want_weights, own, added)
 
 
 def choose(
@@ -87,9 +97,11 @@ def choose(
     mask: Bool[Array, "batch keys"] | None,
     needs_weights: bool,
     platform: str,
+    biased: bool = False,
 ) -> str:
     """The path to take: static, so that it is part of the program. Weights that are dropped or
-    recorded are only there in the plain path, whichever is configured.
+    recorded are only there in the plain path, whichever is configured; 'auto' does not hand a bias
+    to cudnn.
 
     Raises ConfigurationError where path='blocks' cannot serve.
     """
@@ -100,7 +112,13 @@ def choose(
             raise ConfigurationError("path='blocks' is for causal self-attention without a mask")
         return path
     width = q.shape[-1]
-    if platform == "gpu" and q.dtype == jnp.bfloat16 and width % 8 == 0 and width <= 128:
+    if (
+        not biased
+        and platform == "gpu"
+        and q.dtype == jnp.bfloat16
+        and width % 8 == 0
+        and width <= 128
+    ):
         return "cudnn"
     if causal and mask is None and q.shape[1] == k.shape[1] and q.shape[1] >= 2 * BLOCK:
         return "blocks"
@@ -117,6 +135,7 @@ def plain(
     dropping: Dropping | None,
     want_weights: bool,
     own: Int[Array, " queries"] | None = None,
+    bias: Float[Array, "heads queries keys"] | None = None,
 ) -> tuple[Float[Array, "batch queries heads width"], Array | None]:
     """The textbook form, see `attend`. Query heads of one key head are folded into its rows."""
     batch, queries, heads, width = q.shape
@@ -125,6 +144,8 @@ def plain(
     scores = _rows(q, kv_heads) @ _rows(k, kv_heads).swapaxes(-1, -2)
     scores = widened(scores) * (1 / math.sqrt(width))
     scores = scores.reshape(batch, heads, queries, keys)
+    if bias is not None:
+        scores = scores + bias[None].astype(scores.dtype)
     if own is not None:
         itself = own[:, None] == jnp.arange(keys)[None]
         scores = jnp.where(itself[None, None], OWN, scores)
@@ -186,36 +207,54 @@ def blocks(
     k: Float[Array, "batch length kv_heads width"],
     v: Float[Array, "batch length kv_heads width"],
     window: int,
+    bias: Float[Array, "heads length"] | None = None,
 ) -> Float[Array, "batch length heads width"]:
-    """Causal self-attention by blocks of queries: keys after a block are never touched."""
+    """Causal self-attention by blocks of queries: keys after a block are never touched.
+
+    bias: what is added to the score of a key 0, 1, … places behind its query.
+    """
     batch, length, heads, width = q.shape
     kv_heads = k.shape[2]
     folded = (batch * kv_heads, heads // kv_heads, length, width)
     q = q.swapaxes(1, 2).reshape(folded)
     k, v = _rows(k, kv_heads), _rows(v, kv_heads)
-    y = _blocks(q, k, v, window)
+    if bias is not None:
+        bias = bias.reshape(kv_heads, heads // kv_heads, length)
+    y = _blocks(q, k, v, bias, window)
     return y.reshape(batch, heads, length, width).swapaxes(1, 2)
 
 
-def _block_scores(q, k, span, window):
+def _block_scores(q, k, bias, span, window):
     first, start, end = span
     rows = q[:, :, start:end]
     scores = jnp.einsum("bgqd,bkd->bgqk", rows, k[:, first:end], preferred_element_type=jnp.float32)
+    scores = scores * (1 / math.sqrt(q.shape[-1]))
+    if bias is not None:
+        added = _block_bias(bias, span).astype(scores.dtype)
+        apart = scores.reshape(-1, *added.shape)  # batch, kv_heads, group, queries, keys
+        scores = (apart + added[None]).reshape(scores.shape)
     allowed = visible(jnp.arange(start, end), jnp.arange(first, end), True, window)
     assert allowed is not None  # since causal
-    return jnp.where(allowed[None, None], scores * (1 / math.sqrt(q.shape[-1])), MASKED)
+    return jnp.where(allowed[None, None], scores, MASKED)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _blocks(q, k, v, window):
-    return _blocks_forward(q, k, v, window)[0]
+def _block_bias(bias, span):
+    """(kv_heads, group, queries, keys) of a block; keys ahead of their query are masked anyway."""
+    first, start, end = span
+    behind = jnp.arange(start, end)[:, None] - jnp.arange(first, end)[None]
+    return bias[:, :, jnp.maximum(behind, 0)]
 
 
-def _blocks_forward(q, k, v, window):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _blocks(q, k, v, bias, window):
+    return _blocks_forward(q, k, v, bias, window)[0]
+
+
+def _blocks_forward(q, k, v, bias, window):
     outputs, normalisers = [], []
     for span in _spans(q.shape[2], window):
         first, _, end = span
-        scores = _block_scores(q, k, span, window)
+        scores = _block_scores(q, k, bias, span, window)
         top = jnp.max(scores, axis=-1, keepdims=True)
         weights = jnp.exp(scores - top)
         total = jnp.sum(weights, axis=-1, keepdims=True)
@@ -223,30 +262,36 @@ def _blocks_forward(q, k, v, window):
         outputs.append(y / total.astype(v.dtype))
         normalisers.append(top + jnp.log(total))
     y = jnp.concatenate(outputs, axis=2)
-    return y, (q, k, v, y, jnp.concatenate(normalisers, axis=2))
+    return y, (q, k, v, bias, y, jnp.concatenate(normalisers, axis=2))
 
 
 def _blocks_backward(window, saved, dy):
-    q, k, v, y, normaliser = saved
+    q, k, v, bias, y, normaliser = saved
     scale = 1 / math.sqrt(q.shape[-1])
     # rowsum(dP · P) = rowsum(dy · y), Dao et al. 2022, §B.2
     inner = jnp.sum(dy.astype(jnp.float32) * y.astype(jnp.float32), axis=-1, keepdims=True)
     dq, dk, dv = [], jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
+    dbias = None if bias is None else jnp.zeros_like(bias)
     for span in _spans(q.shape[2], window):
         first, start, end = span
         rows = slice(start, end)
-        weights = jnp.exp(_block_scores(q, k, span, window) - normaliser[:, :, rows])
+        weights = jnp.exp(_block_scores(q, k, bias, span, window) - normaliser[:, :, rows])
         block = dy[:, :, rows]
         dv_block = jnp.einsum("bgqk,bgqd->bkd", weights.astype(dy.dtype), block)
         dweights = jnp.einsum(
             "bgqd,bkd->bgqk", block, v[:, first:end], preferred_element_type=jnp.float32
         )
-        dscores = (weights * (dweights - inner[:, :, rows]) * scale).astype(q.dtype)
+        dlogits = weights * (dweights - inner[:, :, rows])
+        if bias is not None:
+            added, back = jax.vjp(functools.partial(_block_bias, span=span), bias)
+            whole = jnp.sum(dlogits.reshape(-1, *added.shape), axis=0)
+            dbias = dbias + back(whole.astype(added.dtype))[0]
+        dscores = (dlogits * scale).astype(q.dtype)
         dq.append(jnp.einsum("bgqk,bkd->bgqd", dscores, k[:, first:end]))
         dk_block = jnp.einsum("bgqk,bgqd->bkd", dscores, q[:, :, rows])
         dk = dk.at[:, first:end].add(dk_block.astype(jnp.float32))
         dv = dv.at[:, first:end].add(dv_block.astype(jnp.float32))
-    return jnp.concatenate(dq, axis=2), dk.astype(k.dtype), dv.astype(v.dtype)
+    return jnp.concatenate(dq, axis=2), dk.astype(k.dtype), dv.astype(v.dtype), dbias
 
 
 _blocks.defvjp(_blocks_forward, _blocks_backward)

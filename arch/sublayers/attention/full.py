@@ -6,13 +6,16 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from arch.checks import at_least, below_one, one_of
 from arch.context import Context, Extras
 from arch.layers import Projection, divide, product_flops
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers.attention import dot_product
+from arch.sublayers.attention.positions import BIASES, RelativePositions
+from arch.sublayers.attention.positions import rotate as rotate  # where others look for it
+from arch.sublayers.attention.qk_norm import QueryKeyNorm
 from arch.sublayers.contract import Sublayer
 
 Cache = dict[str, Float[Array, "batch keys kv_heads head_width"]]
@@ -39,8 +42,13 @@ class Attention(Sublayer):
         attention_dropout: rate on the weights after the softmax.
         init_std: of the kernels; 0 is Glorot's uniform.
         path: auto | plain | blocks | cudnn, see `dot_product.attend`.
+        qk_norm: of queries and keys: '' (none) | rms | layer | layer_no_bias | unit, see
+            `qk_norm.QueryKeyNorm`.
+        positions: its position kind: none | rotary | alibi | t5, see `positions`; '' is the
+            model's, `model.embedding.positions`.
+        relative_buckets, relative_distance: of t5, see `positions.buckets_of`.
 
-    The context says whether it is causal, has rotary positions, and drops.
+    The context says whether it is causal, how rotary positions turn, and whether it drops.
     Records 'attention.weights' (batch, heads, queries, keys) when asked.
     """
 
@@ -62,6 +70,10 @@ class Attention(Sublayer):
         attention_dropout: float = 0.0,
         init_std: float = 0.0,
         path: str = "auto",
+        qk_norm: str = "",
+        positions: str = "",
+        relative_buckets: int = 32,
+        relative_distance: int = 128,
         rngs: nnx.Rngs,
     ):
         at_least(0, "width / heads", head_width=head_width)
@@ -77,6 +89,7 @@ class Attention(Sublayer):
             )
         at_least(0, "no limit", window=window)
         dot_product.check(path, self.head_width, attention_dropout)
+        _check_positions(positions, cross, shared_qk, path)
         if shared_qk:
             _check_shared(cross, kv_heads, heads, path)
             path = "plain"
@@ -93,20 +106,27 @@ class Attention(Sublayer):
         )
         self.value = Projection(width, shared, bias=bias, init_std=init_std, rngs=rngs)
         self.output = Projection(inner, width, bias=bias, init_std=init_std, rngs=rngs)
+        self.norms = QueryKeyNorm(qk_norm, self.head_width, shared_qk=shared_qk, rngs=rngs)
+        self.places = RelativePositions(
+            positions, heads, width, buckets=relative_buckets, distance=relative_distance,
+            init_std=init_std, rngs=rngs,
+        )  # fmt: skip
+        self.biased = positions in BIASES
 
     def __call__(
         self, x: Float[Array, "batch length width"], context: Context
     ) -> tuple[Float[Array, "batch length width"], Extras]:
         """(y in the shape and dtype of x, Extras with the weights where they are recorded)."""
-        q = self._split(self.query(x), self.heads)
+        q = self._queries(x)
         k, v = self._keys_values(self._memory(context, x.dtype) if self.cross else x, q)
-        if context.rotary_base and not self.cross:
-            q, k = self._rotated(q, k, context.positions, context.rotary_base)
+        causal = context.causal and not self.cross
+        if not self.cross:
+            q, k = self._turned(q, k, context, context.positions)
         y, weights = dot_product.attend(
             q,
             k,
             v,
-            causal=context.causal and not self.cross,
+            causal=causal,
             window=self.window,
             mask=context.memory_mask if self.cross else context.mask,
             dropping=dot_product.dropping(self.attention_dropout, context),
@@ -114,6 +134,7 @@ class Attention(Sublayer):
             path=self.path,
             platform=context.platform,
             own=jnp.arange(x.shape[1]) if self.shared_qk else None,
+            bias=self.places.bias(causal),
         )
         record = {} if weights is None else {"attention.weights": weights}
         return self.output(y.reshape(*x.shape[:-1], -1)), Extras(record=record)
@@ -132,19 +153,19 @@ class Attention(Sublayer):
         """The token at `context.time`, which sees the cache up to itself, within the window and
         where `context.mask` (batch, length of the cache) is True; where cross, all of the memory
         that `context.memory_mask` shows. Nothing is dropped and nothing recorded."""
-        q, mask = self._split(self.query(x), self.heads), context.memory_mask
-        own = None
+        q, mask = self._queries(x), context.memory_mask
+        own = ahead = None
         if not self.cross:
             assert context.time is not None, "a step of self-attention needs context.time"
             k, v = self._keys_values(x, q)
-            if context.rotary_base:
-                here = context.time[None, None] if context.positions is None else context.positions
-                q, k = self._rotated(q, k, here, context.rotary_base)
+            here = context.time[None, None] if context.positions is None else context.positions
+            q, k = self._turned(q, k, context, here)
             cache = {
                 name: jax.lax.dynamic_update_slice_in_dim(cache[name], new, context.time, axis=1)
                 for name, new in (("k", k), ("v", v))
             }
             times, own = jnp.arange(cache["k"].shape[1]), context.time[None]
+            ahead = times[None] - own[:, None]
             mask = dot_product.visible(context.time[None], times, True, self.window)
             assert mask is not None  # since causal
             mask = mask if context.mask is None else mask & context.mask
@@ -160,6 +181,8 @@ class Attention(Sublayer):
             path="plain",
             platform=context.platform,
             own=own if self.shared_qk else None,
+            bias=self.places.bias(causal=True),
+            ahead=ahead,
         )
         return self.output(y.reshape(*x.shape[:-1], -1)), cache
 
@@ -178,16 +201,19 @@ class Attention(Sublayer):
             assert q is not None
             k = dot_product.keys_of(q, self.key_norm)
         else:
-            k = self._split(self.key(source), self.kv_heads)
+            k = self.norms.keys(self._split(self.key(source), self.kv_heads))
         return k, self._split(self.value(source), self.kv_heads)
 
-    def _rotated(self, q: Array, k: Array, positions, base: float) -> tuple[Array, Array]:
-        if self.shared_qk:
+    def _queries(self, x: Float[Array, "batch length width"]) -> Array:
+        return self.norms.queries(self._split(self.query(x), self.heads))
+
+    def _turned(self, q: Array, k: Array, context: Context, positions) -> tuple[Array, Array]:
+        if self.shared_qk and self.places.base(context):
             raise ConfigurationError(
                 "model.embedding.positions='rotary': attention with shared_qk=True has none; "
-                "allowed are sinusoidal, learned, axial, none"
+                "allowed are sinusoidal, learned, axial, alibi, t5, none"
             )
-        return rotate(q, positions, base), rotate(k, positions, base)
+        return self.places.turned(q, k, context, positions)
 
     def _split(self, x: Float[Array, "batch length inner"], heads: int) -> Array:
         return x.reshape(*x.shape[:-1], heads, self.head_width)
@@ -221,21 +247,19 @@ def _check_shared(cross: bool, kv_heads: int, heads: int, path: str) -> None:
         raise ConfigurationError(f"path={path!r}: allowed are auto, plain with shared_qk=True")
 
 
-def rotate(
-    x: Float[Array, "batch length heads width"],
-    positions: Int[Array, "batch length"] | None,
-    base: float,
-) -> Float[Array, "batch length heads width"]:
-    """Rotary position embedding (Su et al. 2021, eq. 34): channel i is paired with i + width / 2
-    and turned by position · base^(-2 i / width), in float32."""
-    half = x.shape[-1] // 2
-    if positions is None:
-        positions = jnp.arange(x.shape[1])[None]
-    frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle = positions[:, :, None].astype(jnp.float32) * frequency[None, None, :]
-    cos, sin = jnp.cos(angle)[:, :, None, :], jnp.sin(angle)[:, :, None, :]
-    a, b = x[..., :half].astype(jnp.float32), x[..., half : 2 * half].astype(jnp.float32)
-    turned = jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(x.dtype)
-    return (
-        jax.numpy.concatenate([turned, x[..., 2 * half :]], axis=-1) if x.shape[-1] % 2 else turned
-    )
+def _check_positions(positions: str, cross: bool, shared_qk: bool, path: str) -> None:
+    """Refuse what a position kind of its own cannot be combined with."""
+    if cross and positions not in ("", "none"):
+        raise ConfigurationError(
+            f"positions={positions!r}: allowed are '' and none with cross=True; places in a memory "
+            "are not those of the queries"
+        )
+    if shared_qk and positions == "rotary":
+        raise ConfigurationError(
+            "positions='rotary': allowed are '', none, alibi, t5 with shared_qk=True"
+        )
+    if path == "cudnn" and positions in BIASES:
+        raise ConfigurationError(
+            f"path='cudnn': allowed are auto, plain, blocks with positions={positions!r}, which "
+            "adds a bias to the scores"
+        )

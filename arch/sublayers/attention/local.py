@@ -13,7 +13,8 @@ from arch.context import Context
 from arch.layers import Dropping, Projection, divide, dropout, product_flops, widened
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers.attention import dot_product
-from arch.sublayers.attention.full import rotate
+from arch.sublayers.attention.positions import BIASES, Bias, RelativePositions
+from arch.sublayers.attention.qk_norm import QueryKeyNorm
 from arch.sublayers.contract import Sublayer
 
 Cache = dict[str, Float[Array, "batch room heads head_width"]]
@@ -40,8 +41,10 @@ class LocalAttention(Sublayer):
         bias: biases on the four projections.
         attention_dropout: rate on the weights after the softmax.
         init_std: of the kernels; 0 is Glorot's uniform.
+        qk_norm, positions, relative_buckets, relative_distance: as of attention, see `full`.
 
-    The context says whether it is causal inside its chunks, has rotary positions, and drops.
+    The context says whether it is causal inside its chunks, how rotary positions turn, and whether
+    it drops.
     """
 
     causal = True  # where after=0
@@ -59,6 +62,10 @@ class LocalAttention(Sublayer):
         bias: bool = True,
         attention_dropout: float = 0.0,
         init_std: float = 0.0,
+        qk_norm: str = "",
+        positions: str = "",
+        relative_buckets: int = 32,
+        relative_distance: int = 128,
         rngs: nnx.Rngs,
     ):
         at_least(1, chunk=chunk)
@@ -74,6 +81,12 @@ class LocalAttention(Sublayer):
         self.key = Projection(width, inner, bias=bias, init_std=init_std, rngs=rngs)
         self.value = Projection(width, inner, bias=bias, init_std=init_std, rngs=rngs)
         self.output = Projection(inner, width, bias=bias, init_std=init_std, rngs=rngs)
+        self.norms = QueryKeyNorm(qk_norm, self.head_width, shared_qk=False, rngs=rngs)
+        self.places = RelativePositions(
+            positions, heads, width, buckets=relative_buckets, distance=relative_distance,
+            init_std=init_std, rngs=rngs,
+        )  # fmt: skip
+        self.biased = positions in BIASES
 
     def __call__(
         self, x: Float[Array, "batch length width"], context: Context
@@ -96,6 +109,7 @@ class LocalAttention(Sublayer):
             causal=context.causal,
             mask=context.mask,
             dropping=dropping,
+            bias=self.places.bias(context.causal),
         )
         return self.output(y.reshape(*x.shape[:-1], -1))
 
@@ -134,6 +148,8 @@ class LocalAttention(Sublayer):
             want_weights=False,
             path="plain",
             platform=context.platform,
+            bias=self.places.bias(causal=True),
+            ahead=(times - context.time)[None],
         )
         return self.output(y.reshape(*x.shape[:-1], -1)), cache
 
@@ -141,9 +157,8 @@ class LocalAttention(Sublayer):
         """q, k, v, each (batch, length, heads, head_width); q and k turned where rotary."""
         shape = (*x.shape[:-1], self.heads, self.head_width)
         q, k, v = (p(x).reshape(shape) for p in (self.query, self.key, self.value))
-        if context.rotary_base:
-            q, k = (rotate(y, context.positions, context.rotary_base) for y in (q, k))
-        return q, k, v
+        q, k = self.norms.queries(q), self.norms.keys(k)
+        return *self.places.turned(q, k, context, context.positions), v
 
     def flops(self, length: int) -> int:
         """Forward FLOPs of one sequence; a query's chunks are counted in full, masked or not."""
@@ -164,6 +179,7 @@ def attend(
     causal: bool,
     mask: Bool[Array, "batch length"] | None,
     dropping: Dropping | None,
+    bias: Bias | None = None,
 ) -> Float[Array, "batch length heads width"]:
     """Local attention of projected heads: one batched product over (batch · heads · chunks), the
     form XLA's CPU products run fastest, of (chunk, width) and (keys, width)."""
@@ -182,6 +198,9 @@ def attend(
     scores = filled.reshape(-1, chunk, width) @ rows(k).swapaxes(-1, -2)
     scores = widened(scores) * (1 / math.sqrt(width))
     scores = scores.reshape(batch, heads, chunks, chunk, keys)
+    if bias is not None:  # the same for every chunk
+        ahead = jnp.arange(keys)[None] - before * chunk - jnp.arange(chunk)[:, None]
+        scores = scores + bias(ahead)[None, :, None].astype(scores.dtype)
     # position of each key, and of each query
     start = chunk * jnp.arange(chunks)[:, None]
     theirs = (start - before * chunk + jnp.arange(keys)[None])[:, None, :]

@@ -53,6 +53,7 @@ class LSHAttention(Sublayer):
     """
 
     causal = True
+    not_biased = "its chunks are sorted by bucket, not by place"
     residual_outputs = ("output.kernel",)
 
     def __init__(
