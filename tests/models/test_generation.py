@@ -60,7 +60,7 @@ MODELS = {
     "halting basic": ("sf", "", BASIC, "rotary"),
     "halting accumulated": ("wl", "", {**FROZEN, "signal_each_step": False}, "learned"),
     "window, alibi": ("waf", "", {}, "alibi"),
-    "memory, t5": ("scf", "sf", {}, "t5"),
+    "memory, t5, post": ("scf", "sf", {"norm": "post", "final_norm": False}, "t5"),
     "memory": ("scfs", "sf", {}, "sinusoidal"),
     "memory, window, convolution, lstm": ("wcvl", "vs", {}, "rotary"),
     "memory, halting basic": ("scv", "sv", BASIC, "sinusoidal"),
