@@ -3,8 +3,8 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,10 @@ from arch.sweeps import machine
 from arch.tasks.contract import Task
 from arch.training.program import Program
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WEIGHTS, STEPS = "attention.weights", "halting.steps"  # what sublayers and stacks record
 # bytes of a character that is not whole yet, as text
 WAITING = "".join(map(chr, range(0xDC80, 0xDD00))) + "\N{REPLACEMENT CHARACTER}"
 
@@ -90,7 +94,7 @@ class Loaded(Shown):
         'attention.weights' is (heads, queries, keys). The text is cut at the task's length.
         ConfigurationError where nothing in the model records a name, or the task reads no text.
         """
-        return self.capture_ids(self.tokenizer.encode(text)[: self.task.length], names)
+        return self.capture_ids(self._ids(text), names)
 
     def capture_ids(self, ids: np.ndarray, names: list[str]) -> dict[str, dict[int, np.ndarray]]:
         """`capture` of token ids."""
@@ -107,16 +111,64 @@ class Loaded(Shown):
             asked = context.replace(record=record, platform=machine.platform())
             return self.model.hidden(parameters, inputs, asked)[1].record
 
-        record = jax.jit(run, static_argnums=2)(self.parameters, inputs, frozenset(names))
-        if missing := set(names) - set(record):
-            every = functools.partial(run, record=Everything("*"))
-            known = jax.eval_shape(every, self.parameters, inputs)
+        every = functools.partial(run, record=Everything("*"))
+        known = jax.eval_shape(every, self.parameters, inputs)
+        if missing := set(names) - set(known):
             raise ConfigurationError(
                 f"capture: nothing records {min(missing)!r}; "
-                f"recorded are {', '.join(sorted(known))}"
+                f"recorded are {', '.join(sorted(known)) or 'none'}{self._recorders(missing)}"
             )
-        record = jax.device_get(record)
+        run = jax.jit(run, static_argnums=2)
+        record = jax.device_get(run(self.parameters, inputs, frozenset(names)))
         return {k: {at: array[0] for at, array in sorted(v.items())} for k, v in record.items()}
+
+    def plot_attention(self, text: str) -> "Figure":
+        """The attention weights of a text as a matplotlib Figure: a row for each place in the
+        order, a column for each head. The text is cut at the task's length.
+
+        ConfigurationError where no sublayer records weights: full attention does.
+        """
+        from arch.notebook import plots
+
+        ids = self._ids(text)
+        found = self.capture_ids(ids, [WEIGHTS])[WEIGHTS]
+        return plots.attention(found, self._texts(ids), {at: self._place(at) for at in found})
+
+    def plot_halting(self, text: str) -> "Figure":
+        """How many steps each token of a text took before it halted, as a matplotlib Figure. The
+        text is cut at the task's length.
+
+        ConfigurationError where nothing halts: the stack `universal` with `halting` does.
+        """
+        from arch.notebook import plots
+
+        ids = self._ids(text)
+        found = self.capture_ids(ids, [STEPS])[STEPS]
+        return plots.halting(found[0], self._texts(ids))
+
+    def _place(self, at: int) -> str:
+        """'3 s': a place in the order and its letter; with its step where the order runs often."""
+        places = self.model.stack.schedule.positions
+        step, place = divmod(at, len(places))
+        said = f"{place} {places[place][0]}"
+        return f"step {step}, {said}" if self.model.stack.steps > 1 else said
+
+    def _ids(self, text: str) -> np.ndarray:
+        return self.tokenizer.encode(text)[: self.task.length]
+
+    def _texts(self, ids: np.ndarray) -> list[str]:
+        return [self.tokenizer.decode(ids[at : at + 1]) for at in range(len(ids))]
+
+    def _recorders(self, missing: Collection[str]) -> str:
+        """What would record the names, after '; '; '' where that is not known."""
+        model = self.config.model
+        kinds = dict.fromkeys(model.sublayers[letter].kind for letter in self.model.stack.letters)
+        said = {
+            WEIGHTS: f"; its kinds are {', '.join(kinds)}, full attention records weights",
+            STEPS: f"; model.stack.kind={model.stack.kind!r}, of which nothing halts: 'universal' "
+            "with model.stack.halting='act' does",
+        }
+        return said.get(min(missing), "")
 
     def generate(
         self,

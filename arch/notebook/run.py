@@ -5,6 +5,7 @@ import dataclasses
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,8 @@ from arch.notebook.contrasts import Contrast, contrast
 from arch.notebook.loaded import Loaded
 from arch.registry import ConfigurationError
 from arch.report.cards import said_figures
-from arch.report.curves import curve_rows
+from arch.report.curves import Curve, curve_rows, losses_of
+from arch.report.learning import SPLITS
 from arch.report.lines import Line
 from arch.report.seeds import Seed, read_seed, seed_fields
 from arch.runs.checkpoints import Checkpoints
@@ -27,6 +29,9 @@ from arch.tasks import contract
 from arch.training.group import Group, Member
 from arch.training.program import build
 from arch.training.state import TrainState, shapes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(repr=False)
@@ -86,6 +91,32 @@ class Run(Loaded):
         return [
             {**seed_fields(self.seed), **row} for row in curve_rows(self.metrics, tokens, flops)
         ]
+
+    def plot_curves(self, *others: "Run") -> "Figure":
+        """Both losses of all seeds of this run, and of others, over tokens and over FLOPs of
+        training, as a matplotlib Figure: seeds thin, their mean bold."""
+        from arch.notebook import plots
+
+        return plots.curves({run.name: run.all_curves() for run in (self, *others)})
+
+    @property
+    def name(self) -> str:
+        """Its cell and the beginning of its hash, as its folder is called."""
+        return self.folder.path.name
+
+    def all_curves(self) -> dict[str, list[Curve]]:
+        """Split → the curves of every seed in its folder that has any."""
+        rate = self.config.train.batch * self.task.tokens_per_sequence
+        flops = self.model.flops_per_token(self.task.length)
+        logs = [self.folder.seed(seed).lines("metrics.jsonl") for seed in self.folder.seeds()]
+        return {
+            split: [
+                Curve(tuple(s for s, _ in points), tuple(x for _, x in points), rate, flops, None)
+                for points in (losses_of(log, split) for log in logs)
+                if points
+            ]
+            for split in SPLITS
+        }
 
     def compare(self, other: "Run", metric: str = "loss", split: str = "valid") -> Contrast:
         """This run minus another in a metric of their results, paired over all the seeds that both

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from arch.report.charts import Chart
 from arch.report.columns import MISSING, compared_columns
 from arch.report.comparisons import compare
 from arch.report.curves import Curve
+from arch.report.learning import SPLITS, LearningCurves
 from arch.report.lines import Line, key
 from arch.report.rows import Row
 from arch.report.seeds import Seed, line_seed
@@ -17,14 +17,14 @@ from arch.report.statistics import mean_and_sd, summary
 Arm = tuple[Row, dict[Seed, Curve]]  # a row, and the curves of its finished seeds
 
 
-def arms(rows: Iterable[Row], curves: Iterable[Line]) -> list[Arm]:
-    """The rows that have curves, with these by seed; what did not finish has none."""
+def arms(rows: Iterable[Row], curves: Iterable[Line], split: str = "valid") -> list[Arm]:
+    """The rows that have curves, with those of a split by seed; what did not finish has none."""
     by_key = {key(line): line for line in curves}
     found = []
     for row in rows:
         finished = [line for line in row.lines if line["status"] == "finished"]
         there = [line for line in finished if key(line) in by_key]
-        own = {line_seed(line): Curve.of(by_key[key(line)]) for line in there}
+        own = {line_seed(line): Curve.of(by_key[key(line)], split) for line in there}
         if own:
             found.append((row, own))
     return found
@@ -67,32 +67,18 @@ def equal_section(
     }
 
 
-def curve_chart(found: Sequence[Arm], budget: str) -> Chart:
-    """The mean validation loss of each arm over a budget, with the seeds' SD as a band."""
-    several = len({row.cell for row, _ in found}) < len(found)
-    series = {}
-    for row, own in found:
-        label = f"{row.cell}, {row.device}, {row.hash[:8]}" if several else row.cell
-        series[label] = _band(own, budget)
-    return Chart(
-        "curves", "Learning curves", "bands", series, BUDGETS[budget], "valid loss", log="x"
-    )
+def learning_curves(rows: Sequence[Row], curves: Sequence[Line]) -> LearningCurves:
+    """Both losses of the rows' seeds, to be drawn."""
+    found: dict[str, dict[str, list[Curve]]] = {}
+    for split in SPLITS:
+        arms_of_split = arms(rows, curves, split)
+        several = len({row.cell for row, _ in arms_of_split}) < len(arms_of_split)
+        for row, own in arms_of_split:
+            label = f"{row.cell}, {row.device}, {row.hash[:8]}" if several else row.cell
+            found.setdefault(label, {})[split] = list(own.values())
+    return LearningCurves(found)
 
 
 def _at(own: Mapping[Seed, Curve], budget: str, amount: float) -> dict[Seed, float]:
     losses = {seed: curve.loss_at(budget, amount) for seed, curve in own.items()}
     return {seed: loss for seed, loss in losses.items() if loss is not None}
-
-
-def _band(own: Mapping[Seed, Curve], budget: str) -> list[list[float]]:
-    """[mean spent, mean loss, SD] at each step that seeds were evaluated at."""
-    by_step: dict[int, list[tuple[float, float]]] = {}
-    for curve in own.values():
-        for step, spent, loss in zip(curve.steps, curve.spent(budget), curve.losses, strict=False):
-            by_step.setdefault(step, []).append((spent, loss))
-    points = []
-    for _, pairs in sorted(by_step.items()):
-        losses = summary(loss for _, loss in pairs)
-        spread = losses.sd if losses.n > 1 else 0.0
-        points.append([sum(spent for spent, _ in pairs) / len(pairs), losses.mean, spread])
-    return points

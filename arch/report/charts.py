@@ -4,7 +4,6 @@ TABLE["charts"] lists them, each a dictionary of these fields; `line_chart` make
 
 name        of the files, <name>.svg and .png        title, x_label, y_label
 kind        lines: series is {label: [[x, mean, spread], …]}, drawn with bars of one spread
-            bands: the same, drawn with a shaded band of one spread and no markers
             map:   series is {row: [[column, value, spread], …]}, a coloured field each, from 0 to 1
             bars:  series is {label: [[text, value, 0], …]}, one horizontal bar per text, top first
 log         axes with a logarithmic scale: '' | 'x' | 'y' | 'xy'
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-KINDS = ("lines", "bands", "bars", "map")
+KINDS = ("lines", "bars", "map")
 # Okabe and Ito's palette, which colour-blind readers tell apart, and markers for those who print
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 GREY = "#A0A0A0"
@@ -77,6 +76,26 @@ class Chart:
         """Whether there is nothing to draw."""
         return not any(self.series.values())
 
+    def draw(self, folder: Path) -> str:
+        """Writes the chart as .svg and .png into the folder; returns the name of its SVG.
+
+        Equal charts are equal bytes.
+        """
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+
+        bars = self.kind == "bars"
+        draw = {"lines": _lines, "bars": _bars, "map": _map}[self.kind]
+        rows = max(len(points) for points in self.series.values())
+        size = (3.6 * len(self.series), 0.9 + 0.19 * rows) if bars else (4.6, 3.2)
+        if self.kind == "map":
+            size = (1.4 + 0.5 * rows, 1.4 + 0.26 * len(self.series))
+        with rc_context(STYLE):
+            figure = Figure(figsize=size, layout="constrained")
+            draw(figure, self)
+        save(figure, folder, self.name)
+        return f"{self.name}.svg"
+
 
 def points(found: Iterable[tuple[Any, Summary]]) -> list[list[Any]]:
     """[x, mean, SD] of each x, a number or a text, that has values; the SD of a single value is
@@ -124,27 +143,6 @@ def bar_chart(
     return {"name": name, "title": title, "kind": "bars", "series": bars, "x_label": x_label}
 
 
-def draw_chart(chart: Chart, folder: Path) -> str:
-    """Writes the chart as .svg and .png into the folder; returns the name of its SVG.
-
-    Equal charts are equal bytes.
-    """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    bars = chart.kind == "bars"
-    draw = {"lines": _lines, "bands": _bands, "bars": _bars, "map": _map}[chart.kind]
-    rows = max(len(points) for points in chart.series.values())
-    size = (3.6 * len(chart.series), 0.9 + 0.19 * rows) if bars else (4.6, 3.2)
-    if chart.kind == "map":
-        size = (1.4 + 0.5 * rows, 1.4 + 0.26 * len(chart.series))
-    with rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure, chart)
-    save(figure, folder, chart.name)
-    return f"{chart.name}.svg"
-
-
 def _lines(figure: "Figure", chart: Chart) -> None:
     axis = figure.subplots()
     for i, (label, points) in enumerate(chart.series.items()):
@@ -167,24 +165,6 @@ def _lines(figure: "Figure", chart: Chart) -> None:
     if "y" in chart.log:
         axis.set_yscale("log")
     _legend(figure, axis, len(axis.containers))
-
-
-def _bands(figure: "Figure", chart: Chart) -> None:
-    axis = figure.subplots()
-    shown = {label: points for label, points in chart.series.items() if points}
-    crowd = len(shown) - 1 if len(shown) > MANY else 0
-    for i, (label, points) in enumerate(shown.items()):
-        x, y, spread = (np.array(part) for part in zip(*points, strict=True))
-        if crowd and i:
-            axis.plot(x, y, lw=0.5, color=GREY, label=f"{crowd} others" if i == 1 else None)
-            continue
-        colour, dashes = COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)]
-        axis.plot(x, y, dashes, label=label, lw=1.1, color=colour, zorder=3)
-        axis.fill_between(x, y - spread, y + spread, color=colour, alpha=0.15, lw=0, zorder=2.9)
-    axis.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
-    for name in chart.log:
-        axis.set(**{f"{name}scale": "log"})
-    _legend(figure, axis, 2 if crowd else len(shown))
 
 
 def _legend(figure: "Figure", axis: "Axes", lines: int) -> None:

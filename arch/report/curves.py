@@ -43,9 +43,7 @@ def curve_line(
         summary: its line of runs.jsonl.
         metrics, timing: the lines of its metrics.jsonl and timing.jsonl.
     """
-    with_loss = [line for line in metrics if "loss" in line]
-    trained = [(line["step"], line["loss"]) for line in with_loss if "split" not in line]
-    evaluated = [(line["step"], line["loss"]) for line in with_loss if "split" in line]
+    trained, evaluated = losses_of(metrics, "train"), losses_of(metrics, "valid")
     if not trained or not summary.get("steps"):
         return None
     return sealed(
@@ -59,6 +57,12 @@ def curve_line(
             "valid": _with_cpu(_spaced(evaluated), timing),
         }
     )
+
+
+def losses_of(metrics: Iterable[Mapping[str, Any]], split: str) -> list[tuple[int, float]]:
+    """(step, loss in nats) of each line of a metrics.jsonl that has one on a split."""
+    found = [line for line in metrics if "loss" in line]
+    return [(line["step"], line["loss"]) for line in found if line.get("split", "train") == split]
 
 
 def read_curves(folder: str | os.PathLike) -> list[dict[str, Any]]:
@@ -98,7 +102,7 @@ def curve_rows(
 
 @dataclass(frozen=True)
 class Curve:
-    """The evaluations of one seed: after `steps`, the losses in nats on the validation split."""
+    """The losses of one seed in nats, after `steps`."""
 
     steps: tuple[int, ...]
     losses: tuple[float, ...]
@@ -107,12 +111,12 @@ class Curve:
     cpu_seconds: tuple[float, ...] | None
 
     @classmethod
-    def of(cls, line: Mapping[str, Any]) -> "Curve":
-        """The curve in a line of curves.jsonl."""
-        valid, cpu = line["valid"], line["valid"]["cpu_seconds"]
+    def of(cls, line: Mapping[str, Any], split: str = "valid") -> "Curve":
+        """The curve of a split, train or valid, in a line of curves.jsonl."""
+        part, cpu = line[split], line[split]["cpu_seconds"]
         return cls(
-            tuple(valid["step"]),
-            tuple(valid["loss"]),
+            tuple(part["step"]),
+            tuple(part["loss"]),
             line["tokens_per_step"],
             line["flops_per_token"],
             None if cpu is None else tuple(cpu),

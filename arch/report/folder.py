@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from arch.report import charts, figures, interactive
+from arch.report import figures, interactive
 from arch.report.claims import to_claims_csv
 from arch.report.files import replace_file
 from arch.report.panels import plan_figure
@@ -44,7 +44,7 @@ def write_report(
         if plan:
             figures.save(figures.draw(plan), folder, metric)
         for chart in table.charts:
-            charts.draw_chart(chart, folder)
+            chart.draw(folder)
     pictures = {table.main.title: f"{metric}.svg"}
     pictures |= {chart.title: f"{chart.name}.svg" for chart in table.charts}
     pictures = {title: file for title, file in pictures.items() if (folder / file).exists()}

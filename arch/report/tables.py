@@ -23,6 +23,7 @@ from arch.report.ladders import (
     pilots,
     reported,
 )
+from arch.report.learning import LearningCurves
 from arch.report.lines import (
     Line,
     from_older_numerics,
@@ -63,7 +64,7 @@ class ResultTable:
     sections: tuple[Grid, ...]
     notes: tuple[str, ...]
     verdicts: tuple[Judged, ...]
-    charts: tuple[Chart, ...]
+    charts: tuple[Chart | LearningCurves, ...]
     command: str
 
 
@@ -106,7 +107,8 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
     notes += [f"{label}: {text}" for label, text in provenance(lines)]
     main = Grid(spec.title or name, tuple(found), tuple(zip(*found.values(), strict=True)))
     verdicts = judge_lines(folder.name, experiment, lines)
-    curved = budgets.arms(rows, read_curves(folder))
+    curves = read_curves(folder)
+    curved = budgets.arms(rows, curves)
     spread = spread_section(rows)
     sections = [
         *spec.sections,
@@ -115,7 +117,7 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
         *([spread] if spread else []),
         *([verdict_section(verdicts)] if verdicts else []),
     ]
-    charts = [*map(Chart.of, spec.charts), budgets.curve_chart(curved, [*spec.equal, "tokens"][0])]
+    charts = [*map(Chart.of, spec.charts), budgets.learning_curves(rows, curves)]
     return ResultTable(
         name,
         spec,

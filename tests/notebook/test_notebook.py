@@ -217,5 +217,11 @@ def test_halting_steps_are_captured_a_position(tmp_path):
     assert steps.shape == (11,)
     assert set(steps.tolist()) <= {1, 2, 3}
     assert list(found["attention.weights"]) == [0, 2, 4]  # step · depth + position
+    bars = loaded.plot_halting("abcde fghij").axes[0].patches
+    assert [bar.get_height() for bar in bars] == steps.tolist()
+    (*squares, _) = loaded.plot_attention("abc").axes
+    assert [axis.get_title("left") for axis in squares[::2]] == [
+        f"step {n}, 0 s, head 0" for n in range(3)
+    ]
     line = loaded.folder.seed(0).summary["evaluations"]["valid"]
     assert 1 <= line["ponder_time"] <= 3

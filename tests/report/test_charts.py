@@ -6,6 +6,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from arch.report import charts
+from arch.report.curves import Curve
+from arch.report.learning import LearningCurves
 from arch.report.statistics import summary
 
 LENGTHS = {
@@ -21,7 +23,7 @@ LENGTHS = {
     ("change", "message"),
     [
         ({"colour": "red"}, "'colour' is not known; allowed: name, title, kind, series"),
-        ({"kind": "pie"}, "kind='pie'; allowed: lines, bands, bars, map"),
+        ({"kind": "pie"}, "kind='pie'; allowed: lines, bars, map"),
         ({"name": "a/b"}, "name='a/b'; letters, digits"),
         ({"series": {"ours": [[1, 2]]}}, r"time, ours: points are \[x, y, spread\]"),
     ],
@@ -42,7 +44,7 @@ def test_points_are_means_with_their_spread_where_there_are_any():
 
 
 def drawn(chart, folder):
-    assert charts.draw_chart(charts.Chart.of(chart), folder) == "time.svg"
+    assert charts.Chart.of(chart).draw(folder) == "time.svg"
     return (folder / "time.svg").read_text()
 
 
@@ -73,16 +75,18 @@ def test_the_legend_of_many_lines_stands_below_them(lines, below):
 
 @pytest.mark.parametrize("lines", [charts.MANY, charts.MANY + 1, 40])
 def test_of_very_many_curves_the_first_is_named_and_the_others_are_grey(lines):
-    series = {f"line {i}": LENGTHS["series"]["ours"] for i in range(lines)}
+    one = Curve((1, 2), (3.0, 2.0), 10.0, 5, None)
+    arms = {f"line {i}": {"train": [one], "valid": [one]} for i in range(lines)}
     figure = Figure(layout="constrained")
-    charts._bands(figure, charts.Chart.of({**LENGTHS, "kind": "bands", "series": series}))
-    (axis,) = figure.axes
+    LearningCurves(arms).fill(figure)
     crowded = lines > charts.MANY
-    (legend,) = [axis.get_legend()] if crowded else figure.legends
+    (legend,) = [figure.axes[1].get_legend()] if crowded else figure.legends
     names = [text.get_text() for text in legend.get_texts()]
-    assert names == (["line 0", f"{lines - 1} others"] if crowded else list(series))
-    assert len(axis.lines) == lines
-    assert [line.get_color() == charts.GREY for line in axis.lines[1:]] == [crowded] * (lines - 1)
+    assert names == (["line 0", f"{lines - 1} others"] if crowded else list(arms))
+    for axis in figure.axes:
+        assert len(axis.lines) == lines
+        greys = [line.get_color() == charts.GREY for line in axis.lines[1:]]
+        assert greys == [crowded] * (lines - 1)
 
 
 def test_a_bar_chart_is_a_chart_with_a_bar_for_each_text():

@@ -4,9 +4,9 @@ import json
 import math
 
 import pytest
+from matplotlib.figure import Figure
 
 from arch.report import budgets, tables
-from arch.report.charts import draw_chart
 from arch.report.curves import CURVES, Curve, curve_line, read_curves, write_curves
 from arch.report.folder import write_report
 from arch.report.lines import read_lines
@@ -117,13 +117,24 @@ def test_what_did_not_finish_has_no_curve_and_a_folder_without_any_no_section(fo
     assert bare.sections == () and bare.charts == ()
 
 
-def test_the_figure_shows_each_arms_mean_and_the_spread_of_its_seeds(two, tmp_path):
+def test_the_figure_shows_both_losses_of_each_seed_and_their_mean_over_tokens_and_flops(
+    two, tmp_path
+):
     (chart,) = tables.tabulate(two).charts
-    x, mean, spread = chart.series["cheap"][2]
-    assert (x, mean, spread) == (90_000, pytest.approx(2.1), pytest.approx(0.1))
-    assert draw_chart(chart, tmp_path) == "curves.svg"
+    figure = Figure()
+    chart.fill(figure)
+    assert [axis.get_xlabel() for axis in figure.axes] == ["", "", "tokens", "training FLOPs"]
+    assert figure.axes[0].get_ylabel() == "train loss (nats)"
+    valid = figure.axes[3].lines
+    assert [line.get_linewidth() for line in valid] == [0.4, 0.4, 0.4, 1.5] * 2
+    seeds, mean = valid[:3], valid[3]
+    assert [line.get_ydata()[2] for line in seeds] == [2.0, 2.2, 2.1]
+    assert mean.get_xdata()[2] == 90_000 and mean.get_ydata()[2] == pytest.approx(2.1)
+    assert figure.axes[2].lines[3].get_xdata()[2] == 3_000
+    assert list(figure.axes[0].lines[0].get_ydata()) == [9.0] * 4
+    assert chart.draw(tmp_path) == "curves.svg"
     first = (tmp_path / "curves.svg").read_bytes()
-    assert draw_chart(chart, tmp_path) and (tmp_path / "curves.svg").read_bytes() == first
+    assert chart.draw(tmp_path) and (tmp_path / "curves.svg").read_bytes() == first
     write_report(two, ("md", "svg"))
     assert "![Learning curves](curves.svg)" in (two / "table.md").read_text()
 
