@@ -75,7 +75,7 @@ def test_tiny_and_small_scales_have_the_parameters_of_the_closed_form(reference,
 
 # These have data of their own, see below, or steps: tests/sweeps/test_halving.py.
 OWN_DATA = (
-    "search.py",
+    "search.py", "battery.py",
     "ptb.py", "shakespeare.py", "universal_algorithmic.py", "universal_babi.py",
     "universal_lambada.py", "universal_translation.py", "sandwich_translation.py",
     "albert_sizes.py", "albert_sharing.py", "albert_embedding.py", "albert_depth_width.py",
