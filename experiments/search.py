@@ -4,7 +4,7 @@
     python launch.py search --config='experiments/search.py:space=parameters,budget=2e7'
     python launch.py search --config='experiments/search.py:start=(mf)5sf,m=lstm,generations=4'
 
-tiny   n = 6, about an hour on two cores (estimated)
+tiny   n = 6, half an hour on one core
 desk   n = 12, a night on two cores (estimated)
 
 The first generation's orders are random, those after it change the best so far: a random stretch of
@@ -18,6 +18,11 @@ space=counts keeps how often each letter occurs; space=parameters keeps s + 2 f 
 s's parameters, Press et al. 2020, section 3), at any counts. `start` is the order that the space is
 around, with any letters where counts are kept; nothing is the baseline's. All orders of a number of
 steps are one program.
+
+At tiny scale `f s4 f5 s2` is the best of 32 orders, and on five fresh seeds its perplexity is 2.7 %
+[1.3, 4.0] below the baseline's, as much as the paper's best of 20 orders; the sandwich is between
+them, and cannot be told from it. Four of its six attentions are in the lower half, as in the
+paper's good orders; that it ends with the other two is not like them, and 400 steps are of the beginning.
 """
 
 import random

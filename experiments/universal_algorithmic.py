@@ -4,6 +4,8 @@
     python launch.py sweep --config=experiments/universal_algorithmic.py:scale=small
 
 tiny   trained at lengths 1 to 10, tested up to 100; an hour on two cores that others used too
+desk   copy and reverse, trained at lengths 1 to 20, tested up to 200, without the LSTM; 20 CPU
+       hours to the first look
 small  trained up to 20, tested up to 200; an hour on one GPU (estimated)
 paper  trained up to 40, tested up to 400; a day on one GPU (estimated)
 
@@ -30,7 +32,7 @@ from arch.sweeps.experiment import Cell
 from experiments.papers import dehghani2018
 from experiments.papers.dehghani2018 import NAMES
 
-ARGUMENTS = {"scale": ("tiny", "small", "paper"), "base": 10}
+ARGUMENTS = {"scale": ("tiny", "desk", "small", "paper"), "base": 10}
 VARIES = (
     "model.order",
     "model.encoder_order",
@@ -53,6 +55,15 @@ SCALES = {
         "examples": 256,
         "train": {"steps": 4000, "batch": 32, "optimizer": ADAM},
         "every": 1000,
+    },
+    "desk": {
+        "width": 64,
+        "steps": 4,
+        "dropout": 0.0,
+        "length": 20,
+        "examples": 256,
+        "train": {"steps": 20000, "batch": 64, "optimizer": ADAM},
+        "every": 2000,
     },
     "small": {
         "width": 128,
@@ -92,6 +103,15 @@ PAPER = {
 }
 
 
+def LOOKS(arg):
+    return (3, 5, 8) if arg.scale == "desk" else ()
+
+
+def algorithms(arg):
+    """Those of the scale; addition takes attention longer than a night."""
+    return ALGORITHMS[:2] if arg.scale == "desk" else ALGORITHMS
+
+
 def get_config(arg):
     scale, paper = SCALES[arg.scale], arg.scale == "paper"
     model = variants.encoder_decoder(
@@ -128,8 +148,9 @@ def models(arg):
     steps = SCALES[arg.scale]["steps"]
     plain = {"model.stack.kind": "sequential", "model.stack.steps": None}
     universal = dehghani2018.UNIVERSAL if arg.scale == "paper" else {}
+    lstm = {"lstm": {**plain, "model.encoder_order": "l2", "model.order": "(lc)2"}}
     return {
-        "lstm": {**plain, "model.encoder_order": "l2", "model.order": "(lc)2"},
+        **({} if arg.scale == "desk" else lstm),
         "transformer": {
             **plain,
             "model.encoder_order": f"(sf){steps}",
@@ -140,10 +161,15 @@ def models(arg):
     }
 
 
+def shown(arg):
+    """Model → its name in tables."""
+    return {model: name for model, name in NAMES.items() if model in models(arg)}
+
+
 def cells(arg, results):
     return [
         Cell(f"{algorithm}-{model}", {"task.algorithm": algorithm, **overrides}, variant=model)
-        for algorithm in ALGORITHMS
+        for algorithm in algorithms(arg)
         for model, overrides in models(arg).items()
     ]
 
@@ -157,10 +183,10 @@ def TABLE(arg, cells, results):
         "split": "valid",
         "columns": ("order", "parameters.unique", "parameters.applied"),
         "sections": [
-            *(over_lengths(arg, results, algorithm) for algorithm in ALGORITHMS),
+            *(over_lengths(arg, results, algorithm) for algorithm in algorithms(arg)),
             ponder(arg, results),
         ],
-        "charts": [over_length(arg, results, algorithm) for algorithm in ALGORITHMS],
+        "charts": [over_length(arg, results, algorithm) for algorithm in algorithms(arg)],
     }
 
 
@@ -178,15 +204,16 @@ def CLAIMS(arg, cells, results):
             scale="absolute",
             split="x10",
         )
-        for algorithm in ALGORITHMS
+        for algorithm in algorithms(arg)
         for other in ("transformer", "lstm")
+        if other in models(arg)
     ]
 
 
 def over_lengths(arg, results, algorithm):
     """Accuracies of an algorithm over the length of its inputs, the paper's last."""
     length, rows = SCALES[arg.scale]["length"], []
-    for model, name in NAMES.items():
+    for model, name in shown(arg).items():
         for way in ("free_running", "teacher_forced"):
             row = [name, way.replace("_", "-")]
             for split in MULTIPLES:
@@ -212,7 +239,7 @@ def over_lengths(arg, results, algorithm):
 def ponder(arg, results):
     """Updates a position takes, in the encoder and in the decoder."""
     rows = []
-    for algorithm in ALGORITHMS:
+    for algorithm in algorithms(arg):
         row = [algorithm]
         for split in MULTIPLES:
             parts = [
@@ -238,7 +265,7 @@ def over_length(arg, results, algorithm):
             (multiple * length, Mean("", metric, split).summary(results, f"{algorithm}-{model}"))
             for split, multiple in MULTIPLES.items()
         ]
-        for model, name in NAMES.items()
+        for model, name in shown(arg).items()
     }
     return charts.line_chart(
         f"length-{algorithm}",
