@@ -1,5 +1,6 @@
 """Parameters of a letter: an NNX module split once, and stacked along a leading owner axis."""
 
+import functools
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -57,10 +58,16 @@ def init_owners(definition: Definition, key: Key[Array, ""], owners: int) -> Par
     """Initial parameters of a letter, stacked along a leading axis of so many owners.
 
     An owner's weights depend on the key and its index alone, so that reordered models start from
-    the same weights.
+    the same weights. A sublayer may start by its place among the owners, see
+    `Sublayer.at_layer`.
     """
-    keys = jax.vmap(lambda owner: jax.random.fold_in(key, owner))(jnp.arange(owners))
-    return jax.vmap(definition.init)(keys)
+    numbers = jnp.arange(owners)
+    keys = jax.vmap(lambda owner: jax.random.fold_in(key, owner))(numbers)
+    parameters = jax.vmap(definition.init)(keys)
+    if "sublayer" not in parameters:  # it has none
+        return parameters
+    place = functools.partial(definition.module.sublayer.at_layer, layers=owners)
+    return {**parameters, "sublayer": jax.vmap(place)(parameters["sublayer"], numbers)}
 
 
 def residual_outputs(definition: Definition) -> tuple[tuple[str, ...], ...]:

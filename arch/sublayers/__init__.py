@@ -8,7 +8,7 @@ configuration's `plugins`.
 from arch.sublayers import convolution, feed_forward, fixed_window
 from arch.sublayers.attention import full, local, lsh
 from arch.sublayers.benes import network
-from arch.sublayers.recurrent import gru, lstm, minimal
+from arch.sublayers.recurrent import gated_linear, gru, lstm, minimal, rwkv4, rwkv6
 from arch.sublayers.state_space import mamba2
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "feed_forward",
     "fixed_window",
     "full",
+    "gated_linear",
     "gru",
     "local",
     "lsh",
@@ -23,4 +24,6 @@ __all__ = [
     "mamba2",
     "minimal",
     "network",
+    "rwkv4",
+    "rwkv6",
 ]

@@ -4,7 +4,7 @@ import abc
 from typing import Any
 
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from arch.context import Context, Extras
 from arch.registry import ConfigurationError, sublayers
@@ -61,6 +61,14 @@ class Sublayer(nnx.Module):
     @abc.abstractmethod
     def flops(self, length: int) -> int:
         """Forward FLOPs of one sequence of this length; a multiply-add counts as two."""
+
+    def at_layer(self, parameters: Any, layer: Int[Array, ""], layers: int) -> Any:
+        """Its initial parameters, where it is owner number `layer` of the `layers` of its letter.
+
+        For kinds whose references start each layer in a way of its own; the default leaves them as
+        the constructor drew them. `layer` may be traced: the tree and its shapes may not change.
+        """
+        return parameters
 
     @property
     def cached(self) -> bool:

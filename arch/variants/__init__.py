@@ -13,6 +13,8 @@ reformer(size='enwik8')                 Kitaev, Kaiser and Levskaya 2020
 shuffle_exchange(size='algorithmic')    Freivalds et al. 2019
 residual_shuffle_exchange(size='lambada')   Draguns et al. 2020
 feed_forward_lm(n=5)                    Bengio et al. 2003
+rwkv4(layers=12)                        Peng et al. 2023
+rwkv6(layers=24)                        Peng et al. 2024
 lstm(layers=2)                          an encoder-decoder of LSTMs that attends to its encoder
 
 Each takes more fields of the model section as keywords, which win. What an order of sublayers does
@@ -32,6 +34,7 @@ from arch.variants.decoders import (
 )
 from arch.variants.encoder_decoders import UNIVERSAL, encoder_decoder, lstm, transformer, universal
 from arch.variants.masked import ALBERT, BERT, albert, bert, masked_encoder
+from arch.variants.recurrent import RWKV4, rwkv4, rwkv6
 from arch.variants.reformers import REFORMER, reformer
 from arch.variants.shuffle_exchange_networks import (
     RESIDUAL_SHUFFLE_EXCHANGE,
@@ -46,6 +49,7 @@ VARIANTS = {
     for f in (
         vanilla, sandwich, par, macaron, gpt2, transformer, universal, lstm, bert, albert, reformer,
         shuffle_exchange, residual_shuffle_exchange, feed_forward_lm,
+        rwkv4, rwkv6,
     )
 }  # fmt: skip
 
@@ -70,6 +74,9 @@ __all__ = [
     "albert",
     "bert",
     "masked_encoder",
+    "RWKV4",
+    "rwkv4",
+    "rwkv6",
     "REFORMER",
     "reformer",
     "RESIDUAL_SHUFFLE_EXCHANGE",

@@ -43,6 +43,10 @@ LETTERS = {
     "u": {"kind": "gru"},
     "i": {"kind": "mingru"},
     "j": {"kind": "minlstm"},
+    "r": {"kind": "rwkv4"},
+    "k": {"kind": "rwkv_channel_mix"},
+    "g": {"kind": "gated_linear_attention", "heads": 2, "rank": 2},
+    "t": {"kind": "rwkv6", "head_width": 4, "mix_rank": 2, "decay_rank": 2},
 }
 BASIC = {"kind": "universal", "steps": 3, "halting": "act", "mix": "basic"}
 FROZEN = {**BASIC, "mix": "accumulated", "freeze": True, "step_signal": "learned"}
@@ -54,7 +58,7 @@ MODELS = {
     "window, rotary, post": ("wfs", "", {"norm": "post", "final_norm": False}, "rotary"),
     "convolution, lstm, fixed window": ("svlb", "", {}, "sinusoidal"),
     "state spaces": ("mf", "", {}, "none"),
-    "recurrent": ("uij", "", {}, "none"),
+    "recurrent": ("uijrkgt", "", {}, "none"),
     "shared, scanned": ("(sl)2", "", {"share": "sl", "apply": "scan"}, "none"),
     "universal": ("sv", "", {"kind": "universal", "steps": 2}, "sinusoidal"),
     "halting basic": ("sf", "", BASIC, "rotary"),
