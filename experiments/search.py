@@ -22,7 +22,8 @@ steps are one program.
 At tiny scale `f s4 f5 s2` is the best of 32 orders, and on five fresh seeds its perplexity is 2.7 %
 [1.3, 4.0] below the baseline's, as much as the paper's best of 20 orders; the sandwich is between
 them, and cannot be told from it. Four of its six attentions are in the lower half, as in the
-paper's good orders; that it ends with the other two is not like them, and 400 steps are of the beginning.
+paper's good orders; that it ends with the other two is not like them, and 400 steps are only the
+beginning of training.
 """
 
 import random
