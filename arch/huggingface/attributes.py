@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arch.huggingface import conversions, files, reformer
+from arch.huggingface import conversions, files
 from arch.huggingface.family import Family
 from arch.huggingface.harmless import HARMLESS
+from arch.huggingface.reformer_rules import REFORMER
 from arch.huggingface.rules import ALBERT, BERT, GPT2
 from arch.registry import ConfigurationError, suggestion, typed
 
-FAMILIES = {"bert": BERT, "albert": ALBERT, "gpt2": GPT2, "reformer": reformer.REFORMER}
+FAMILIES = {"bert": BERT, "albert": ALBERT, "gpt2": GPT2, "reformer": REFORMER}
 Values = dict[str, Any]  # attribute → value, for every attribute in a family's `defaults`
 SHOWN = 60  # characters of a value in a message
 

@@ -97,13 +97,18 @@ def _put(tree: dict, path: str, value: Any) -> None:
     tree[name] = value
 
 
+def filled_model(model: Config) -> Config:
+    """A model configuration, filled or not, with every option."""
+    given = model.to_dict() if isinstance(model, ConfigDict) else model
+    return config.make(model=given).model
+
+
 def values_of(model: Config, vocabulary: int, max_length: int) -> tuple[str, Values, dict]:
     """(family, values, parts) of a model configuration: the inverse of `model_of`.
 
     Raises ConfigurationError for the first field that the family cannot express.
     """
-    given = model.to_dict() if isinstance(model, ConfigDict) else model
-    filled = config.make(model=given).model.to_dict()
+    filled = filled_model(model).to_dict()
     kinds = {("decoder", "plain"): "gpt2", ("encoder", "plain"): "bert"}
     kinds[("encoder", "factorised")] = "albert"
     kind = (filled["family"], filled["embedding"]["kind"])
@@ -227,4 +232,5 @@ def document(name: str, values: Values, architecture: str) -> dict[str, object]:
     if name == "reformer":
         buckets = values["num_buckets"]
         ends = {"num_buckets": (buckets or (None,))[0] if len(buckets) < 2 else buckets}
+        ends["hash_seed"] = (values["hash_seed"] or (None,))[0]
     return {**about, **values, **ends}

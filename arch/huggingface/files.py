@@ -1,8 +1,11 @@
 """The files of a directory in Hugging Face's format: JSON, and tensors of one file or of shards."""
 
 import json
+import os
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
@@ -10,8 +13,12 @@ import safetensors.numpy
 
 from arch.huggingface import conversions
 from arch.registry import ConfigurationError
+from arch.report.files import is_taken, whole_folder
+from arch.report.seals import digest_of_arrays
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+CONFIG, CARD = "config.json", "README.md"
+DIGEST = "sha256"  # in the metadata of what `write` wrote; other programs that save leave it out
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
@@ -65,12 +72,59 @@ def read(folder: Path) -> Tensors:
     return tensors
 
 
+def write(
+    folder: Path,
+    tensors: Mapping[str, np.ndarray],
+    document: Mapping[str, Any],
+    texts: Mapping[str, bytes],
+    overwrite: bool = False,
+) -> None:
+    """Writes the tensors, config.json and more files: in a new or empty folder all of them or none,
+    else each whole, config.json last.
+
+    Raises ConfigurationError where one of the names is there, unless it may be overwritten, or the
+    disk refuses.
+    """
+    taken = [name for name in (CONFIG, WEIGHTS, INDEX, *texts) if (folder / name).exists()]
+    if taken and not overwrite:
+        raise ConfigurationError(
+            f"{folder}: has a {taken[0]} already; choose another folder, or say overwrite=True"
+        )
+    try:
+        if is_taken(folder):
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
+                _write(Path(scratch), tensors, document, texts)
+                for name in (*texts, WEIGHTS, CONFIG):
+                    os.replace(Path(scratch, name), folder / name)
+            (folder / INDEX).unlink(missing_ok=True)  # of shards that these tensors replace
+        else:
+            with whole_folder(folder) as scratch:
+                _write(scratch, tensors, document, texts)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ConfigurationError(f"{folder}: cannot be written: {error}") from None
+
+
+def _write(folder: Path, tensors: Mapping, document: Mapping, texts: Mapping[str, bytes]) -> None:
+    metadata = {"format": "pt", DIGEST: digest_of_arrays(tensors)}
+    safetensors.numpy.save_file(dict(tensors), folder / WEIGHTS, metadata=metadata)
+    (folder / CONFIG).write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    for name, text in texts.items():
+        (folder / name).write_bytes(text)
+
+
 def _load(file: Path) -> dict[str, np.ndarray]:
     """Modern name → array, of one file."""
     try:
         arrays = safetensors.numpy.load_file(file)
+        with safetensors.safe_open(file, "np") as opened:
+            wanted = (opened.metadata() or {}).get(DIGEST)
     except (safetensors.SafetensorError, OSError, KeyError) as error:
         raise ConfigurationError(f"{file}: not readable as safetensors: {error}") from None
+    if wanted is not None and wanted != digest_of_arrays(arrays):
+        raise ConfigurationError(
+            f"{file}: not what was written: its tensors are not those of its digest; copy the file "
+            "again"
+        )
     modern = {_modern(name): array for name, array in arrays.items()}
     if len(modern) < len(arrays):
         raise ConfigurationError(f"{file}: a tensor stands there under an old and a new name")

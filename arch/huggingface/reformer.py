@@ -1,4 +1,4 @@
-"""Reformer's tables, and the rules of its configuration that no table holds.
+"""The rules of Reformer's configuration that no table holds; its tables stand in reformer_rules.py.
 
 The LSH layers of such a model are not causal, as transformers computes them: see `causally`. Other
 differences from transformers:
@@ -7,7 +7,8 @@ differences from transformers:
   added nothing; from 5.24 on `lm_head.decoder.bias` alone is added, which is 0 where a file lacks
   it. Both are written. Where a file has both, `lm_head.decoder.bias` counts, and the other may
   differ (training in 5.24 leaves it at 0); where it has one, that one counts.
-- Rotations are drawn from the context's key; `hash_seed` is not read.
+- Rotations are drawn from the context's key, or from `hash_seed` where there is one; by another
+  generator than PyTorch's, so that they are other ones.
 - A length that is no multiple of a chunk is padded for each kind of layer by itself; transformers
   pads it for all layers, to a multiple of both chunks.
 
@@ -24,8 +25,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from arch import order as orders
-from arch.huggingface.family import Family, Rule, linear, matrix, norm, same
-from arch.huggingface.rules import ANY, INIT_STD
+from arch.huggingface.reformer_rules import REFORMER
 from arch.models.embeddings import axial
 from arch.registry import ConfigurationError
 from arch.sublayers.attention import hashing
@@ -45,96 +45,6 @@ BINDINGS = {
 }
 CAUSAL = {"attend_across_buckets": False, "remove_duplicates": True, "before": 1, "after": 0}
 
-_AXIAL = "{base}embeddings.position_embeddings.weights"
-_LAYER = "{base}encoder.layers.{layer}"
-_SELF = f"{_LAYER}.attention.self_attention"
-_INNER = f"{_LAYER}.feed_forward"
-REFORMER = Family(
-    base="reformer.",
-    rules=(
-        *same("embedding.tokens.table", "{base}embeddings.word_embeddings.weight"),
-        Rule("embedding.axial.tables.0", f"{_AXIAL}.0", unit=1),
-        Rule("embedding.axial.tables.1", f"{_AXIAL}.1", unit=0),
-        *same("embedding.learned", "{base}embeddings.position_embeddings.embedding.weight"),
-        *norm("stack.s.norm_before", f"{_LAYER}.attention.layer_norm"),
-        *matrix("stack.s.sublayer.query", f"{_SELF}.query"),
-        *matrix("stack.s.sublayer.key", f"{_SELF}.key"),
-        *matrix("stack.s.sublayer.value", f"{_SELF}.value"),
-        *matrix("stack.s.sublayer.output", f"{_LAYER}.attention.output.dense"),
-        *norm("stack.l.norm_before", f"{_LAYER}.attention.layer_norm"),
-        *matrix("stack.l.sublayer.query", f"{_SELF}.query_key"),
-        *matrix("stack.l.sublayer.value", f"{_SELF}.value"),
-        *matrix("stack.l.sublayer.output", f"{_LAYER}.attention.output.dense"),
-        *norm("stack.f.norm_before", f"{_INNER}.layer_norm"),
-        *linear("stack.f.sublayer.input", f"{_INNER}.dense.dense"),
-        *linear("stack.f.sublayer.output", f"{_INNER}.output.dense"),
-        *norm("stack.final_norm", "{base}encoder.layer_norm"),
-        *matrix("head.matrix", "lm_head.decoder"),
-        *same("head.bias", "lm_head.decoder.bias"),
-    ),
-    tied={},
-    older={"lm_head.decoder.bias": "lm_head.bias"},
-    buffers={
-        f"{_SELF}.mask_value_float16": "never",
-        f"{_SELF}.mask_value_float32": "never",
-        f"{_SELF}.self_mask_value_float16": "hardly",
-        f"{_SELF}.self_mask_value_float32": "hardly",
-    },
-    layers="attn_layers",
-    positions="max_position_embeddings",
-    activation="hidden_act",
-    fields={
-        "hidden_size": ("width",),
-        "num_attention_heads": ("sublayers.s.heads", "sublayers.l.heads"),
-        "attention_head_size": ("sublayers.s.head_width", "sublayers.l.head_width"),
-        "feed_forward_size": ("sublayers.f.inner_width",),
-        "chunk_size_feed_forward": ("sublayers.f.chunk",),
-        "hidden_act": ("sublayers.f.activation",),
-        "hidden_dropout_prob": ("dropout", "sublayers.f.activation_dropout"),
-        "local_attention_probs_dropout_prob": ("sublayers.s.attention_dropout",),
-        "local_attn_chunk_length": ("sublayers.s.chunk",),
-        "local_num_chunks_before": ("sublayers.s.before",),
-        "local_num_chunks_after": ("sublayers.s.after",),
-        "lsh_attention_probs_dropout_prob": ("sublayers.l.attention_dropout",),
-        "lsh_attn_chunk_length": ("sublayers.l.chunk",),
-        "lsh_num_chunks_before": ("sublayers.l.before",),
-        "lsh_num_chunks_after": ("sublayers.l.after",),
-        "num_hashes": ("sublayers.l.rounds",),
-        "num_buckets": ("sublayers.l.buckets",),
-        "initializer_range": (*INIT_STD, "sublayers.l.init_std"),
-        "layer_norm_eps": ("stack.epsilon",),
-    },
-    defaults={
-        "vocab_size": 320, "attn_layers": ("local", "lsh") * 3, "max_position_embeddings": 4096,
-        "is_decoder": False, "hidden_size": 256, "num_attention_heads": 12,
-        "attention_head_size": 64, "feed_forward_size": 512, "chunk_size_feed_forward": 0,
-        "hidden_act": "relu", "hidden_dropout_prob": 0.05, "axial_pos_embds": True,
-        "axial_pos_shape": (64, 64), "axial_pos_embds_dim": (64, 192),
-        "local_attention_probs_dropout_prob": 0.05, "local_attn_chunk_length": 64,
-        "local_num_chunks_before": 1, "local_num_chunks_after": 0,
-        "lsh_attention_probs_dropout_prob": 0.0, "lsh_attn_chunk_length": 64,
-        "lsh_num_chunks_before": 1, "lsh_num_chunks_after": 0, "num_hashes": 1, "num_buckets": (),
-        "initializer_range": 0.02, "layer_norm_eps": 1e-12,
-    },
-    fixed={
-        **ANY,
-        "add_cross_attention": False,
-        "tie_word_embeddings": False,
-        "sinusoidal_pos_embds": False,
-    },
-    architectures={"ReformerModelWithLMHead": ("causal",), "ReformerForMaskedLM": ()},
-    automatic=frozenset({"num_buckets"}),
-    zero=frozenset(
-        """chunk_size_feed_forward local_num_chunks_before local_num_chunks_after
-        lsh_num_chunks_before lsh_num_chunks_after""".split()
-    ),
-    # the layers are counted in attn_layers; older files have some of a model without LSH
-    unread=frozenset(
-        """num_hidden_layers hash_seed axial_norm_std chunk_size_lm_head intermediate_size
-        attention_probs_dropout_prob num_chunks_before num_chunks_after""".split()
-    ),
-)  # fmt: skip
-
 
 def start(values: Values) -> tuple[dict[str, Any], Values]:
     """(the part of `model` that no field sets, the values with automatic ones filled in).
@@ -151,6 +61,7 @@ def start(values: Values) -> tuple[dict[str, Any], Values]:
         )
     _check_neighbours(values)
     values = {**values, "num_buckets": _buckets(values)}
+    seed = _hash_seed(values)
     embedding = {"positions": "learned", "scale": False}
     if values["axial_pos_embds"]:
         _check_axial(values)
@@ -158,10 +69,13 @@ def start(values: Values) -> tuple[dict[str, Any], Values]:
         embedding["axial_shape"] = values["axial_pos_shape"]
         embedding["axial_widths"] = values["axial_pos_embds_dim"]
     used = {*(LETTERS[kind] for kind in kinds), "f"}
+    letters = {letter: dict(BINDINGS[letter]) for letter in BINDINGS if letter in used}
+    if seed >= 0 and "l" in letters:
+        letters["l"]["hash_seed"] = seed
     model = {
         "family": "decoder" if values["is_decoder"] else "encoder",
         "order": orders.compress("".join(f"{LETTERS[kind]}f" for kind in kinds)),
-        "sublayers": {letter: dict(BINDINGS[letter]) for letter in BINDINGS if letter in used},
+        "sublayers": letters,
         "embedding": embedding,
         "stack": {"kind": "reversible", "merge": "concatenate"},
         "head": {"kind": "softmax", "tie": False, "bias": True},
@@ -220,6 +134,16 @@ def _buckets(values: Values) -> tuple[int, ...]:
     return 2 ** (power // 2), 2 ** (power - power // 2)
 
 
+def _hash_seed(values: Values) -> int:
+    """-1 for none."""
+    given = values["hash_seed"]
+    if len(given) > 1 or any(type(n) is not int or not 0 <= n < 2**31 for n in given):
+        raise ConfigurationError(
+            f"hash_seed={list(given)}: allowed are null and one whole number from 0 to 2³¹ - 1"
+        )
+    return given[0] if given else -1
+
+
 def example(filled: Mapping) -> Values:
     """Values with the same letters, to compare kinds with.
 
@@ -260,10 +184,12 @@ def explicit(filled: dict, max_length: int) -> dict:
 
 def own_values(mine: Mapping[str, Any]) -> Values:
     """The values of a flat explicit model that no field sets."""
+    seed = mine.get("sublayers.l.hash_seed", -1)
+    own: Values = {"hash_seed": (seed,) if seed >= 0 else ()}
     if mine["embedding.positions"] != "axial":
-        return {"axial_pos_embds": False}
+        return {**own, "axial_pos_embds": False}
     shape, widths = mine["embedding.axial_shape"], mine["embedding.axial_widths"]
-    return {"axial_pos_embds": True, "axial_pos_shape": shape, "axial_pos_embds_dim": widths}
+    return {**own, "axial_pos_embds": True, "axial_pos_shape": shape, "axial_pos_embds_dim": widths}
 
 
 def causally(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,6 +204,18 @@ def causally(model: Mapping[str, Any]) -> dict[str, Any]:
         return dict(model)
     letters = {
         letter: {**binding, **CAUSAL} if binding["kind"] == "lsh_attention" else binding
+        for letter, binding in model["sublayers"].items()
+    }
+    return {**model, "sublayers": letters}
+
+
+def as_transformers(model: Mapping[str, Any]) -> dict[str, Any]:
+    """A decoder with the same parameters whose LSH attention is as transformers computes it, across
+    buckets: the inverse of `causally`. The model itself if it has no causal LSH attention."""
+    letters = {
+        letter: {**binding, "attend_across_buckets": True, "remove_duplicates": False}
+        if binding["kind"] == "lsh_attention"
+        else binding
         for letter, binding in model["sublayers"].items()
     }
     return {**model, "sublayers": letters}

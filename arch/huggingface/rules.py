@@ -1,6 +1,6 @@
 """The tables of BERT, ALBERT and GPT-2: which tensor is which parameter, which attribute is which
-field. Reformer's are in reformer.py, what may be ignored in harmless.py; family.py says what a
-table holds."""
+field. Reformer's are in reformer_rules.py, what may be ignored in harmless.py; family.py says what
+a table holds."""
 
 from arch.huggingface.family import Family, Rule, conv1d, linear, norm, same
 

@@ -10,29 +10,22 @@ layers, and has dropout of `classifier_dropout_prob` before its sentence head. F
 differences see reformer.py.
 """
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 
-from arch import config
-from arch import order as orders
 from arch.huggingface import attributes, files
 from arch.huggingface import configurations as configs
 from arch.huggingface.attributes import FAMILIES
-from arch.huggingface.family import Rule
 from arch.huggingface.held import Imported
-from arch.huggingface.reformer import causally
+from arch.huggingface.places import Place, places_of, shapes_of
 from arch.huggingface.rules import PARTS
-from arch.models import families as models
 from arch.parameters import flat
 from arch.registry import Config, ConfigurationError
+from arch.runs import model_cards
 from arch.stacks.parameters import Parameters
 
 # Content of a buffer → whether an array has it.
@@ -43,28 +36,6 @@ BUFFERS = {
     "never": lambda a: a <= -1e4,
     "hardly": lambda a: np.isin(a, (-1e3, -1e5)),
 }
-
-
-class Shapes(NamedTuple):
-    """A model's shapes.
-
-    leaves: path of a parameter → its shape.
-    layers: letter → the layer of each of its places in the order.
-    inner: inner layers per group.
-    """
-
-    leaves: dict[str, tuple[int, ...]]
-    layers: dict[str, list[int]]
-    inner: int
-
-
-class Place(NamedTuple):
-    """The tensor, by name and shape, that holds one owner's parameter of a rule."""
-
-    rule: Rule
-    owner: int | None
-    name: str
-    shape: tuple[int, ...]
 
 
 def is_checkpoint(folder: str | Path) -> bool:
@@ -99,10 +70,10 @@ def read(folder: str | Path) -> Imported:
     vocabulary, positions = values["vocab_size"], values[FAMILIES[name].positions]
     try:
         model = configs.model_of(name, values, parts)
-        shapes = _shapes(model, vocabulary, positions)
+        shapes = shapes_of(model, vocabulary, positions)
     except ConfigurationError as error:
         raise ConfigurationError(f"{file}: {error}") from None
-    places = list(_places(name, base, shapes))
+    places = list(places_of(name, base, shapes))
     leaves = _filled(places, shapes.leaves, tensors)
     _check_rest(name, base, places, tensors)
     return Imported(model, vocabulary, positions, _tree(leaves))
@@ -114,25 +85,46 @@ def write(
     parameters: Parameters,
     vocabulary: int,
     max_length: int,
+    texts: Mapping[str, bytes] | None = None,
+    overwrite: bool = False,
 ) -> None:
-    """A directory that `transformers` loads, and `read` reads back to the bit.
+    """A directory that `transformers` loads, and `read` reads back to the bit, with a card.
 
-    model: the `model` part of a configuration, filled or not. Files of the same names are
-    overwritten. Raises ConfigurationError for a model that no family can express.
+    Args:
+        model: the `model` part of a configuration, filled or not.
+        texts: more files by name, such as a README.md in place of the card.
+        overwrite: replace files of the same names.
+
+    Raises ConfigurationError for a model that no family can express, and where a file of the same
+    name is there, unless it may be overwritten.
     """
     name, values, parts = configs.values_of(model, vocabulary, max_length)
     architecture = configs.class_for(name, parts)
     written = as_tensors(model, parameters, vocabulary, max_length)
     older = FAMILIES[name].older
     written |= {old: written[new] for new, old in older.items() if new in written}
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        safetensors.numpy.save_file(written, folder / files.WEIGHTS, metadata={"format": "pt"})
-        text = json.dumps(configs.document(name, values, architecture), indent=2)
-        (folder / "config.json").write_text(f"{text}\n", "utf-8")
-    except (safetensors.SafetensorError, OSError) as error:
-        raise ConfigurationError(f"{folder}: cannot be written: {error}") from None
+    document = configs.document(name, values, architecture)
+    texts = dict(texts or {})
+    if files.CARD not in texts:
+        data = [("vocabulary", f"{vocabulary:,}"), ("longest sequence", str(max_length))]
+        title, how = Path(folder).absolute().name, usage(folder, architecture)
+        about = model_cards.card(title, configs.filled_model(model), parameters, how, data)
+        texts[files.CARD] = about.encode()
+    files.write(Path(folder), written, document, texts, overwrite)
+
+
+def usage(folder: str | Path, architecture: str) -> str:
+    """Python that loads a directory into transformers."""
+    return (
+        f"from transformers import {architecture}\n"
+        f'model = {architecture}.from_pretrained("{folder}")'
+    )
+
+
+def class_of(model: Config, vocabulary: int, max_length: int) -> str:
+    """The class of transformers' that a model is written as; ConfigurationError for none."""
+    name, _, parts = configs.values_of(model, vocabulary, max_length)
+    return configs.class_for(name, parts)
 
 
 def as_tensors(
@@ -141,7 +133,7 @@ def as_tensors(
     """A tree of parameters, or of their gradients, under Hugging Face's names."""
     name, values, parts = configs.values_of(model, vocabulary, max_length)
     bare = configs.class_for(name, parts).lower() == f"{name}model"
-    shapes = _shapes(configs.model_of(name, values, parts), vocabulary, max_length)
+    shapes = shapes_of(configs.model_of(name, values, parts), vocabulary, max_length)
     leaves = {path: np.asarray(leaf, np.float32) for path, leaf in flat(parameters).items()}
     for path in shapes.leaves | leaves:
         found = leaves[path].shape if path in leaves else "nothing"
@@ -151,7 +143,7 @@ def as_tensors(
                 f"parameters: {path}: the configuration has {wanted}, found {found}"
             )
     pieces: dict[str, list[np.ndarray]] = {}
-    for place in _places(name, "" if bare else FAMILIES[name].base, shapes):
+    for place in places_of(name, "" if bare else FAMILIES[name].base, shapes):
         leaf = leaves[place.rule.path]
         leaf = leaf if place.owner is None else leaf[place.owner]
         leaf = leaf.T if place.rule.transposed else leaf
@@ -182,40 +174,6 @@ def _tree(leaves: Mapping[str, np.ndarray]) -> Parameters:
             node = node.setdefault(section, {})
         node[int(last) if last.isdigit() else last] = jnp.asarray(leaf)
     return tree
-
-
-def _shapes(model: Mapping, vocabulary: int, positions: int) -> Shapes:
-    """The shapes of a model: of its causal form, where a decoder's letters must be so to build."""
-    filled = config.make(model=causally(model)).model
-    built = models.build(filled, vocabulary, positions)
-    leaves = flat(jax.eval_shape(built.init, jax.random.key(0)))
-    layers: dict[str, list[int]] = {}
-    for position, letter in enumerate(orders.expand(filled.order)):
-        layers.setdefault(letter, []).append(position // 2)
-    leaves = {path: leaf.shape for path, leaf in leaves.items()}
-    return Shapes(leaves, layers, filled.stack.inner_groups)
-
-
-def _places(name: str, base: str, shapes: Shapes) -> Iterator[Place]:
-    """The places of every parameter, by the rules. Raises ConfigurationError for a parameter
-    without a rule."""
-    rules, leaves, inner = {r.path: r for r in FAMILIES[name].rules}, shapes.leaves, shapes.inner
-    for path in (*(path for path in rules if path in leaves), *(leaves.keys() - rules.keys())):
-        if path not in rules:
-            raise ConfigurationError(f"parameters: {path}: no tensor of {name} is that")
-        rule, shape = rules[path], leaves[path]
-        stacked = "{layer}" in rule.name or "{group}" in rule.name
-        for owner in range(shape[0]) if stacked else (None,):
-            own = shape[1:] if stacked else shape
-            own = (*own[:-1], own[-1] * rule.parts)
-            own = own[::-1] if rule.transposed else own
-            if rule.unit is not None:
-                own = (*own[: rule.unit], 1, *own[rule.unit :])
-            index = {}
-            if owner is not None:
-                index = {"group": owner // inner, "turn": owner % inner}
-                index["layer"] = shapes.layers[path.split(".")[1]][owner]
-            yield Place(rule, owner, rule.name.format(base=base, **index), own)
 
 
 def _filled(places: list[Place], shapes: Mapping[str, tuple], tensors: files.Tensors) -> dict:

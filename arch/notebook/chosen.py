@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from arch.huggingface import weights as huggingface
 from arch.registry import ConfigurationError
+from arch.runs import exports
 from arch.runs.folders import RunFolder
 
 
@@ -62,4 +63,4 @@ def _runs_of(folder: Path) -> list[Path]:
 def _has_checkpoint(folder: Path) -> bool:
     run = RunFolder(folder)
     trained = any(run.seed(seed).checkpoints.is_dir() for seed in run.seeds())
-    return trained or huggingface.is_checkpoint(folder)
+    return trained or exports.is_saved(folder) or huggingface.is_checkpoint(folder)

@@ -4,18 +4,20 @@ import dataclasses
 import functools
 import math
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arch.checks import at_least, holds
+from arch.checks import at_least, holds, one_of
 from arch.context import Context
 from arch.data.tokenizers.kinds import Tokenizer
 from arch.models.drawing import continuation, filled, searched
 from arch.models.generation import Blanks, Choice, Prompt
 from arch.models.model import Model
+from arch.notebook.export import Export, save, save_for_transformers
 from arch.registry import Config, ConfigurationError
 from arch.report.cards import Card, Shown, said_parameters
 from arch.stacks.parameters import Parameters
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WEIGHTS, STEPS = "attention.weights", "halting.steps"  # what sublayers and stacks record
+FORMATS = {"arch": save, "huggingface": save_for_transformers}
 # bytes of a character that is not whole yet, as text
 WAITING = "".join(map(chr, range(0xDC80, 0xDD00))) + "\N{REPLACEMENT CHARACTER}"
 
@@ -38,6 +41,7 @@ class Loaded(Shown):
     that is transformed may close over them as well as take them."""
 
     note = ""  # what is not evaluated, and why
+    called = "an imported model"
 
     config: Config
     task: Task
@@ -73,6 +77,34 @@ class Loaded(Shown):
             "task": f"{self.config.task.kind} on {self.task.corpus}",
             **({"note": self.note} if self.note else {}),
         }
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What is known of its training, for a saved copy: of a run the line of its results, with
+        the fields of `origin`."""
+        return {}
+
+    def save(self, folder: str | Path, format: str = "arch", overwrite: bool = False) -> Path:
+        """Writes the model with its tokenizer and a card, README.md: order, corpus, metrics, where
+        the weights come from, how to load them. The folder is there whole or not at all, and is
+        returned.
+
+        Args:
+            folder: a new one; `arch.load` loads it, to the bit.
+            format: arch, for any family; or huggingface, for what BERT, ALBERT, GPT-2 and Reformer
+                can express, which transformers loads as well.
+            overwrite: allow a folder that is not empty. It is kept beside, as `folder`.old1; in
+                Hugging Face's format the files of the same names are replaced.
+
+        ConfigurationError where the folder is there, or cannot be written, and for a model that the
+        format cannot express.
+        """
+        one_of(FORMATS, of="save", format=format)
+        tokenizer = self.tokenizer if self.task.any_text else None
+        sizes = self.model.vocabulary, self.model.max_length
+        made = Export(self.config, *sizes, self.parameters, tokenizer, self.provenance, self.note)
+        FORMATS[format](Path(folder), made, overwrite)
+        return Path(folder)
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -1,11 +1,11 @@
 """A run in a notebook: `run = arch.load('runs/…', seed=0)`, then `run.capture(text, names)`; or a
-model in Hugging Face's format, `arch.load('bert-base-uncased')`."""
+model that was saved, or one in Hugging Face's format, `arch.load('bert-base-uncased')`."""
 
 import dataclasses
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import numpy as np
 
 from arch import config as configuration
 from arch.huggingface import weights as huggingface
-from arch.notebook import imported
+from arch.notebook import imported, saved
 from arch.notebook.contrasts import Contrast, contrast
 from arch.notebook.loaded import Loaded
 from arch.registry import ConfigurationError
@@ -22,6 +22,7 @@ from arch.report.curves import Curve, curve_rows, losses_of
 from arch.report.learning import SPLITS
 from arch.report.lines import Line
 from arch.report.seeds import Seed, read_seed, seed_fields
+from arch.runs import exports
 from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder
 from arch.sweeps import machine
@@ -32,6 +33,12 @@ from arch.training.state import TrainState, shapes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+# of a run's summary, what a saved copy keeps
+KEPT = (
+    "steps", "tokens", "evaluations", "corpus", "numerics", "versions", "git", "device",
+    "device_name", "cores",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(repr=False)
@@ -57,6 +64,16 @@ class Run(Loaded):
         seed = seed_fields(self.seed)
         where = {**seed, "checkpoint": self.step, "weights": "best" if best else "last"}
         return {**where, "step": self._best_step() if best else self.step}
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """See `Loaded.provenance`; of a run that has not finished, without figures."""
+        held, summary = self.folder.config, self.folder.seed(self.seed).summary or {}
+        known = {name: summary[name] for name in KEPT if name in summary}
+        return {
+            "cell": held["cell"], "hash": held["hash"], "status": self.status,
+            **known, **self.origin,
+        }  # fmt: skip
 
     def _best_step(self) -> int:
         """The step that the best parameters are of; 0 before the first validation."""
@@ -192,7 +209,8 @@ def _difference(a, b) -> float:
 
 def load(path: str | Path, seed: Seed | str = 0, corpus: str = "", trust: bool = False) -> Loaded:
     """The run in a folder runs/<name>/<cell>-<hash8>/, at its newest whole checkpoint; or the model
-    in a directory in Hugging Face's format, which has one seed, 0: see `imported.load`.
+    in a directory that `save` wrote, or in Hugging Face's format: these have one seed, 0. See
+    `saved.load` and `imported.load`.
 
     Args:
         corpus: to evaluate on; empty is what the run was trained on, of an imported model stdlib.
@@ -202,10 +220,11 @@ def load(path: str | Path, seed: Seed | str = 0, corpus: str = "", trust: bool =
     ConfigurationError where neither is there, where the corpus or the tokenizer's file is no
     longer the one the run was trained with, and for plugins that are not trusted.
     """
-    if huggingface.is_checkpoint(path):
+    model = _no_run(path, corpus, trust)
+    if model is not None:
         if str(seed) != "0":
-            raise ConfigurationError(f"{path}: seed={seed}: an imported model has seed 0 alone")
-        return imported.load(path, corpus)
+            raise ConfigurationError(f"{path}: seed={seed}: {model.called} has seed 0 alone")
+        return model
     try:
         meant = read_seed(str(seed))
     except ValueError as error:
@@ -214,19 +233,28 @@ def load(path: str | Path, seed: Seed | str = 0, corpus: str = "", trust: bool =
     return run.on(corpus) if corpus else run
 
 
+def _no_run(path: str | Path, corpus: str, trust: bool) -> Loaded | None:
+    """The saved or imported model in a directory; None where it has neither."""
+    if exports.is_saved(path):
+        return saved.load(path, corpus, trust)
+    return imported.load(path, corpus) if huggingface.is_checkpoint(path) else None
+
+
 def load_all(path: str | Path, corpus: str = "", trust: bool = False) -> Sequence[Loaded]:
-    """Every seed of a run, or an imported model; see `load`."""
-    if huggingface.is_checkpoint(path):
-        return [imported.load(path, corpus)]
+    """Every seed of a run, or a saved or imported model; see `load`."""
+    model = _no_run(path, corpus, trust)
+    if model is not None:
+        return [model]
     runs = load_runs(path, trust)
     return [run.on(corpus) for run in runs] if corpus else runs
 
 
 def load_runs(path: str | Path, trust: bool = False) -> list[Run]:
     """Every seed of a run of our own; ConfigurationError where it is no such run."""
-    if huggingface.is_checkpoint(path):
+    if exports.is_saved(path) or huggingface.is_checkpoint(path):
+        what = "a saved" if exports.is_saved(path) else "an imported"
         raise ConfigurationError(
-            f"{path}: an imported model has no checkpoints of its training to replay between; "
+            f"{path}: {what} model has no checkpoints of its training to replay between; "
             "allowed is a run's folder, runs/<name>/<cell>-<hash8>"
         )
     folder = RunFolder(Path(path))

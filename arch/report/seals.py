@@ -1,9 +1,12 @@
-"""A digest in a JSON object, by which a reader sees whether it was cut or edited."""
+"""Digests, by which a reader sees whether a JSON object was cut or edited, and whether arrays are
+those that were written."""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 SEAL = "digest"
 NUMERICS = "numerics"
@@ -29,3 +32,17 @@ def _digest(content: Mapping[str, Any]) -> str:
     # as JSON gives it back: a tuple is a list there, and a number as a key a text
     plain = json.loads(json.dumps(content))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def digest_of_array(array: np.ndarray) -> str:
+    """SHA-256 of an array's type, shape and bytes."""
+    array = np.ascontiguousarray(array)
+    found = hashlib.sha256(f"{array.dtype} {np.shape(array)} ".encode())
+    found.update(array.reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
+
+
+def digest_of_arrays(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of arrays with their names, in whatever order."""
+    each = sorted(f"{name} {digest_of_array(array)}" for name, array in arrays.items())
+    return hashlib.sha256("\n".join(each).encode()).hexdigest()

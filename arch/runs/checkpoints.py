@@ -17,6 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from arch.registry import ConfigurationError
+from arch.report.seals import digest_of_array
 
 for logger in ("absl", "asyncio"):  # where orbax prints what it raises as well
     logging.getLogger(logger).setLevel(logging.CRITICAL)
@@ -57,7 +58,7 @@ class Checkpoints:
         # a copy: the device may reuse the buffer while the writing goes on
         state = jax.tree.map(np.array, state)
         meta = {k: v for k, v in meta.items() if k not in (DIGESTS, OWN_DIGEST)}
-        meta[DIGESTS] = {_path(path): _digest(array) for path, array in _leaves(state)}
+        meta[DIGESTS] = {_path(path): digest_of_array(array) for path, array in _leaves(state)}
         meta[OWN_DIGEST] = _digest_of_json(meta)
         self._manager.save(
             step,
@@ -165,14 +166,6 @@ def _path(path: tuple) -> str:
     return ".".join(map(str, names))
 
 
-def _digest(array: np.ndarray) -> str:
-    """SHA-256 of an array's type, shape and bytes."""
-    array = np.ascontiguousarray(array)
-    found = hashlib.sha256(f"{array.dtype} {np.shape(array)} ".encode())
-    found.update(array.reshape(-1).view(np.uint8).data)
-    return found.hexdigest()
-
-
 def _digest_of_json(meta: Mapping) -> str:
     return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
@@ -186,5 +179,5 @@ def _check_digests(state: Any, meta: Mapping) -> None:
         raise ValueError("its meta data are not those that were saved")
     found = {_path(path): np.asarray(array) for path, array in _leaves(state)}
     for name, digest in meta[DIGESTS].items():
-        if name not in found or _digest(found[name]) != digest:
+        if name not in found or digest_of_array(found[name]) != digest:
             raise ValueError(f"the array {name} is not the one that was saved")

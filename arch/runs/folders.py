@@ -22,7 +22,7 @@ from typing import Any
 
 from arch.config import canonical
 from arch.registry import Config, ConfigurationError
-from arch.report.files import replace_file
+from arch.report.files import put_aside, replace_file
 from arch.report.seals import is_broken, sealed
 from arch.report.seeds import Seed, both, read_seed
 from arch.runs import locks, provenance
@@ -129,17 +129,22 @@ class SeedFolder:
     def forget(self) -> None:
         """Start over: `--rerun`. The old files are kept beside, under a numbered name."""
         if self.path.exists():
-            n = 1
-            while (old := self.path.with_name(f"{self.path.name}.old{n}")).exists():
-                n += 1
-            self.path.rename(old)
+            put_aside(self.path)
 
 
 class RunFolder:
-    """A cell's folder; its name carries the hash, so that a changed configuration gets another."""
+    """A cell's folder; its name carries the hash, so that a changed configuration gets another.
 
-    def __init__(self, path: Path):
-        self.path = path
+    Args:
+        path: the folder.
+        among: the folder that lies with it, whose plugins are not the user's own; None: of all
+            runs, two above.
+    """
+
+    PLUGINS = "plugins"  # the folder of their copies
+
+    def __init__(self, path: Path, among: Path | None = None):
+        self.path, self.among = path, among
 
     @classmethod
     def of(cls, root: Path, name: str, cell: str, identity: str) -> "RunFolder":
@@ -164,7 +169,7 @@ class RunFolder:
                     self.path / "config.json", {"hash": identity, "cell": cell, "config": content}
                 )
             for plugin in config.plugins:
-                (self.path / "plugins").mkdir(exist_ok=True)
+                (self.path / self.PLUGINS).mkdir(exist_ok=True)
                 replace_file(self._copy_of(plugin), Path(plugin).read_bytes())
         except OSError as error:
             raise ConfigurationError(f"{self.path}: cannot be written: {error.strerror}") from None
@@ -187,9 +192,10 @@ class RunFolder:
         Raises ConfigurationError for one that lies among runs: it came with one, and is not the
         user's.
         """
+        among = self.path.resolve().parents[1] if self.among is None else self.among.resolve()
         named = [Path(name) for name in self.config["config"]["plugins"]]
         for file in named:
-            if file.resolve().is_relative_to(self.path.resolve().parents[1]):
+            if file.resolve().is_relative_to(among):
                 raise ConfigurationError(f"{self.path}: its plugin {file} came with a run")
         return named
 
@@ -213,13 +219,13 @@ class RunFolder:
                         )
             except ConfigurationError as error:
                 raise ConfigurationError(
-                    f"{error}; the run brings Python along: read {self.path / 'plugins'}, then say "
-                    "--trust, or trust=True in a notebook"
+                    f"{error}; the run brings Python along: read {self.path / self.PLUGINS}, then "
+                    "say --trust, or trust=True in a notebook"
                 ) from None
         return [str(copy) for copy in copies]
 
     def _copy_of(self, plugin: str) -> Path:
-        return self.path / "plugins" / Path(plugin).name
+        return self.path / self.PLUGINS / Path(plugin).name
 
     @property
     def config(self) -> dict:

@@ -35,9 +35,14 @@ from arch.training.state import SWEPT, Swept, TrainState, shapes
 PLATFORMS = ("cpu", "gpu", "tpu")
 
 
-def build(config: Config, platform: str = "cpu") -> tuple[Task, Any]:
+def build(
+    config: Config, platform: str = "cpu", sizes: tuple[int, int] | None = None
+) -> tuple[Task, Any]:
     """(task, model) of a filled configuration; ConfigurationError where either cannot be built,
     or not for this platform.
+
+    sizes: vocabulary and longest sequence of a model that was trained already; None asks the task,
+        which may read its data for it.
 
     The abstract shapes are worked out, and sublayers of the user's own tried at a small size, so
     that nothing wrong is left for the compiler.
@@ -51,7 +56,8 @@ def build(config: Config, platform: str = "cpu") -> tuple[Task, Any]:
             f"{' or '.join(task.families)}"
         )
     counted.check(config, task)
-    model = models.build(config["model"], task.vocabulary, task.max_length)
+    vocabulary, max_length = sizes or (task.vocabulary, task.max_length)
+    model = models.build(config["model"], vocabulary, max_length)
     model.check_platform(platform)
     try_own(config, model)
     return task, model

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from arch import config
@@ -22,6 +23,7 @@ from arch.huggingface import weights as huggingface
 from arch.models import families as models
 from arch.registry import ConfigurationError
 from arch.sublayers.attention import hashing
+from arch.sublayers.attention.lsh import LSHAttention
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "huggingface" / "reformer"
 HEADS, WIDTH, ROUNDS, BUCKETS = 2, 8, 2, (2, 4)
@@ -191,6 +193,27 @@ def reformer(order="(sflf)2", family="decoder", **letter):
         "stack": {"kind": "reversible", "merge": "concatenate"},
         "head": {"tie": False, "bias": True},
     }
+
+
+@pytest.mark.parametrize("seed, said", [(None, None), (0, 0), (7, 7), (2**31 - 1, 2**31 - 1)])
+def test_a_copy_keeps_the_seed_of_the_rotations(seed, said, copy, tmp_path):
+    found = huggingface.read(copy(hash_seed=seed))
+    assert found.model["sublayers"]["l"].get("hash_seed") == said
+    huggingface.write(tmp_path / "again", found.model, found.parameters, *found[1:3])
+    assert described(tmp_path / "again")["hash_seed"] == said
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, [1, 2], True, "3"])
+def test_a_seed_of_the_rotations_that_is_none(seed, copy):
+    refused(copy(hash_seed=seed), "hash_seed=")
+
+
+def test_with_a_seed_the_rotations_are_the_same_at_every_call():
+    x = jax.random.normal(jax.random.key(0), (1, 12, 16))
+    for seed, same in ((-1, False), (3, True)):
+        letter = LSHAttention(16, heads=2, chunk=4, hash_seed=seed, rngs=nnx.Rngs(0))
+        buckets = [letter._hashed(letter._split(x), Context(key=jax.random.key(k))) for k in (1, 2)]
+        assert np.array_equal(*buckets) == same
 
 
 LEARNED = {"positions": "learned", "scale": False}

@@ -27,7 +27,8 @@ class LSHAttention(Sublayer):
 
     It is exact attention with shared queries and keys where the longest sequence fits into one
     chunk, or with `attend_across_buckets` where the present sequence does. The rotations are drawn
-    from the context's key; where it has none, as in evaluation, from a constant.
+    from the context's key; where it has none, as in evaluation, from a constant; with `hash_seed`
+    from that seed, the same at every call.
 
     Args:
         width: of the input and the output.
@@ -47,6 +48,7 @@ class LSHAttention(Sublayer):
         bias: biases on the three projections.
         attention_dropout: rate on the weights after the softmax.
         init_std: of the kernels; 0 is Glorot's uniform.
+        hash_seed: of the rotations of every call; -1: they are drawn anew.
 
     The buckets are returned as `Extras.replay`, for the backward pass of a reversible stack: hashed
     again in bfloat16, some would differ.
@@ -74,8 +76,10 @@ class LSHAttention(Sublayer):
         bias: bool = False,
         attention_dropout: float = 0.0,
         init_std: float = 0.0,
+        hash_seed: int = -1,
         rngs: nnx.Rngs,
     ):
+        at_least(-1, "drawn anew", hash_seed=hash_seed)
         at_least(1, rounds=rounds, chunk=chunk)
         at_least(0, evaluate_rounds=evaluate_rounds, before=before, after=after)
         at_least(0, head_width=head_width)
@@ -98,7 +102,7 @@ class LSHAttention(Sublayer):
         self.key_norm, self.across = key_norm, attend_across_buckets
         self.causal = not attend_across_buckets
         self.remove_duplicates, self.before, self.after = remove_duplicates, before, after
-        self.attention_dropout = attention_dropout
+        self.attention_dropout, self.hash_seed = attention_dropout, hash_seed
         inner = self.heads * self.head_width
         projection = functools.partial(Projection, bias=bias, init_std=init_std, rngs=rngs)
         self.query = projection(width, inner)
@@ -206,7 +210,9 @@ class LSHAttention(Sublayer):
         return self.rounds if context.train else self.evaluate_rounds
 
     def _hashed(self, q: Float[Array, "batch length heads width"], context: Context) -> Array:
-        key = jax.random.key(0) if context.key is None else context.key
+        key = context.key
+        if key is None or self.hash_seed >= 0:
+            key = jax.random.key(max(self.hash_seed, 0))
         longest = context.max_length or q.shape[1]
         matrices = hashing.rotations(
             named(key, "rotations"),
