@@ -37,7 +37,7 @@ PUBLISHED = {
     "albert-base-v2": ("albert", {**ALBERT, "classifier_dropout_prob": 0.1}),
     "reformer-enwik8": (
         "reformer",
-        {"hash_seed": None, "num_chunks_before": 1, "intermediate_size": 3072, "output_past": True},
+        {"num_chunks_before": 1, "intermediate_size": 3072, "output_past": True},
     ),
     "saved by transformers 4": (
         "gpt2",
