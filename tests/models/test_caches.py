@@ -34,6 +34,8 @@ OPTIONS = {
     ),
     "gru": ({"inner_width": 20},),
     "lstm": ({"inner_width": 20},),
+    "delta": ({"heads": 2, "decay": False, "negative_eigenvalues": True, "chunk": 4},),
+    "mamba": ({"state": 3, "rank": 1, "kernel_size": 2, "chunk": 4, "selection_norm": True},),
     "mamba2": ({"groups": 2, "head_width": 8, "state": 6, "kernel_size": 1, "chunk": 4},),
     "minlstm": ({"inner_width": 20, "chunk": 4, "bias": False},),
     "separable_convolution": (

@@ -39,7 +39,6 @@ LETTERS = {
     "l": {"kind": "lstm"},
     "b": {"kind": "fixed_window", "tokens": 3, "direct": True},
     "f": {"kind": "feed_forward", "expand": 2.0},
-    "m": {"kind": "mamba2", "state": 4, "head_width": 4},
     "u": {"kind": "gru"},
     "i": {"kind": "mingru"},
     "j": {"kind": "minlstm"},
@@ -47,6 +46,10 @@ LETTERS = {
     "k": {"kind": "rwkv_channel_mix"},
     "g": {"kind": "gated_linear_attention", "heads": 2, "rank": 2},
     "t": {"kind": "rwkv6", "head_width": 4, "mix_rank": 2, "decay_rank": 2},
+    # scaled down: products of what is drawn are steep enough to make rounding seen
+    "m": {"kind": "mamba2", "state": 4, "head_width": 4, "scale": 0.1},
+    "n": {"kind": "mamba", "state": 4, "rank": 2, "scale": 0.1},
+    "d": {"kind": "delta", "heads": 2, "scale": 0.1},
 }
 BASIC = {"kind": "universal", "steps": 3, "halting": "act", "mix": "basic"}
 FROZEN = {**BASIC, "mix": "accumulated", "freeze": True, "step_signal": "learned"}
@@ -57,8 +60,8 @@ MODELS = {
     "hashes, reversible": ("hfha", "", {"kind": "reversible"}, "learned"),
     "window, rotary, post": ("wfs", "", {"norm": "post", "final_norm": False}, "rotary"),
     "convolution, lstm, fixed window": ("svlb", "", {}, "sinusoidal"),
-    "state spaces": ("mf", "", {}, "none"),
     "recurrent": ("uijrkgt", "", {}, "none"),
+    "halting state spaces": ("mnd", "", BASIC, "none"),
     "shared, scanned": ("(sl)2", "", {"share": "sl", "apply": "scan"}, "none"),
     "universal": ("sv", "", {"kind": "universal", "steps": 2}, "sinusoidal"),
     "halting basic": ("sf", "", BASIC, "rotary"),

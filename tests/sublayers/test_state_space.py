@@ -21,6 +21,8 @@ FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures" / "state_space"
 # the fixtures' sizes
 OPTIONS = {
     "mamba2": {"head_width": 4, "groups": 2, "state": 6},
+    "mamba": {"state": 5, "rank": 2},
+    "delta": {"heads": 2, "head_width": 4},
 }
 KINDS = tuple(OPTIONS)
 
@@ -94,7 +96,45 @@ def numpy_mamba2(p, x, head_width, groups, state):
     return (normed * p["norm"]["scale"]) @ p["output"]["kernel"]
 
 
-TRANSCRIPTIONS = {"mamba2": numpy_mamba2}
+def numpy_mamba(p, x, state, rank):
+    u, z = np.split(x @ p["input"]["kernel"], 2, -1)
+    u = convolved(p["convolution"], u)
+    r, b, c = np.split(u @ p["selection"]["kernel"], [rank, rank + state], -1)
+    dt = softplus(r @ p["dt"]["kernel"] + p["dt"]["bias"])
+    a = -np.exp(p["a_log"]).reshape(-1, state)
+    h, y = np.zeros((len(x), *a.shape)), []
+    for t in range(x.shape[1]):
+        fresh = (dt[:, t] * u[:, t])[:, :, None] * b[:, t, None]
+        h = np.exp(dt[:, t, :, None] * a) * h + fresh
+        y.append(np.einsum("bdn,bn->bd", h, c[:, t]) + p["skip"] * u[:, t])
+    return (np.stack(y, 1) * silu(z)) @ p["output"]["kernel"]
+
+
+def numpy_delta(p, x, heads, head_width, strongest=1):
+    batch, length = x.shape[:2]
+    keys, values = heads * head_width, heads * 2 * head_width
+    projected = x @ p["input"]["kernel"]
+    seen, z = projected[..., : 2 * keys + values], projected[..., 2 * keys + values :]
+    q, k, v = (
+        part.reshape(batch, length, heads, -1)
+        for part in np.split(convolved(p["convolution"], seen), [keys, 2 * keys], -1)
+    )
+    q, k = (y / np.sqrt(np.sum(y * y, -1, keepdims=True) + 1e-6) for y in (q, k))
+    beta = strongest / (1 + np.exp(-(x @ p["beta"]["kernel"])))
+    alpha = np.ones_like(beta)
+    if "dt" in p:
+        alpha = np.exp(-np.exp(p["a_log"]) * softplus(x @ p["dt"]["kernel"] + p["dt_bias"]))
+    memory, y = np.zeros((batch, heads, head_width, 2 * head_width)), []
+    for t in range(length):
+        memory = alpha[:, t, :, None, None] * memory
+        wrong = v[:, t] - np.einsum("bhk,bhkv->bhv", k[:, t], memory)
+        memory = memory + np.einsum("bh,bhk,bhv->bhkv", beta[:, t], k[:, t], wrong)
+        y.append(np.einsum("bhk,bhkv->bhv", q[:, t], memory) / np.sqrt(head_width))
+    normed = rms(np.stack(y, 1)) * p["norm"]["scale"]
+    return (normed.reshape(batch, length, -1) * silu(z)) @ p["output"]["kernel"]
+
+
+TRANSCRIPTIONS = {"mamba2": numpy_mamba2, "mamba": numpy_mamba, "delta": numpy_delta}
 
 
 @pytest.mark.parametrize("chunk", [4, 64])
@@ -107,6 +147,28 @@ def test_chunks_of_any_size_are_the_recurrence(kind, chunk, float64, assert_clos
         jax.tree.map(np.asarray, parameters), np.asarray(x), **OPTIONS[kind]
     )
     assert_close(y, expected, 1e-9)
+
+
+def test_deltas_rule_without_a_gate_may_turn_around_what_it_holds(float64, assert_close):
+    options = {"decay": False, "negative_eigenvalues": True, "chunk": 4}
+    definition, x = define("delta", **options), normal(BATCH, LENGTH, WIDTH, dtype=jnp.float64)
+    parameters = drawn(definition, jnp.float64)
+    assert not {"dt", "dt_bias", "a_log"} & set(parameters)
+    y = jax.jit(lambda p: definition.bind(p)(x, Context()))(parameters)
+    given = jax.tree.map(np.asarray, parameters)
+    assert_close(y, numpy_delta(given, np.asarray(x), 2, 4, strongest=2), 1e-9)
+
+
+def test_mambas_associative_scan_is_its_scan_by_position(float64, assert_close):
+    definition, x = define("mamba", chunk=4), normal(BATCH, LENGTH, WIDTH, dtype=jnp.float64)
+    parameters = drawn(definition, jnp.float64)
+
+    def pulled(platform):
+        call = jax.jit(lambda p: definition.bind(p)(x, Context(platform=platform)))
+        y, pull = jax.vjp(call, parameters)
+        return y, pull(x)
+
+    assert_close(pulled("gpu"), pulled("cpu"), 1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -139,13 +201,54 @@ def torch_mamba2(w):
     }
 
 
+def torch_mamba(w):
+    norms = {
+        f"{x}_norm": {"scale": w[f"{x}_layernorm.weight"]}
+        for x in ("dt", "b", "c")
+        if f"{x}_layernorm.weight" in w
+    }
+    return {
+        "input": {"kernel": w["in_proj.weight"].T},
+        "convolution": torch_convolution(w),
+        "selection": {"kernel": w["x_proj.weight"].T},
+        **norms,
+        "dt": {"kernel": w["dt_proj.weight"].T, "bias": w["dt_proj.bias"]},
+        "a_log": w["A_log"].reshape(-1),
+        "skip": w["D"],
+        "output": {"kernel": w["out_proj.weight"].T},
+    }
+
+
+def torch_delta(w):
+    """The Qwen3-Next module's, whose rows of q, k, v and z stand together for each head."""
+    heads, sizes = 2, (4, 8, 16)  # where k, v and z start
+    of_head = w["in_proj_qkvz.weight"].reshape(heads, -1, WIDTH)
+    parts = [part.reshape(-1, WIDTH) for part in np.split(of_head, sizes, axis=1)]
+    beta, dt = w["in_proj_ba.weight"].reshape(heads, 2, WIDTH).swapaxes(0, 1)
+    return {
+        "input": {"kernel": np.concatenate(parts).T},
+        "convolution": torch_convolution(w),
+        "beta": {"kernel": beta.T},
+        "dt": {"kernel": dt.T},
+        "dt_bias": w["dt_bias"],
+        "a_log": w["A_log"],
+        "norm": {"scale": w["norm.weight"]},
+        "output": {"kernel": w["out_proj.weight"].T},
+    }
+
+
 def torch_convolution(w):
     taps = {"kernel": w["conv1d.weight"][:, 0].T}
     return {"taps": taps, "bias": w["conv1d.bias"]} if "conv1d.bias" in w else {"taps": taps}
 
 
 # name of a fixture → our kind, its further options, our parameters of torch's
-MODULES = {"mamba2": ("mamba2", {}, torch_mamba2)}
+MODULES = {
+    "mamba2": ("mamba2", {}, torch_mamba2),
+    "mamba": ("mamba", {}, torch_mamba),
+    "jamba": ("mamba", {"selection_norm": True}, torch_mamba),
+    "delta": ("delta", {}, torch_delta),
+}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -218,7 +321,9 @@ STACKS = {
 }
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize(
+    "stack", [pytest.param("halting, shared", marks=pytest.mark.slow), "reversible, switch"]
+)
 def test_the_kinds_learn_under_every_stack(stack):
     letters = dict(zip("xyz", KINDS, strict=False))
     bindings = {x: {"kind": k, **OPTIONS[k], "chunk": 4} for x, k in letters.items()}
@@ -263,12 +368,46 @@ def test_kernels_decays_and_time_steps_start_as_the_references(kind):
     assert (np.asarray(parameters["skip"]) == 1).all()
 
 
+def test_mambas_states_decay_at_first_by_one_to_the_number_of_states():
+    parameters = define("mamba", 64, rank=0).init(jax.random.key(0))
+    expected = np.broadcast_to(np.arange(1, 6), (128, 5)).reshape(-1)
+    np.testing.assert_allclose(np.exp(parameters["a_log"]), expected, rtol=1e-6)
+    dt = softplus(np.asarray(parameters["dt"]["bias"]))
+    assert 0.001 * 0.999 <= dt.min() < 0.003 and 0.05 < dt.max() <= 0.1 * 1.001
+    kernel = parameters["dt"]["kernel"]
+    assert kernel.shape == (4, 128) and 0.48 < np.abs(kernel).max() <= 0.5
+
+
+def test_mambas_parameters_and_flops_are_counted():
+    d, inner, n, rank = 40, 80, 16, 3
+    definition = Definition(functools.partial(sublayers.get("mamba"), d))
+    expected = 3 * d * inner + inner * (4 + 1 + rank + 2 * n + rank + 1 + n + 1)
+    assert count(definition.shapes) == expected
+    products = 3 * d * inner + inner * (2 * rank + 2 * n) + 4 * inner + 3 * n * inner
+    assert definition.module.flops(64) == 64 * 2 * products
+
+
+def test_deltas_heads_share_three_quarters_of_the_width_and_its_parameters_are_counted():
+    d, heads, key, value = 64, 6, 8, 16
+    definition = Definition(functools.partial(sublayers.get("delta"), d))
+    inner = heads * (2 * key + 2 * value)
+    taps = heads * (2 * key + value)
+    expected = d * (inner + 2 * heads) + 4 * taps + 2 * heads + value + heads * value * d
+    assert count(definition.shapes) == expected
+    products = d * (inner + 2 * heads + heads * value) + 4 * taps
+    chunk = heads * (64 * (2 * key + value) + 3 * key * value) + heads * 64 * value // 2
+    assert definition.module.flops(64) == 64 * 2 * (products + chunk)
+    start = definition.init(jax.random.key(0))
+    assert 0 < np.exp(start["a_log"]).min() and np.exp(start["a_log"]).max() <= 16
+    dt = softplus(np.asarray(start["dt_bias"]))
+    assert 0.001 * 0.999 <= dt.min() < dt.max() <= 0.1 * 1.001
+
+
 def test_mamba2s_parameters_and_flops_are_counted():
     d, inner, heads, n = 96, 192, 3, 128
     definition = Definition(functools.partial(sublayers.get("mamba2"), d))
-    norm = d  # the stack's
     expected = d * (2 * inner + 2 * n + heads) + 5 * (inner + 2 * n) + 3 * heads + inner + inner * d
-    assert count(definition.shapes) + norm == expected + d
+    assert count(definition.shapes) == expected
     outer = 2 * d * (3 * inner + 2 * n + heads) + 2 * 4 * (inner + 2 * n)
     assert definition.module.flops(64) == 64 * (outer + 2 * 64 * (n + inner) + 4 * n * inner)
 
@@ -282,6 +421,12 @@ def test_mamba2s_parameters_and_flops_are_counted():
         ("mamba2", {"chunk": 0}, "chunk=0: allowed is 1 or more"),
         ("mamba2", {"dt_min": 0.5}, "dt_max=0.1: allowed is dt_min=0.5 or more"),
         ("mamba2", {"expand": 0.0}, "expand=0.0: allowed is"),
+        ("delta", {"heads": 0}, "heads=0: allowed is 1 or more"),
+        ("delta", {"a_max": 0.0}, "a_max=0.0: allowed is above"),
+        ("delta", {"expand": 0.1}, "expand=0.1: allowed is"),
+        ("mamba", {"state": 0}, "state=0: allowed is 1 or more"),
+        ("mamba", {"rank": -1}, "rank=-1: allowed is 0"),
+        ("mamba", {"dt_min": 0.0}, "dt_min=0.0: allowed is above 0"),
     ],
 )
 def test_a_kind_refuses_what_it_cannot_do(kind, options, message):

@@ -87,3 +87,77 @@ def ssd(
     left = jnp.moveaxis(jnp.exp(sums[..., -1, :]), -1, 1)[..., None]  # from each to the last
     added = jnp.einsum("bjghp,bjgn->bghpn", left * x, b)
     return decay[..., -1, None, None] * state + added, y
+
+
+def selective_scan(
+    decay_rates: Float[Array, "width state"],
+    by_position: bool,
+    state: Float[Array, "batch width state"],
+    terms: tuple[
+        Float[Array, "batch size width"],
+        Float[Array, "batch size width"],
+        Float[Array, "batch size state"],
+        Float[Array, "batch size state"],
+    ],
+) -> tuple[Array, Float[Array, "batch size width"]]:
+    """hₜ = exp(Δₜ A) hₜ₋₁ + (Δₜ xₜ) ⊗ Bₜ, yₜ = hₜ Cₜ, of terms (x, Δ, B, C); A < 0 are the decay
+    rates (Gu and Dao 2023, §3.2).
+
+    by_position: one position after the other; else by an associative scan, whose few large steps
+    are what accelerators want. On CPU that does twice the work or more.
+    """
+
+    def products(x: Array, dt: Array, b: Array) -> tuple[Array, Array]:
+        rates = decay_rates.reshape((1,) * (dt.ndim - 1) + decay_rates.shape)
+        return jnp.exp(dt[..., None] * rates), (dt * x)[..., None] * b[..., None, :]
+
+    def advance(h: Array, now: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
+        *inputs, c = now
+        decay, fresh = products(*inputs)
+        h = decay * h + fresh
+        return h, jnp.sum(h * c[..., None, :], axis=-1)
+
+    def join(left: tuple[Array, Array], right: tuple[Array, Array]) -> tuple[Array, Array]:
+        return right[0] * left[0], right[0] * left[1] + right[1]
+
+    if by_position:
+        state, y = jax.lax.scan(advance, state, jax.tree.map(lambda a: a.swapaxes(0, 1), terms))
+        return state, y.swapaxes(0, 1)
+    *inputs, c = terms
+    decay, h = jax.lax.associative_scan(join, products(*inputs), axis=1)
+    h = h + decay * state[:, None]
+    return h[:, -1], jnp.einsum("btds,bts->btd", h, c)
+
+
+def gated_delta_rule(
+    state: Float[Array, "batch heads key value"],
+    terms: tuple[
+        Float[Array, "batch size heads key"],
+        Float[Array, "batch size heads key"],
+        Float[Array, "batch size heads value"],
+        Float[Array, "batch size heads"],
+        Float[Array, "batch size heads"],
+    ],
+) -> tuple[Array, Float[Array, "batch size heads value"]]:
+    """Sₜ = e^{gₜ} Sₜ₋₁ + βₜ kₜ ⊗ (vₜ - e^{gₜ} Sₜ₋₁ᵀ kₜ), oₜ = Sₜᵀ qₜ, of terms (q, k, v, g, β),
+    g ≤ 0 (Yang, Kautz and Hatamizadeh 2024, §3).
+
+    By matrix products, with Mᵢⱼ = exp(gⱼ₊₁ + … + gᵢ) for i ≥ j and G = cumsum g. The writes N that
+    the rule makes solve (I + strictly lower(diag(β) K Kᵀ ∘ M)) N = diag(β) (V - e^G K S₀).
+    """
+    q, k, v, g, beta = (jnp.moveaxis(term, 1, 2) for term in terms)  # heads before positions
+    sums = segment_sums(g)
+    between = jnp.exp(sums)
+    before = jnp.exp(sums[..., 0] + g[..., :1])[..., None]  # from before the chunk to each position
+    left = between[..., -1, :, None]  # from each position to the last
+    beta = beta[..., None]
+    overlaps = jnp.einsum("bhik,bhjk->bhij", beta * k, k, precision=HIGHEST) * between
+    wanted = beta * (v - before * jnp.einsum("bhik,bhkv->bhiv", k, state))
+    writes = jax.scipy.linalg.solve_triangular(  # reads what is strictly lower alone
+        overlaps, wanted, lower=True, unit_diagonal=True
+    )
+    scores = jnp.einsum("bhik,bhjk->bhij", q, k) * between
+    y = before * jnp.einsum("bhik,bhkv->bhiv", q, state)
+    y = y + jnp.einsum("bhij,bhjv->bhiv", scores, writes)
+    added = jnp.einsum("bhjk,bhjv->bhkv", left * k, writes)
+    return before[..., -1:, :] * state + added, jnp.moveaxis(y, 2, 1)
