@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
+import arch
 from arch.commands.contract import Command
 from arch.commands.flags import COMMANDS, Configured
 from arch.devices import compilation_cache
@@ -38,11 +39,19 @@ def make_parser() -> tuple[Parser, Mapping[str, Parser]]:
     parser = Parser(
         prog="launch.py",
         description="Architecture variants: train, compare, report.",
-        epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
+        epilog=f"examples:\n  {example}\n  python launch.py sweep --help\n\n{EXIT_CODES}",
     )
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
+    parser.add_argument(
+        "--version", action="version", version=f"arch-variants {arch.__version__}",
+        help="print the version and exit",
+    )  # fmt: skip
+    commands = parser.add_subparsers(
+        dest="command", required=True, parser_class=Parser, metavar="COMMAND", title="commands"
+    )
     for name, command in COMMANDS.items():
-        examples = "\n".join(f"  python launch.py {name} {text}" for text in command.examples)
+        examples = "\n".join(
+            f"  python launch.py {name} {text}".rstrip() for text in command.examples
+        )
         sub = commands.add_parser(
             name, help=command.summary, description=command.summary, allow_abbrev=False,
             epilog=f"examples:\n{examples}\n\n{EXIT_CODES}",
@@ -56,11 +65,11 @@ def parse(argv: list[str]) -> Command:
     """The command that was typed; exits with code 2 and one line for what cannot be one."""
     parser, commands = make_parser()
     check_names(parser, commands, argv)
-    typed = [a for a in argv if a.startswith("--config.")]
-    arguments = parser.parse_args([a for a in argv if a not in typed])
+    fields = [a for a in argv if a.startswith("--config.")]
+    arguments = parser.parse_args([a for a in argv if a not in fields])
     command = COMMANDS[arguments.command]
     overrides = {}
-    for text in typed:
+    for text in fields:
         if not issubclass(command, Configured):
             commands[command.name].error(f"{text}: {command.name} takes no configuration")
         field, _, value = text.removeprefix("--config.").partition("=")
@@ -72,21 +81,32 @@ def parse(argv: list[str]) -> Command:
 def check_names(parser: Parser, commands: Mapping[str, Parser], argv: list[str]) -> None:
     """Of a misspelt flag argparse says that another one is missing; this says how it is spelt."""
     name, *words = argv or [""]
-    if name in ("-h", "--help"):
+    if name in ("-h", "--help", "--version"):
         return
     if name not in commands:
         said = f"{name!r} is no command" if name else "expected a command"
-        parser.error(f"{said}; there are {', '.join(commands)}{suggestion(name, commands)}")
-    own = [spelling for spelling, _ in COMMANDS[name].flags()]
+        hint = suggestion(name, [*commands, "--help", "--version"])
+        parser.error(f"{said}; there are {', '.join(commands)}{hint}")
+    flags = dict(COMMANDS[name].flags())
+    own, before = [*flags, "--help"], ""
     for word in words:
         flag, equals, _ = word.partition("=")
         if flag.startswith("--config."):
             if not equals:
                 commands[name].error(f"{flag}: expected a value, {flag}=value")
-        elif flag.startswith("--") and flag not in (*own, "--help"):
-            there = f"there are {', '.join(own)}" if own else f"{name} takes none"
-            hint = suggestion(flag, [*own, "--help"])
-            commands[name].error(f"{flag}: no such flag; {there}{hint}")
+        elif flag.startswith("--") and flag not in own:
+            there = f"there are {', '.join(flags)}" if flags else f"{name} takes none"
+            commands[name].error(f"{flag}: no such flag; {there}{suggestion(flag, own)}")
+        elif not flag.startswith("-") and "metavar" not in flags.get(before, {}):
+            meant = next((spelling for spelling in flags if "required" in flags[spelling]), "")
+            hint = f"; did you mean {meant}={word}?" if meant and meant not in typed(words) else ""
+            commands[name].error(f"{word!r} belongs to no flag, which are --flag=value{hint}")
+        before = word
+
+
+def typed(words: list[str]) -> set[str]:
+    """The flags in a command line, without their values."""
+    return {word.partition("=")[0] for word in words if word.startswith("--")}
 
 
 def command_line(argv: list[str]) -> str:
@@ -107,6 +127,9 @@ def main(argv: list[str]) -> int:
     compilation_cache.enable()  # before a command's body imports jax
     try:
         return command.run()
+    except BrokenPipeError:  # whoever read this, `head` perhaps, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ConfigurationError, ValueError, OSError) as error:
         if os.environ.get("ARCH_TRACEBACK"):
             raise

@@ -35,12 +35,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from arch.report.seeds import Seed
-from arch.runs.provenance import NUMERICS
+from arch.runs.provenance import NUMERICS, version
 
 if TYPE_CHECKING:
     from arch import parameters
 
-__all__ = ["NUMERICS", "load", "parameters", "results"]
+__all__ = ["NUMERICS", "__version__", "load", "parameters", "results"]
+
+__version__ = version()
 
 
 def load(path: str | Path, seed: Seed | str = 0, corpus: str = "", trust: bool = False):

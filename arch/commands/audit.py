@@ -22,7 +22,7 @@ def run(command: flags.Audit) -> int:
         for one in found:
             table.add_row(one.folder, str(one.lines), one.what, ", ".join(one.cells))
     if good < len(folders):
-        terminal.console().print(table)
+        terminal.show(table)
     print(f"{good} of {len(folders)} folders: the present code would make every line again")
     for said in twins(result_folders()):
         print(f"one and the same run: {said}")

@@ -42,10 +42,9 @@ def run(command: flags.Bench) -> int:
             cell.name, f"{row['tokens_per_second']:,.0f}", f"{row['utilisation']:.0%}",
             f"{row['compile_seconds']:.1f}", f"{row['peak_memory_bytes'] / 2**20:,.0f} MiB",
         )  # fmt: skip
-    console = terminal.console()
-    console.print(made)
+    terminal.show(made)
     rate = row["machine_flops"] / 1e9
-    console.print(f"utilisation is of a {bench.PRODUCT}-square product's {rate:,.0f} GFLOP/s here")
+    print(f"utilisation is of a {bench.PRODUCT}-square product's {rate:,.0f} GFLOP/s here")
     return 0
 
 
@@ -135,4 +134,4 @@ def _print(grids: list[Grid]) -> None:
         made = terminal.table(grid.title, *grid.columns)
         for row in grid.rows:
             made.add_row(*row)
-        terminal.console().print(made)
+        terminal.show(made)

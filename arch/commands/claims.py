@@ -4,11 +4,8 @@ summary in the README."""
 import json
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from arch import plugins
-from arch.commands import flags
+from arch.commands import flags, terminal
 from arch.registry import ConfigurationError
 from arch.report.claims import Untested, counted, judge_all, verdict_rows, verdict_section
 from arch.report.front_page import count_verdicts, write_claims, write_summary
@@ -31,10 +28,10 @@ def run(command: flags.Claims) -> int:
             print(json.dumps({**claim._asdict(), "verdict": "no experiment"}))
         return 0
     section = verdict_section(verdicts)
-    table = Table(*section["columns"], title="Claims", title_justify="left")
+    table = terminal.table("Claims", *section["columns"])
     for row in section["rows"]:
         table.add_row(*row)
-    Console().print(table)
+    terminal.show(table)
     counts = count_verdicts(verdicts, untested)
     print(", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
     write_claims(RESULTS, verdicts, untested)

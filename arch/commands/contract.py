@@ -12,12 +12,26 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 
-def flag(spelling: str, default: Any = dataclasses.MISSING, *, help: str, metavar: str = "") -> Any:
+def flag(
+    spelling: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    help: str,
+    metavar: str = "",
+    otherwise: str = "",
+    allowed: tuple[str, ...] = (),
+) -> Any:
     """A field that is typed as `spelling`; one without a default is required.
 
     The default's type is the flag's: text, a number, or False for one that is only named.
+
+    otherwise: what holds where the flag is not typed, if the default does not say it.
+    allowed: the values that there are, where they are few; the body refuses others.
     """
-    metadata = {"spelling": spelling, "help": help, "metavar": metavar}
+    metadata = {
+        "spelling": spelling, "help": help, "metavar": metavar, "otherwise": otherwise,
+        "allowed": allowed,
+    }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -45,13 +59,11 @@ class Command:
         for field in dataclasses.fields(cls):
             if "spelling" not in field.metadata:
                 continue
-            settings: dict[str, Any] = {"dest": field.name, "help": field.metadata["help"]}
+            settings: dict[str, Any] = {"dest": field.name, "help": _help(field)}
             if field.default is dataclasses.MISSING:
                 settings["required"] = True
             else:
                 settings["default"] = field.default
-                if field.default not in ("", False):
-                    settings["help"] += f" (default: {field.default})"
             if field.default is False:
                 settings["action"] = "store_true"
             else:
@@ -64,3 +76,15 @@ class Command:
         """The command with the values that were parsed."""
         named = (f.name for f in dataclasses.fields(cls) if "spelling" in f.metadata)
         return cls(**{name: vars(parsed)[name] for name in named}, **more)
+
+
+def _help(field: dataclasses.Field) -> str:
+    """What a flag is, the values that there are, and what holds where it is not typed."""
+    said, allowed = field.metadata["help"], field.metadata["allowed"]
+    if allowed:
+        said += f"; one of {', '.join(allowed)}"
+    if field.default is dataclasses.MISSING:
+        return f"{said} (required)"
+    default = "off" if field.default is False else field.default
+    said += f" (default: {field.metadata['otherwise'] or default or 'none'})"
+    return said.replace("%", "%%")  # argparse fills in what stands behind one

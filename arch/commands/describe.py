@@ -37,8 +37,7 @@ def run(command: flags.Describe) -> int:
     table = terminal.table(experiment.reference, *describe.COLUMNS)
     for row in rows:
         table.add_row(*describe.row(row))
-    console = terminal.console()
-    console.print(table)
+    terminal.show(table)
     for said in filter(None, map(describe.said_layout, rows)):
         print(said)
     for line in arm_lines(experiment, every, none, [cell.name for cell in cells]):
@@ -47,5 +46,5 @@ def run(command: flags.Describe) -> int:
         print(f"\nparameters of {found['cell']}: path, shape, dtype, scalars")
         print(written([Leaf(**leaf) for leaf in found["tree"]]))
     if any(r["parameters"]["unique"] != r["parameters"]["applied"] for r in rows):
-        console.print("Sharing saves memory, not time: `applied` counts a weight at every use.")
+        print("Sharing saves memory, not time: `applied` counts a weight at every use.")
     return 0

@@ -97,7 +97,7 @@ def _print(grids: Sequence[Grid]) -> None:
         table = terminal.table(grid.title, *grid.columns)
         for texts in grid.rows:
             table.add_row(*texts)
-        terminal.console().print(table)
+        terminal.show(table)
 
 
 def _write(folder: Path, page: str, lines: Sequence[str]) -> None:

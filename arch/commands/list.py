@@ -1,51 +1,92 @@
-"""`list`: everything that a configuration or a flag may name."""
+"""`list`: everything that a configuration or a flag may name.
 
-from collections.abc import Iterable
+What this package has is asked of its registries once, which imports all of it, and then kept under
+the digest of its source: a second answer imports next to nothing.
+"""
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from rich.markup import escape
-
 from arch.commands import flags, terminal
-from arch.data import parallel
-from arch.data.corpora import named as corpora
-from arch.registry import Registry
-from arch.sweeps.registries import REGISTRIES
-from arch.variants import VARIANTS
+from arch.commands.answers import answer
+from arch.data.cache import cache_directory
+from arch.registry import extended
+from arch.report.files import replace_file
+from arch.runs import provenance
+
+Rows = list[dict]
+EXPERIMENTS = "experiments"
 
 
 def run(command: flags.List) -> int:
-    """Print a table of each: kinds with their options, variants, corpora, experiments."""
-    for registry in REGISTRIES:
-        _print(f"{registry.noun}s", "kind", "options", _kinds(registry))
-    variants = ((name, _first_line(variant.__doc__)) for name, variant in VARIANTS.items())
-    _print("variants", "name", "what it is", variants)
-    sources = ((name, s.describe(name)) for s in (corpora, parallel) for name in s.names())
-    files = ("file:PATH", "a text, .jsonl, .gz or .zst file, or a directory of them")
-    _print("corpora", "name", "what it is", (*sources, files))
-    _print("experiments", "file", "what it shows", _experiments())
+    """Print each group of names, nothing cut at any width; with --json, one object of them all."""
+    groups = {**named(), EXPERIMENTS: list(_experiments())}
+    if command.json:
+        answer(groups)
+        return 0
+    for title, rows in groups.items():
+        pairs = [(row["name"], _text(row)) for row in rows]
+        terminal.print_pairs(title, pairs or [("", f"none in {Path.cwd() / EXPERIMENTS}")])
     return 0
 
 
-def _print(title: str, first: str, second: str, rows: Iterable[tuple[str, str]]) -> None:
-    table = terminal.table(title, first, second)
-    for name, text in rows:
-        table.add_row(escape(name), escape(text))
-    terminal.console().print(table)
+def named() -> dict[str, Rows]:
+    """Group → what is in it, but for experiments: kept from the last time where nothing of this
+    package has changed since, and no plugin has registered a kind in this process."""
+    if extended():
+        return _asked()
+    kept = cache_directory() / "list.json"
+    made_from = f"{provenance.source()} {sys.version}"
+    try:
+        found = json.loads(kept.read_bytes())
+        if found["made_from"] == made_from:
+            return found["groups"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not there, or not whole: asked again
+    groups = _asked()
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        content = json.dumps({"made_from": made_from, "groups": groups})
+        replace_file(kept, content.encode())
+    except OSError:
+        pass  # a cache that cannot be written costs seconds, and nothing else
+    return groups
 
 
-def _kinds(registry: Registry) -> Iterable[tuple[str, str]]:
-    """(kind, its options with their defaults)."""
-    for kind in registry.names():
-        options = registry.options(kind)
-        yield kind, ", ".join(f"{name}={value!r}" for name, value in options.items())
+def _asked() -> dict[str, Rows]:
+    """From the registries, whose import takes seconds."""
+    return importlib.import_module("arch.commands.kinds").groups()
 
 
-def _experiments() -> Iterable[tuple[str, str]]:
-    """(file, the first line of its docstring) of experiments/ here."""
-    for file in sorted(Path("experiments").glob("*.py")):
-        if "def get_config" in (text := file.read_text()):
-            yield str(file), _first_line(text.split('"""')[1])
+def _text(row: dict) -> str:
+    """What stands beside a name: what it is, or a kind's options with their defaults."""
+    if "options" not in row:
+        return row["what"]
+    options = {name: repr(_sequence(value)) for name, value in row["options"].items()}
+    given = (f"{name}={value.replace(', ', ',')}" for name, value in options.items())
+    return ", ".join([*row["required"], *given])
 
 
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().splitlines()[0]
+def _sequence(value: object) -> object:
+    """A default as one types it: JSON has no tuples."""
+    return tuple(map(_sequence, value)) if isinstance(value, list) else value
+
+
+def _experiments() -> Iterator[dict]:
+    """Files with a get_config in experiments/ here, and in that of the checkout that this package
+    lies in; what they are is their docstrings' first line."""
+    here, checkout = Path(EXPERIMENTS), provenance.CODE / EXPERIMENTS
+    same = here.is_dir() and checkout.is_dir() and here.samefile(checkout)
+    for folder in [here] if same else [here, checkout]:
+        for file in sorted(folder.glob("*.py")):
+            if "def get_config" in (text := file.read_text("utf-8", "replace")):
+                yield {"name": str(file), "what": _first_line(text)}
+
+
+def _first_line(text: str) -> str:
+    """Of a file's docstring; '' without one."""
+    parts = text.split('"""')
+    return parts[1].strip().partition("\n")[0] if len(parts) > 2 and not parts[0].strip() else ""

@@ -41,7 +41,7 @@ def run(command: flags.Plan) -> int:
     table = terminal.table(f"{experiment.reference} {cell.name} on {command.topology}", *COLUMNS)
     for one in found:
         table.add_row(*row(one))
-    terminal.console().print(table)
+    terminal.show(table)
     print(verdict(found, best, command.topology))
     return 0 if best else 1
 

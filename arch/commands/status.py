@@ -24,7 +24,7 @@ def run(command: flags.Status) -> int:
         )  # fmt: skip
         if name in ("killed", "failed", "interrupted") and state.get("command") not in ways_on:
             ways_on.append(state.get("command"))
-    terminal.console().print(table)
+    terminal.show(table)
     for way_on in filter(None, ways_on):
         print(f"to go on: {way_on}")
     return 0

@@ -75,7 +75,7 @@ def _plan(sweep: Sweep) -> int:
             job.cell.name, job.identity[:8], " ".join(map(str, job.seeds)),
             " ".join(map(str, done)) or "none", job.config.model.order,
         )  # fmt: skip
-    terminal.console().print(table)
+    terminal.show(table)
     for one in finished_elsewhere(sweep, jobs):
         print(f"{one.job.cell.name} seed {one.seed}: finished as {one.source}, by the same hash")
     for held in other_configurations(sweep, jobs):

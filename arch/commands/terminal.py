@@ -1,19 +1,48 @@
-"""What the commands print with."""
+"""What the commands print with. Nothing is cut, however narrow the terminal."""
 
+import importlib
+import shutil
 import sys
+import textwrap
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.table import Table
+
+NARROW = 40  # characters that a second column needs; with less it goes beneath the first
 
 
-def table(title: str, *columns: str) -> Table:
+def table(title: str, *columns: str) -> "Table":
     """An empty table whose cells are folded, never cut."""
-    made = Table(title=title, title_justify="left", header_style="bold")
+    rich = importlib.import_module("rich.table")  # which `list` need not wait for
+    made = rich.Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
         made.add_column(column, overflow="fold")
     return made
 
 
-def console() -> Console:
-    """The terminal, or where there is none, room for wide tables."""
-    return Console() if sys.stdout.isatty() else Console(width=160)
+def show(table: "Table") -> None:
+    """Print a table: folded to the width of a terminal, and whole where there is none."""
+    console = importlib.import_module("rich.console").Console()
+    if not sys.stdout.isatty():
+        console.width = max(console.measure(table).maximum, len(str(table.title)))
+    console.print(table)
+
+
+def print_pairs(title: str, pairs: Iterable[tuple[str, str]]) -> None:
+    """Print names and what is said of each in two columns, wrapped between words alone; where there
+    is no terminal, a line each."""
+    pairs = list(pairs)
+    first = max(len(name) for name, _ in pairs) + 4
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    print(f"{title}:")
+    for name, text in pairs:
+        beside = width - first >= NARROW
+        indent = " " * (first if beside else 6)
+        lead = f"  {name}".ljust(first) if beside else f"  {name}\n{indent}"
+        lines = textwrap.wrap(
+            text, max(width - len(indent), 1), break_long_words=False, break_on_hyphens=False
+        )
+        print((lead + f"\n{indent}".join(lines)).rstrip())
+    print()

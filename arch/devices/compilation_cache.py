@@ -4,7 +4,7 @@ import hashlib
 import os
 import platform
 
-from arch.data.corpora.downloads import cache_directory
+from arch.data.cache import cache_directory
 
 
 def enable() -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from arch.registry import ConfigurationError
 from arch.report.seals import digest_of_array
@@ -36,13 +35,17 @@ class Checkpoints:
     """The `keep` newest checkpoints in a folder, each named by its step."""
 
     def __init__(self, folder: Path, keep: int = 2):
+        # a second, which a command that neither trains nor loads should not cost
+        import orbax.checkpoint as ocp
+
+        self._args = ocp.args
         folder.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             create=False,
             enable_async_checkpointing=True,
             async_options=ocp.AsyncOptions(FOREVER, create_directories_asynchronously=False),
-            multiprocessing_options=_alone(),
+            multiprocessing_options=ocp.options.MultiprocessingOptions(**_alone()),
         )
         self.folder = folder.absolute()
         # named, since a manager that has neither saved nor restored knows no metadata otherwise
@@ -62,8 +65,8 @@ class Checkpoints:
         meta[OWN_DIGEST] = _digest_of_json(meta)
         self._manager.save(
             step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
+            args=self._args.Composite(
+                state=self._args.StandardSave(state), meta=self._args.JsonSave(meta)
             ),
         )
 
@@ -84,8 +87,8 @@ class Checkpoints:
             like = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), shapes)
             restored = self._manager.restore(
                 step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(like), meta=ocp.args.JsonRestore()
+                args=self._args.Composite(
+                    state=self._args.StandardRestore(like), meta=self._args.JsonRestore()
                 ),
             )
             _check_digests(restored["state"], restored["meta"])
@@ -146,14 +149,16 @@ class Checkpoints:
         self._manager.close()
 
 
-def _alone() -> ocp.options.MultiprocessingOptions:
+def _alone() -> dict[str, Any]:
     """Of several hosts one has checkpoints, and waits for no other."""
     if jax.process_count() == 1:
-        return ocp.options.MultiprocessingOptions()
+        return {}
     own = jax.process_index()
-    return ocp.options.MultiprocessingOptions(
-        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"host{own}"
-    )
+    return {
+        "primary_host": own,
+        "active_processes": {own},
+        "barrier_sync_key_prefix": f"host{own}",
+    }
 
 
 def _leaves(tree: Any) -> list:

@@ -1,18 +1,44 @@
 """Where a result comes from: versions, code, process. The device is asked in `sweeps.machine`."""
 
 import functools
+import hashlib
 import importlib.metadata
 import os
 import platform
 import socket
 import subprocess
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 CODE = Path(__file__).resolve().parents[2]
+DISTRIBUTION = "arch-variants"
 # Raised by a commit that changes the bits of runs; lines carry it, and `audit` names older ones.
 # `arch.runs.numerics` says which configurations each number touches.
 NUMERICS = 4
+
+
+@functools.cache
+def version() -> str:
+    """This package's version: the installed distribution's, or where it only lies on the path, that
+    of the pyproject.toml beside it; '0+unknown' without either."""
+    try:
+        return importlib.metadata.version(DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    try:
+        return tomllib.loads((CODE / "pyproject.toml").read_text())["project"]["version"]
+    except (OSError, KeyError, tomllib.TOMLDecodeError):
+        return "0+unknown"
+
+
+@functools.cache
+def source() -> str:
+    """The digest of this package's files, as they are at the first call."""
+    package, found = CODE / "arch", hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        found.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes() + b"\0")
+    return found.hexdigest()
 
 
 @functools.cache

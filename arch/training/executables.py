@@ -7,7 +7,6 @@ where it is empty, as in tests, which change code while they run.
 """
 
 import contextlib
-import functools
 import hashlib
 import os
 import pickle
@@ -116,13 +115,6 @@ def _surroundings() -> str:
     """What every function depends on: source, versions, settings."""
     settings = sorted((k, v) for k, v in jax.config.values.items() if "cache" not in k)
     flags = sorted((k, v) for k, v in os.environ.items() if k.startswith("XLA_"))
-    return repr((_source(), provenance.versions(), jaxlib.version.__version__, settings, flags))
-
-
-@functools.cache
-def _source() -> str:
-    """The digest of this package's files, as they are at the first call."""
-    package, found = Path(__file__).parents[1], hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
-        found.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes() + b"\0")
-    return found.hexdigest()
+    return repr(
+        (provenance.source(), provenance.versions(), jaxlib.version.__version__, settings, flags)
+    )

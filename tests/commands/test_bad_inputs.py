@@ -106,10 +106,12 @@ BAD = [
     # flags and commands
     Bad("no command", (), ("expected a command", "sweep")),
     Bad("misspelt command", ("swepe",), ("'swepe' is no command", "did you mean 'sweep'?")),
+    Bad("misspelt flag of the whole", ("--verson",), ("did you mean '--version'?",)),
     sweep("misspelt flag", "--config=small.py --sedes=3", "--sedes", "did you mean '--seeds'?"),
     sweep("flag before the needed one", "--confg=small.py", "--confg", "did you mean '--config'?"),
     sweep("no configuration", "--name=x", "required: --config"),
-    sweep("a word too many", "--config=small.py sf", "unrecognized arguments: sf"),
+    sweep("a word too many", "--config=small.py sf", "'sf' belongs to no flag"),
+    sweep("a file without its flag", "small.py", "did you mean --config=small.py?"),
     sweep("a value apart", "--config=small.py --config.train.steps 5",
           "--config.train.steps: expected a value", "--config.train.steps=value"),
     Bad("configuration where none is taken", ("status", "--name=small", "--config.a=1"),

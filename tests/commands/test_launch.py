@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,11 @@ import arch
 import launch
 from arch import config as configuration
 from arch.commands.flags import COMMANDS, Configured
-from arch.registry import stacks, sublayers, tasks
 from arch.report.seals import sealed
+from arch.runs import provenance
 from arch.runs.folders import RunFolder
 from arch.sweeps.executors import EXECUTORS
 from arch.training.compiled import Compiled
-from arch.variants import VARIANTS
 from tests import cli
 
 
@@ -50,6 +50,30 @@ def test_every_command_explains_itself(command):
     assert f"usage: launch.py {command}" in told.out
     assert f"examples:\n  python launch.py {command}" in told.out
     assert "130  interrupted" in told.out
+    assert len(COMMANDS[command].examples) >= 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_flag_ends_with_its_default(command):
+    for spelling, settings in COMMANDS[command].flags():
+        assert re.search(r".{8,} \((default: .+|required)\)$", settings["help"]), spelling
+
+
+def test_the_help_names_the_executors_that_there_are():
+    assert (
+        f"one of {', '.join(EXECUTORS.names())} "
+        in dict(COMMANDS["sweep"].flags())["--executor"]["help"]
+    )
+
+
+def test_the_version_is_the_distributions_or_the_checkouts(monkeypatch):
+    told = cli.run("--version")
+    assert (told.code, told.out) == (0, f"arch-variants {arch.__version__}\n")
+    declared = tomllib.loads((cli.REPOSITORY / "pyproject.toml").read_text())["project"]
+    monkeypatch.setattr(provenance, "DISTRIBUTION", "of-no-installation")
+    assert provenance.version.__wrapped__() == declared["version"]
+    monkeypatch.setattr(provenance, "CODE", Path("nowhere"))
+    assert provenance.version.__wrapped__() == "0+unknown"
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
@@ -82,22 +106,6 @@ def test_started_as_a_program_it_gives_the_exit_code(folder):
     told = cli.spawn("sweep", "--config=gone.py", cwd=folder)
     assert (told.code, told.out) == (2, "")
     assert told.err == "launch.py sweep: --config=gone.py: no such file\n"
-
-
-def test_list_prints_whatever_a_configuration_may_name():
-    told = cli.run("list", cwd=cli.REPOSITORY)
-    assert told.code == 0
-    for registry in (sublayers, stacks, tasks, EXECUTORS):
-        for kind in registry.names():
-            assert kind in told.out
-            for option in registry.options(kind):
-                assert f"{option}=" in told.out
-    for name in (*VARIANTS, "stdlib", "tinyshakespeare", "file:PATH", "experiments/sandwich.py"):
-        assert name in told.out
-
-
-def test_list_works_where_there_are_no_experiments(tmp_path):
-    assert cli.run("list", cwd=tmp_path).code == 0
 
 
 def test_describe_prints_one_object_a_cell(folder):

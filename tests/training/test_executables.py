@@ -95,7 +95,7 @@ def test_other_code_machine_or_settings_are_other_programs(kept, surrounding, mo
     of()
     before = jax.config.read("jax_disable_most_optimizations")
     if surrounding == "source":
-        monkeypatch.setattr(executables, "_source", lambda: "edited")
+        monkeypatch.setattr(executables.provenance, "source", lambda: "edited")
     elif surrounding == "flags":
         monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
     elif surrounding == "setting":

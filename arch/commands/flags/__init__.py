@@ -1,7 +1,7 @@
 """The commands of launch.py with their flags; the body of each is the file of its name."""
 
 from arch.commands.contract import Command
-from arch.commands.flags.base import Configured, Loads, Trains
+from arch.commands.flags.base import Answers, Configured, Loads, Trains
 from arch.commands.flags.of_experiments import Bench, Describe, Plan, Prepare, Run, Search, Sweep
 from arch.commands.flags.of_results import (
     Audit,
@@ -17,6 +17,7 @@ from arch.commands.flags.of_results import (
 
 __all__ = [
     "COMMANDS",
+    "Answers",
     "Audit",
     "Bench",
     "Check",

@@ -1,9 +1,26 @@
 """What several commands have in common: an experiment, training, what was trained."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 
+from arch.commands import answers
 from arch.commands.contract import Command, flag
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answers(Command):
+    """A command that also answers a program: its body hands the objects to `answers.answer`."""
+
+    json: bool = flag(
+        "--json", False,
+        help="JSON instead of text, an object a line, and nothing else on stdout",
+    )  # fmt: skip
+
+    def run(self) -> int:
+        """The body; with --json, all that it prints beside its answer goes to stderr."""
+        with answers.nothing_else() if self.json else contextlib.nullcontext():
+            return super().run()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,29 +42,34 @@ class Trains(Configured):
 
     seeds: str = flag(
         "--seeds", "", metavar="5|100-104|1,3|3x3",
-        help="how many, a range or a list, instead of the configuration's; 3x3: three of "
-        "initialisation crossed with three of data, to tell which of them the spread comes from",
+        help="how many seeds, a range or a list; 3x3: three of initialisation crossed with three "
+        "of data, to tell which of them the spread comes from",
+        otherwise="the configuration's seeds",
     )  # fmt: skip
     ladder: str = flag(
         "--ladder", "", metavar="FIELD=V,V,…",
         help="values of a field, as train.optimizer.learning_rate=5e-4,1e-3,2e-3: each cell is "
         "tried with all of them on the seeds of --pilot, and trained with its best one on others",
+        otherwise="no ladder",
     )  # fmt: skip
     pilot: str = flag(
         "--pilot", "", metavar="100-101|7,9",
         help="the seeds that choose on a --ladder; no other figure has them",
+        otherwise="none; a --ladder needs it",
     )  # fmt: skip
     directory: str = flag(
         "--name", "", metavar="NAME",
-        help="of runs/NAME and results/NAME; else the file's name and what was typed beside it",
+        help="the folders runs/NAME and results/NAME",
+        otherwise="the file's name and what was typed beside it",
     )  # fmt: skip
     replicas: str = flag(
         "--replicas", "auto", metavar="auto|N",
-        help="most seeds and cells that train in one program; auto: as many as fit",
+        help="the most seeds and cells that train in one program; auto: as many as fit in memory",
     )  # fmt: skip
     rerun: str = flag(
-        "--rerun", "", metavar="GLOB", help="start these cells over; what they have is kept beside"
-    )
+        "--rerun", "", metavar="GLOB", otherwise="no cell",
+        help="start these cells over; what they have is kept beside",
+    )  # fmt: skip
     keep: bool = flag(
         "--keep", False,
         help="where the name holds a cell in another configuration: have both in one table",

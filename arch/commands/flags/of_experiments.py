@@ -16,7 +16,9 @@ class Describe(Configured):
         "--config=experiments/sandwich.py --cells=k0 --parameters",
     )
 
-    cells: str = flag("--cells", "*", metavar="GLOB", help="cells by name")
+    cells: str = flag(
+        "--cells", "*", metavar="GLOB", help="the cells whose names match", otherwise="*, all"
+    )
     parameters: bool = flag("--parameters", False, help="every parameter: path, shape, dtype")
     json: bool = flag("--json", False, help="one JSON object a cell instead of a table")
 
@@ -33,10 +35,14 @@ class Plan(Configured):
     topology: str = flag(
         "--topology",
         metavar="CHIP:SHAPE",
-        help="v5e:4x4, v5p:2x2x1, v6e:2x4, h100:1x1x8, h200",
+        help="the chips and how they are joined: a TPU as v5e:4x4, v5p:2x2x1, v6e:2x4; a GPU as "
+        "h100:1x1x8 (slices, hosts, devices), a100, h200; one device without a shape",
     )
-    cell: str = flag("--cell", "", metavar="NAME", help="a cell's name; else the first")
-    efficiency: float = flag("--efficiency", 0.5, metavar="SHARE", help="of the peak, in products")
+    cell: str = flag("--cell", "", metavar="NAME", help="the cell's name", otherwise="the first")
+    efficiency: float = flag(
+        "--efficiency", 0.5, metavar="SHARE",
+        help="share of the chip's peak that matrix products reach, above 0 to 1",
+    )  # fmt: skip
     every_mesh: bool = flag("--every-mesh", False, help="try all meshes, not data and fsdp alone")
     json: bool = flag("--json", False, help="one JSON object")
 
@@ -51,8 +57,9 @@ class Run(Trains):
     )
 
     cell: str = flag(
-        "--cell", "", metavar="NAME", help="a cell's name; else the configuration of get_config"
-    )
+        "--cell", "", metavar="NAME", help="the cell's name",
+        otherwise="the configuration of get_config",
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,12 +72,16 @@ class Sweep(Trains):
         "--config=experiments/sandwich.py --executor=processes",
     )
 
-    cells: str = flag("--cells", "*", metavar="GLOB", help="cells by name")
+    cells: str = flag(
+        "--cells", "*", metavar="GLOB", help="the cells whose names match", otherwise="*, all"
+    )
     dry_run: bool = flag("--dry-run", False, help="say what would be trained, and train nothing")
     executor: str = flag(
         "--executor", "local", metavar="NAME[:option=value,…]",
-        help="who trains, as slurm:partition=gpu,gpus=1 or ray:address=auto: `launch.py list` has "
-        "the executors and their options; a plugin may add one",
+        help="who trains, as slurm:partition=gpu,gpus=1 or ray:address=auto: this process, a "
+        "process per core or GPU, or a cluster; `launch.py list` has their options, and a plugin "
+        "may add another",
+        allowed=("local", "processes", "ray", "slurm"),
     )  # fmt: skip
 
 
@@ -90,7 +101,10 @@ class Search(Sweep):
 class Prepare(Configured):
     name = "prepare"
     summary = "fetch, check and tokenise the corpus"
-    examples = ("--config=experiments/ptb.py",)
+    examples = (
+        "--config=experiments/ptb.py",
+        "--config=experiments/sandwich.py:corpus=tinyshakespeare",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,10 +117,13 @@ class Bench(Configured):
         "--config=experiments/shakespeare.py --against=nanogpt:../nanoGPT",
     )
 
-    cells: str = flag("--cells", "*", metavar="GLOB", help="cells by name")
+    cells: str = flag(
+        "--cells", "*", metavar="GLOB", help="the cells whose names match", otherwise="*, all"
+    )
     against: str = flag(
         "--against", "", metavar="PEER,…",
         help="torch, x-transformers, hf-gpt2, hf-reformer or nanogpt:PATH: train each cell in turn "
         "with these at the same sizes, each in a process of its own; adds the ratios, and where a "
         "step of ours goes, to results/benchmarks/",
+        otherwise="ours alone",
     )  # fmt: skip

@@ -3,33 +3,35 @@
 import dataclasses
 
 from arch.commands.contract import Command, flag
-from arch.commands.flags.base import Loads
+from arch.commands.flags.base import Answers, Loads
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class List(Command):
+class List(Answers):
     name = "list"
-    summary = "kinds, stacks, tasks, variants, experiments, corpora, executors"
-    examples = ("",)
+    summary = "what may be named: kinds and their options, variants, corpora, experiments"
+    examples = ("", "--json")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Check(Command):
     name = "check"
     summary = "try what the kinds of your own files promise, in seconds; nothing is trained"
-    examples = ("--plugins=gated_linear.py",)
+    examples = ("--plugins=gated_linear.py", "--plugins=gated_linear.py,my_task.py --width=64")
 
     plugins: str = flag("--plugins", metavar="FILE,…", help="Python files that register kinds")
-    width: int = flag("--width", 32, metavar="N", help="of the stream that sublayers are tried in")
+    width: int = flag(
+        "--width", 32, metavar="N", help="width of the stream that sublayers are tried in, from 1"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Status(Command):
     name = "status"
     summary = "how each cell of a run stands, and the command that goes on"
-    examples = ("--name=sandwich",)
+    examples = ("--name=sandwich", "--name=demo")
 
-    directory: str = flag("--name", metavar="NAME", help="of runs/NAME")
+    directory: str = flag("--name", metavar="NAME", help="the folder runs/NAME")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,12 +43,16 @@ class Report(Command):
         "--name=sandwich --against=random_orders --format=md,html",
     )
 
-    directory: str = flag("--name", metavar="NAME", help="of results/NAME")
+    directory: str = flag("--name", metavar="NAME", help="the folder results/NAME")
     format: str = flag(
-        "--format", "md,csv,svg", metavar="md,csv,svg,html,latex", help="what is written"
-    )
+        "--format", "md,csv,svg", metavar="FORMAT,…",
+        help="what is written, any of md, csv, svg, html, latex",
+    )  # fmt: skip
     against: str = flag(
-        "--against", "", metavar="NAME", help="of results/NAME to compare with, cell by cell"
+        "--against",
+        "",
+        metavar="NAME",
+        help="the folder results/NAME to compare with, cell by cell",
     )
     refresh: bool = flag(
         "--refresh", False,
@@ -70,7 +76,9 @@ class Audit(Command):
     summary = "which results the present code would not make again"
     examples = ("", "--name=sandwich --rerun")
 
-    directory: str = flag("--name", "", metavar="NAME", help="of results/NAME; else all")
+    directory: str = flag(
+        "--name", "", metavar="NAME", help="the folder results/NAME", otherwise="all"
+    )
     rerun: bool = flag(
         "--rerun", False, help="train the cheapest seed of each again, apart, and compare figures"
     )
@@ -95,18 +103,26 @@ class Evaluate(Loads):
         help="runs/NAME/CELL-HASH, runs/NAME for every run in it, or a model's folder; a list with "
         "commas, in which each may be a glob",
     )  # fmt: skip
-    corpus: str = flag("--corpus", "", metavar="NAME", help="another corpus, as in task.corpus")
+    corpus: str = flag(
+        "--corpus", "", metavar="NAME", otherwise="the run's own; of an imported model, stdlib",
+        help="a corpus by name, or file:PATH, as in task.corpus",
+    )  # fmt: skip
     splits: str = flag(
-        "--split", "", metavar="NAME,…", help="of the corpus; else those of evaluate.splits"
-    )
+        "--split", "", metavar="NAME,…", help="splits of the corpus, as train,valid,test",
+        otherwise="those of evaluate.splits",
+    )  # fmt: skip
     stride: int = flag(
-        "--stride", 0, metavar="N", help="tokens between windows; 0: each run's own, as --window"
+        "--stride", 0, metavar="N", help="tokens between windows", otherwise="the run's own"
     )
-    window: int = flag("--window", 0, metavar="N", help="tokens a window, in evaluate.models too")
+    window: int = flag(
+        "--window", 0, metavar="N", help="tokens a window, in evaluate.models too",
+        otherwise="the run's own",
+    )  # fmt: skip
     json: bool = flag("--json", False, help="one JSON object a row instead of tables")
     directory: str = flag(
         "--name", "", metavar="NAME",
         help="write results/NAME/evaluation.md and .jsonl too, to be committed",
+        otherwise="write nothing",
     )  # fmt: skip
 
 
@@ -124,18 +140,26 @@ class Generate(Loads):
     )
 
     directory: str = flag("--run", metavar="DIR", help="runs/NAME/CELL-HASH, or a model's folder")
-    prompt: str = flag("--prompt", "", metavar="TEXT", help="what is gone on with")
+    prompt: str = flag(
+        "--prompt", "", metavar="TEXT", help="the text to go on with, to translate or to fill in",
+        otherwise="none; it or --prompts is needed",
+    )  # fmt: skip
     prompts: str = flag(
-        "--prompts", "", metavar="FILE", help="a prompt a line, instead of --prompt; - reads them"
+        "--prompts", "", metavar="FILE", help="a prompt a line, instead of --prompt; - is stdin"
     )
-    tokens: int = flag("--tokens", 100, metavar="N", help="most tokens that are made")
-    temperature: float = flag("--temperature", 0.8, metavar="T", help="0 takes the likeliest token")
-    top_k: int = flag("--top-k", 0, metavar="K", help="draw from the K likeliest; 0: from all")
+    tokens: int = flag("--tokens", 100, metavar="N", help="the most tokens that are made")
+    temperature: float = flag(
+        "--temperature", 0.8, metavar="T",
+        help="from 0; logits are divided by it before drawing, 0 takes the likeliest token",
+    )  # fmt: skip
+    top_k: int = flag(
+        "--top-k", 0, metavar="K", help="draw from the K likeliest tokens", otherwise="0, from all"
+    )
     top_p: float = flag(
         "--top-p", 1.0, metavar="P",
-        help="draw from the fewest likeliest tokens whose probabilities add up to P",
+        help="draw from the fewest likeliest tokens whose probabilities add up to P, above 0 to 1",
     )  # fmt: skip
-    seed: str = flag("--seed", "0", metavar="N|NxN", help="which of the run's seeds")
+    seed: str = flag("--seed", "0", metavar="N|NxN", help="which of the run's trained seeds")
     draw: int = flag("--draw", 0, metavar="N", help="the seed of drawing: another text")
     draws: int = flag("--draws", 1, metavar="N", help="texts a prompt, of the draws from --draw on")
 
@@ -143,7 +167,7 @@ class Generate(Loads):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verify(Loads):
     name = "verify"
-    summary = "replay a run between its two kept checkpoints"
-    examples = ("--run=runs/sandwich/k3-0123abcd",)
+    summary = "replay a run between its two kept checkpoints, and compare every bit"
+    examples = ("--run=runs/sandwich/k3-0123abcd", "--run=runs/sandwich/k3-0123abcd --trust")
 
     directory: str = flag("--run", metavar="DIR", help="runs/NAME/CELL-HASH")

@@ -20,6 +20,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from arch.data.cache import cache_directory as cache_directory
+
 BLOCK = 1 << 20
 # Some hosts answer 403 to urllib's own name.
 AGENT = "Mozilla/5.0 (compatible; arch-variants)"
@@ -27,14 +29,6 @@ AGENT = "Mozilla/5.0 (compatible; arch-variants)"
 
 class DownloadError(OSError):
     """A file that could not be had: one line with the address, the cause, and what is kept."""
-
-
-def cache_directory() -> Path:
-    """ARCH_CACHE_DIR, else XDG_CACHE_HOME/arch-variants, else ~/.cache/arch-variants."""
-    if own := os.environ.get("ARCH_CACHE_DIR"):
-        return Path(own).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "arch-variants"
 
 
 def sha256(path: Path) -> str:

@@ -28,6 +28,14 @@ from arch.data.tokenizers.bpe import BPE
 from arch.data.tokenizers.contract import Tokenizer, chunks
 from arch.data.tokenizers.imported import TokenizerFile, read_tokenizer
 
+SPECS = {
+    "bytes": "the 256 UTF-8 bytes",
+    "characters": "the training characters in order of code point",
+    "words": "<unk>, <eos> and the training words, frequent first",
+    "words:N": "the same, N entries",
+    "bpe:N": "byte-level byte-pair encoding, N entries, 256 of them bytes",
+    "file:PATH": "a tokenizer.json in Hugging Face's format",
+}  # what `launch.py list` says of each spec
 UNKNOWN, END = "<unk>", "<eos>"
 
 
