@@ -7,6 +7,7 @@ from ml_collections import FrozenConfigDict
 from arch import plugins
 from arch.checks import at_least
 from arch.commands import flags
+from arch.commands.answers import answer
 from arch.registry import ConfigurationError, Registry, file_of, sublayers
 from arch.sweeps.registries import REGISTRIES
 from arch.training import own_kinds
@@ -31,7 +32,11 @@ def run(command: flags.Check) -> int:
             '@sublayers.register("name"), or one of another plug point'
         )
     for registry, kind in found:
-        print(f"{registry.noun} {kind!r}: {', '.join(_tried(registry, kind, command.width))}")
+        tried = _tried(registry, kind, command.width)
+        if command.json:
+            answer({"noun": registry.noun, "kind": kind, "tried": tried})
+        else:
+            print(f"{registry.noun} {kind!r}: {', '.join(tried)}")
     return 0
 
 

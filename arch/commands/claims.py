@@ -1,11 +1,11 @@
 """`claims`: every claim of every committed experiment with its verdict, results/claims.md and its
 summary in the README."""
 
-import json
 from pathlib import Path
 
 from arch import plugins
 from arch.commands import flags, terminal
+from arch.commands.answers import answer
 from arch.registry import ConfigurationError
 from arch.report.claims import Untested, counted, judge_all, verdict_rows, verdict_section
 from arch.report.front_page import count_verdicts, write_claims, write_summary
@@ -22,10 +22,8 @@ def run(command: flags.Claims) -> int:
         raise ConfigurationError(f"{RESULTS}/: not here; run this where the repository is")
     verdicts, untested = judge_all(RESULTS), untested_claims()
     if command.json:
-        for row in verdict_rows(verdicts):
-            print(json.dumps(row))
-        for claim in untested:
-            print(json.dumps({**claim._asdict(), "verdict": "no experiment"}))
+        answer(*verdict_rows(verdicts))
+        answer(*({**claim._asdict(), "verdict": "no experiment"} for claim in untested))
         return 0
     section = verdict_section(verdicts)
     table = terminal.table("Claims", *section["columns"])

@@ -1,8 +1,7 @@
 """`describe`: order, parameters, FLOPs, memory and differences of every cell, nothing compiled."""
 
-import json
-
 from arch.commands import flags, from_flags, terminal
+from arch.commands.answers import answer
 from arch.commands.arms import arm_lines
 from arch.parameters import Leaf, written
 from arch.sweeps import machine
@@ -31,8 +30,7 @@ def run(command: flags.Describe) -> int:
     ]
     if command.json:
         found = experiment.differences(every, none)
-        for row in rows:
-            print(json.dumps({**row, "differs": found[row["cell"]]}))
+        answer(*({**row, "differs": found[row["cell"]]} for row in rows))
         return 0
     table = terminal.table(experiment.reference, *describe.COLUMNS)
     for row in rows:

@@ -11,6 +11,7 @@ import numpy as np
 
 from arch import config as configuration
 from arch.commands import flags, from_flags, terminal
+from arch.commands.answers import answer
 from arch.notebook import run as notebook
 from arch.notebook.chosen import choose, labels
 from arch.notebook.loaded import Loaded
@@ -44,11 +45,11 @@ def run(command: flags.Evaluate) -> int:
     grids = [grid for grid in (seed_grid(rows, common), mean_grid(rows)) if grid]
     lines = [json.dumps(row.flat()) for row in rows]
     if command.json:
-        print("\n".join(lines))
+        answer(*(row.flat() for row in rows))
     else:
         _print(grids)
     for note in notes:
-        print(note, file=sys.stderr if command.json else sys.stdout)
+        print(note)
     if name:
         _write(RESULTS / name, to_page(grids, [*notes, *sources, _code()], _again(command)), lines)
     return 0

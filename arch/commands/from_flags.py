@@ -1,13 +1,12 @@
 """Flags as what they ask for: an experiment, a sweep of it, seeds, replicas, a folder's name."""
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 from arch.checks import SEED_LIMIT
 from arch.commands.flags import Configured, Trains
 from arch.devices import hosts
-from arch.registry import ConfigurationError, suggestion
+from arch.registry import ConfigurationError
 from arch.report.seeds import Seed, seed_of
 from arch.sweeps.executors import named
 from arch.sweeps.experiment import Experiment
@@ -55,17 +54,6 @@ def sweep(
         executor=executor,
         command=command.command_line,
     )
-
-
-def known(name: str, there: Iterable[str], where: str, flag: str = "--name") -> str:
-    """The name, which must be one of those there; else ConfigurationError says which there are."""
-    there = sorted(there)
-    if name not in there:
-        raise ConfigurationError(
-            f"{flag}={name}: not in {where}, which has {', '.join(there) or 'nothing yet'}"
-            f"{suggestion(name, there)}"
-        )
-    return name
 
 
 def plain_name(text: str) -> str:

@@ -3,10 +3,12 @@ language model fills in its [MASK]s."""
 
 import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from arch.checks import at_least
 from arch.commands import flags
+from arch.commands.answers import answer
 from arch.models.generation import uncached
 from arch.notebook import run as notebook
 from arch.notebook.loaded import Loaded
@@ -27,12 +29,17 @@ def run(command: flags.Generate) -> int:
         )
     for prompt in prompts:
         for draw in range(command.draw, command.draw + command.draws):
-            _print(loaded, prompt, command, draw)
+            pieces = _pieces(loaded, prompt, command, draw)
+            if command.json:
+                made = {"prompt": prompt, "text": "".join(pieces), "draw": draw}
+                answer({"run": command.directory, **loaded.origin, **made})
+            else:
+                _print(loaded, prompt, pieces)
     return 0
 
 
-def _print(loaded: Loaded, prompt: str, command: flags.Generate, draw: int) -> None:
-    pieces = loaded.stream(
+def _pieces(loaded: Loaded, prompt: str, command: flags.Generate, draw: int) -> Iterator[str]:
+    return loaded.stream(
         prompt,
         tokens=command.tokens,
         temperature=command.temperature,
@@ -40,6 +47,9 @@ def _print(loaded: Loaded, prompt: str, command: flags.Generate, draw: int) -> N
         top_p=command.top_p,
         seed=draw,
     )
+
+
+def _print(loaded: Loaded, prompt: str, pieces: Iterator[str]) -> None:
     first = next(pieces, "")  # raises what there is to refuse before anything is printed
     if loaded.goes_on:
         words = loaded.tokenizer.unit == "word"

@@ -1,11 +1,11 @@
 """`plan`: a cell's training step compiled for hardware that is not here."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from arch.checks import holds
 from arch.commands import flags, from_flags, terminal
+from arch.commands.answers import answer
 from arch.devices import topologies
 from arch.devices.chips import Chip, chip
 from arch.devices.mesh import Sizes, said
@@ -36,7 +36,7 @@ def run(command: flags.Plan) -> int:
     if command.json:
         about = {"cell": cell.name, "topology": command.topology, "efficiency": efficiency}
         cheapest = None if best is None else best.as_json()
-        print(json.dumps({**about, "cheapest": cheapest, "tried": [p.as_json() for p in found]}))
+        answer({**about, "cheapest": cheapest, "tried": [p.as_json() for p in found]})
         return 0 if best else 1
     table = terminal.table(f"{experiment.reference} {cell.name} on {command.topology}", *COLUMNS)
     for one in found:

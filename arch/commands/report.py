@@ -2,11 +2,13 @@
 
 import sys
 
-from arch.commands import flags, from_flags
+from arch.commands import flags, terminal
+from arch.commands.known import known
 from arch.registry import ConfigurationError, suggestion
 from arch.report import lines
 from arch.report.folder import FORMATS, write_report
 from arch.report.renderers import print_table
+from arch.runs.folders import RunFolder
 from arch.sweeps.gathering import refresh
 from arch.sweeps.sweep import RESULTS, RUNS
 
@@ -14,10 +16,10 @@ from arch.sweeps.sweep import RESULTS, RUNS
 def run(command: flags.Report) -> int:
     """Write the table and figures in the formats asked for and print the table."""
     there = [p.parent.name for p in RESULTS.glob(f"*/{lines.RUNS}")]
-    folder = RESULTS / from_flags.known(command.directory, there, f"{RESULTS}/")
+    folder = RESULTS / known(command.directory, there, f"{RESULTS}/")
     against = None
     if command.against:
-        against = RESULTS / from_flags.known(command.against, there, f"{RESULTS}/", "--against")
+        against = RESULTS / known(command.against, there, f"{RESULTS}/", "--against")
     formats = tuple(filter(None, command.format.split(",")))
     for name in formats:
         if name not in FORMATS:
@@ -30,4 +32,6 @@ def run(command: flags.Report) -> int:
     html = RUNS / command.directory / "report.html"
     print_table(write_report(folder, formats, against=against, html_path=html))
     print(f"written: {folder} ({', '.join(formats)})")
+    held = sorted((RUNS / command.directory).glob("*/config.json"))
+    terminal.print_runs(RunFolder(path.parent) for path in held)
     return 0

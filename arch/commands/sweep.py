@@ -2,7 +2,6 @@
 
 import sys
 
-from arch.baselines.counted import is_counted
 from arch.commands import flags, from_flags, terminal
 from arch.commands.arms import arm_lines
 from arch.devices import hosts
@@ -56,11 +55,7 @@ def _lead(sweep: Sweep, dry_run: bool) -> int:
     folder = RESULTS / sweep.name
     print_table(write_report(folder))
     print(f"written: {folder}/table.md, table.csv, runs.jsonl and the figures")
-    if sweep.experiment.trains:
-        print("runs, for evaluate, generate and arch.load:")
-        for job in sweep.jobs():
-            if job.folder.path.is_dir() and not is_counted(job.config):
-                print(f"  {job.folder.path}")
+    terminal.print_runs(job.folder for job in sweep.jobs())
     return code
 
 

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from arch.runs.folders import RunFolder
+
+WIDE = 10_000  # characters, more than any table has
 NARROW = 40  # characters that a second column needs; with less it goes beneath the first
 
 
@@ -24,10 +27,8 @@ def table(title: str, *columns: str) -> "Table":
 
 def show(table: "Table") -> None:
     """Print a table: folded to the width of a terminal, and whole where there is none."""
-    console = importlib.import_module("rich.console").Console()
-    if not sys.stdout.isatty():
-        console.width = max(console.measure(table).maximum, len(str(table.title)))
-    console.print(table)
+    width = None if sys.stdout.isatty() else WIDE
+    importlib.import_module("rich.console").Console(width=width).print(table)
 
 
 def print_pairs(title: str, pairs: Iterable[tuple[str, str]]) -> None:
@@ -46,3 +47,12 @@ def print_pairs(title: str, pairs: Iterable[tuple[str, str]]) -> None:
         )
         print((lead + f"\n{indent}".join(lines)).rstrip())
     print()
+
+
+def print_runs(folders: Iterable["RunFolder"]) -> None:
+    """Print the folders of runs with checkpoints, which other commands take, if there are any."""
+    paths = [folder.path for folder in folders if folder.has_checkpoint]
+    if paths:
+        print("runs, for --run of evaluate, generate and verify, and for arch.load:")
+        for path in paths:
+            print(f"  {path}")

@@ -61,6 +61,5 @@ def _runs_of(folder: Path) -> list[Path]:
 
 
 def _has_checkpoint(folder: Path) -> bool:
-    run = RunFolder(folder)
-    trained = any(run.seed(seed).checkpoints.is_dir() for seed in run.seeds())
-    return trained or exports.is_saved(folder) or huggingface.is_checkpoint(folder)
+    known = exports.is_saved(folder) or huggingface.is_checkpoint(folder)
+    return known or RunFolder(folder).has_checkpoint

@@ -38,6 +38,7 @@ from arch.report.seeds import Seed, both, line_seed
 from arch.report.specification import TableSpec
 from arch.report.spread import said_seeds, seed_notes, spread_section
 from arch.report.statistics import decimals, number
+from arch.report.verdicts import UNTESTED
 
 FEW = 5  # under so many seeds a table says how wide its intervals are
 
@@ -94,6 +95,12 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
         *_loss_notes(rows),
         *_source_notes(lines),
     ]
+
+    def wanted(one: Judged) -> bool:
+        """Not one that waits for cells that nobody asked for."""
+        of_asked = all(asked_for(experiment, cell) for cell in one.verdict.claim.contrast)
+        return of_asked or one.verdict.verdict != UNTESTED
+
     older = from_older_numerics(lines, experiment.get("numerics") or {})
     notes += [*_foreign_notes(foreign), *_older_notes(older)]
     found = columns.make_columns(rows, _marks(foreign, older), spec, compared, untrained)
@@ -106,7 +113,7 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
     notes += seed_notes(map(line_seed, lines))
     notes += [f"{label}: {text}" for label, text in provenance(lines)]
     main = Grid(spec.title or name, tuple(found), tuple(zip(*found.values(), strict=True)))
-    verdicts = judge_lines(folder.name, experiment, lines)
+    verdicts = [one for one in judge_lines(folder.name, experiment, lines) if wanted(one)]
     curves = read_curves(folder)
     curved = budgets.arms(rows, curves)
     spread = spread_section(rows)

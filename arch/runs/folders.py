@@ -186,6 +186,11 @@ class RunFolder:
                 found.append(read_seed(path.name.removeprefix("seed")))
         return sorted(found, key=both)
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to evaluate, to generate with, to load."""
+        return any(self.seed(seed).checkpoints.is_dir() for seed in self.seeds())
+
     def own_plugins(self) -> list[Path]:
         """The plugin files that the run's configuration names on this machine.
 

@@ -49,20 +49,24 @@ class Whole:
         return sum(self._flops[m.cell] for m in group.members)
 
     def cells(self, group: Group) -> str:
-        """'cell 2 of 4', 'cells 1-3 of 4'."""
+        """'cell 2 of 4', 'cells 1-3 of 4'; '' where all there is trains in this group."""
         numbers = sorted({self._number[m.cell] for m in group.members})
         first, last = numbers[0], numbers[-1]
+        if last - first + 1 == len(self._number):
+            return ""
         which = f"cell {first}" if first == last else f"cells {first}-{last}"
         return f"{which} of {len(self._number)}"
 
     def said(self, group: Group) -> str:
-        """'cell 2 of 4, 38 % of the sweep, 12 min left'."""
+        """'cell 2 of 4, 38 % of the sweep, 12 min left'; of a single group '38 %, 12 min left'."""
         done = self._ended + self._of(group) * group.step / group.steps
         seconds = time.perf_counter() - self._start
         rate = (done - self._found) / seconds if seconds else 0.0
         left = f", {lasting((self._total - done) / rate)} left" if rate > 0 else ""
         share = 100 * done / self._total if self._total else 100.0
-        return f"{self.cells(group)}, {share:.0f} % of the sweep{left}"
+        if which := self.cells(group):
+            return f"{which}, {share:.0f} % of the sweep{left}"
+        return f"{share:.0f} %{left}"
 
 
 class Progress:
@@ -89,8 +93,8 @@ class Progress:
         seeds = ", ".join(str(m.seed) for m in group.members)
         at = f" from step {group.step}" if group.step else ""
         self._whole.begin(group)
-        where = self._whole.cells(group)
-        self.console.print(f"[bold]{cells}[/bold] seeds {seeds}: {group.steps} steps{at} ({where})")
+        where = f" ({which})" if (which := self._whole.cells(group)) else ""
+        self.console.print(f"[bold]{cells}[/bold] seeds {seeds}: {group.steps} steps{at}{where}")
         self._last, self._compiled = 0.0, group.program.compiled.seconds
         if self.console.is_terminal:
             self._live = Live(COMPILING, console=self.console, transient=True)

@@ -16,13 +16,12 @@ from arch.report.seeds import Apart, Seed, both, seed_of
 from arch.runs.folders import RunFolder
 from arch.sweeps import machine
 from arch.sweeps.experiment import Cell, Experiment, Results, matching
+from arch.sweeps.places import RESULTS, RUNS
 from arch.sweeps.present import present_results
 from arch.tasks.contract import Task
 from arch.training import describe, evaluation
 from arch.training.group import Member
 from arch.training.program import build, replica_mode
-
-RUNS, RESULTS = Path("runs"), Path("results")
 
 
 @dataclasses.dataclass

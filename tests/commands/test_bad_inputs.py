@@ -132,7 +132,7 @@ BAD = [
           "local, processes", "did you mean 'processes'?"),
     sweep("an experiment whose cells are no function", "--config=cells.py",
           "--config=cells.py: cells=3: expected a function"),
-    Bad("a flag where none is taken", ("list", "--cells=x"), ("--cells", "list takes none")),
+    Bad("a flag where none is taken", ("list", "--cells=x"), ("--cells", "there are --json")),
     sweep("a name that is a path", "--config=small.py --name=../x", "--name=../x",
           "a plain folder name"),
     # the experiment's file

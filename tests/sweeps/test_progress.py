@@ -51,6 +51,13 @@ def test_progress_is_of_the_whole_sweep(jobs):
     assert whole.said(group(jobs[1], 20)).startswith("cell 2 of 2, 62 % of the sweep, ")
 
 
+def test_progress_of_a_single_cell_counts_no_cells(jobs):
+    whole = Whole(jobs[:1])
+    whole.begin(group(jobs[0], 0))
+    assert whole.cells(group(jobs[0], 0)) == ""
+    assert whole.said(group(jobs[0], 40)).startswith("50 %, ")
+
+
 def test_progress_names_losses_and_says_when_it_compiles(jobs):
     out = io.StringIO()
     with Progress(Whole(jobs), Console(file=out, width=120)) as progress:

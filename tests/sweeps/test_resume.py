@@ -155,8 +155,8 @@ def test_more_seeds_train_only_the_new_ones(tmp_path):
     more = cli.run(*sweep, "--seeds=5", cwd=tmp_path)
     assert more.code == 0
     assert re.findall("^sf seeds .*", more.out, re.M) == [
-        "sf seeds 3: 80 steps (cell 1 of 1)",
-        "sf seeds 4: 80 steps (cell 1 of 1)",
+        "sf seeds 3: 80 steps",
+        "sf seeds 4: 80 steps",
     ]
     assert cli.files(*first) == before
     assert folder.seeds() == [0, 1, 2, 3, 4]
@@ -290,7 +290,7 @@ def test_nan_is_a_result_until_it_is_rerun(undisturbed, tmp_path, monkeypatch):
     before = cli.files(folder.seed(1).path)
     again = cli.run(*sweep, "--rerun=hot", cwd=tmp_path)
     assert again.code == 1
-    assert "\nhot seeds 1: 80 steps (cell 1 of 1)\n" in again.out and "sf seeds" not in again.out
+    assert "\nhot seeds 1: 80 steps\n" in again.out and "sf seeds" not in again.out
     old = cli.files(folder.path / "seed1.old1")
     assert list(old.values()) == list(before.values())
     assert folder.seed(1).summary["status"] == "nan"
@@ -319,7 +319,7 @@ def test_a_disk_that_fills_up_fails_the_cell_and_leaves_its_checkpoints(
     assert "No space left on device" in cli.run("status", "--name=small", cwd=disturbed).out
     again = cli.run("sweep", "--config=small.py", cwd=disturbed)
     assert again.code == 0, again.err
-    assert "\nsf seeds 0, 1: 80 steps from step 40 (cell 1 of 1)\n" in again.out
+    assert "\nsf seeds 0, 1: 80 steps from step 40\n" in again.out
     assert_same(disturbed, undisturbed)
 
 
@@ -344,4 +344,4 @@ def test_a_checkpoint_of_another_vocabulary_is_refused_with_the_way_out(undistur
     assert before.items() <= cli.files(disturbed).items()
     over = cli.run(*sweep, "--rerun=sf", cwd=disturbed)
     assert over.code == 0
-    assert "\nsf seeds 0, 1: 80 steps (cell 1 of 1)\n" in over.out
+    assert "\nsf seeds 0, 1: 80 steps\n" in over.out

@@ -3,11 +3,11 @@
 import dataclasses
 
 from arch.commands.contract import flag
-from arch.commands.flags.base import Configured, Trains
+from arch.commands.flags.base import Answers, Configured, Trains
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Describe(Configured):
+class Describe(Configured, Answers):
     name = "describe"
     summary = "order, parameters, FLOPs and memory of every cell"
     examples = (
@@ -20,11 +20,10 @@ class Describe(Configured):
         "--cells", "*", metavar="GLOB", help="the cells whose names match", otherwise="*, all"
     )
     parameters: bool = flag("--parameters", False, help="every parameter: path, shape, dtype")
-    json: bool = flag("--json", False, help="one JSON object a cell instead of a table")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan(Configured):
+class Plan(Configured, Answers):
     name = "plan"
     summary = "a training step compiled for hardware that is not here: memory, time, chip-hours"
     examples = (
@@ -44,7 +43,6 @@ class Plan(Configured):
         help="share of the chip's peak that matrix products reach, above 0 to 1",
     )  # fmt: skip
     every_mesh: bool = flag("--every-mesh", False, help="try all meshes, not data and fsdp alone")
-    json: bool = flag("--json", False, help="one JSON object")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ class List(Answers):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Check(Command):
+class Check(Answers):
     name = "check"
     summary = "try what the kinds of your own files promise, in seconds; nothing is trained"
     examples = ("--plugins=gated_linear.py", "--plugins=gated_linear.py,my_task.py --width=64")
@@ -26,12 +26,15 @@ class Check(Command):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Status(Command):
+class Status(Answers):
     name = "status"
-    summary = "how each cell of a run stands, and the command that goes on"
-    examples = ("--name=sandwich", "--name=demo")
+    summary = "how all sweeps stand, or each cell of one, and the command that goes on"
+    examples = ("", "--name=sandwich", "--name=sandwich --json")
 
-    directory: str = flag("--name", metavar="NAME", help="the folder runs/NAME")
+    directory: str = flag(
+        "--name", "", metavar="NAME", help="the sweep of runs/NAME, or of results/NAME",
+        otherwise="all of them",
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,16 +65,14 @@ class Report(Command):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Claims(Command):
+class Claims(Answers):
     name = "claims"
     summary = "what papers claim and what our runs say of it; writes results/claims.md"
     examples = ("", "--json")
 
-    json: bool = flag("--json", False, help="one JSON object a claim instead of the page")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Audit(Command):
+class Audit(Answers):
     name = "audit"
     summary = "which results the present code would not make again"
     examples = ("", "--name=sandwich --rerun")
@@ -85,7 +86,7 @@ class Audit(Command):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Evaluate(Loads):
+class Evaluate(Loads, Answers):
     name = "evaluate"
     summary = (
         "what runs, or models in Hugging Face's format, achieve on the splits of their own corpus "
@@ -118,7 +119,6 @@ class Evaluate(Loads):
         "--window", 0, metavar="N", help="tokens a window, in evaluate.models too",
         otherwise="the run's own",
     )  # fmt: skip
-    json: bool = flag("--json", False, help="one JSON object a row instead of tables")
     directory: str = flag(
         "--name", "", metavar="NAME",
         help="write results/NAME/evaluation.md and .jsonl too, to be committed",
@@ -127,7 +127,7 @@ class Evaluate(Loads):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Generate(Loads):
+class Generate(Loads, Answers):
     name = "generate"
     summary = (
         "text that a run, or a model in Hugging Face's format, makes of a prompt: goes on with it, "
@@ -165,7 +165,7 @@ class Generate(Loads):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Verify(Loads):
+class Verify(Loads, Answers):
     name = "verify"
     summary = "replay a run between its two kept checkpoints, and compare every bit"
     examples = ("--run=runs/sandwich/k3-0123abcd", "--run=runs/sandwich/k3-0123abcd --trust")
