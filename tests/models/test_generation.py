@@ -61,7 +61,7 @@ MODELS = {
     "window, rotary, post": ("wfs", "", {"norm": "post", "final_norm": False}, "rotary"),
     "convolution, lstm, fixed window": ("svlb", "", {}, "sinusoidal"),
     "recurrent": ("uijrkgt", "", {}, "none"),
-    "halting state spaces": ("mnd", "", BASIC, "none"),
+    "halting state spaces": ("mnd", "", FROZEN, "none"),
     "shared, scanned": ("(sl)2", "", {"share": "sl", "apply": "scan"}, "none"),
     "universal": ("sv", "", {"kind": "universal", "steps": 2}, "sinusoidal"),
     "halting basic": ("sf", "", BASIC, "rotary"),
