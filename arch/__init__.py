@@ -9,7 +9,8 @@
     runs/          folders of runs, checkpoints, where a result comes from
     config/        defaults, overrides, identity
     tasks/         data, objective and metrics: one file or folder per kind
-    models/        embedding → stack → head; families, embeddings/, heads/, generation
+    models/        embedding → stack → head; families, embeddings/, heads/, generation;
+                   `arch.parameters`, the tree of them by path
     stacks/        how an order runs in depth: norm, residual, sharing; universal, reversible
     sublayers/     attention/, benes/, feed-forward, LSTM, convolution: one file per kind
     optimizers/    optax by name, schedules              devices/    what depends on the machine
@@ -17,10 +18,8 @@
     data/          corpora/, tokenizers/, batches/, generated/ (made on the device)
     variants/      papers' names for models              plugins.py  files of the user's
     layers.py      projection, norm, activations         checks.py   options refused in one line
-    parameters.py  the tree of parameters by path: what is there, and setting it
     order.py       'sf' strings: parse, expand, compress, generate
     registry.py    kinds by name, with their options     context.py  what a sublayer is given
-    seeds.py       one number, or two: of initialisation and of data
 
 A file imports from rooms below its own in this list and never from one above; `make lint` checks.
 
@@ -38,7 +37,7 @@ from arch.report.seeds import Seed
 from arch.runs.provenance import NUMERICS, version
 
 if TYPE_CHECKING:
-    from arch import parameters
+    from arch.models import parameters
 
 __all__ = ["NUMERICS", "__version__", "load", "parameters", "results"]
 
@@ -64,5 +63,5 @@ def results(name: str | Path):
 def __getattr__(name: str) -> ModuleType:
     """`arch.parameters`, which imports jax: not before it is asked for."""
     if name == "parameters":
-        return importlib.import_module("arch.parameters")
+        return importlib.import_module("arch.models.parameters")
     raise AttributeError(f"module 'arch' has no attribute {name!r}")

@@ -29,7 +29,7 @@ from arch.layers import Projection, divide
 from arch.registry import sublayers
 
 
-@sublayers.register("gated_linear_attention")
+@sublayers.register("own_gated_linear_attention")
 class GatedLinearAttention(nnx.Module):
     causal = True
 
@@ -58,7 +58,7 @@ class GatedLinearAttention(nnx.Module):
         return 10 * length * self.width**2 + 4 * length * self.width * self.head_width
 '''
 
-GATED = {"g": {"kind": "gated_linear_attention", "heads": 2}}
+GATED = {"g": {"kind": "own_gated_linear_attention", "heads": 2}}
 
 
 def repository() -> str:
@@ -160,9 +160,9 @@ def test_it_is_described_and_takes_overrides_like_any_other(folder):
 
 
 def test_any_letter_can_be_bound_to_it(folder):
-    told = cli.run("sweep", "--config=small.py:s=gated_linear_attention", "--dry-run")
+    told = cli.run("sweep", "--config=small.py:s=own_gated_linear_attention", "--dry-run")
     assert told.code == 0, told.err
-    told = cli.run("describe", "--config=small.py:s=gated_linear_attention", "--json")
+    told = cli.run("describe", "--config=small.py:s=own_gated_linear_attention", "--json")
     counts = json.loads(told.out)["parameters"]["by_letter"]
     assert counts["s"] == counts["g"]
 
@@ -173,7 +173,7 @@ def test_a_run_is_loaded_from_its_own_copy_of_the_plugin(folder):
     assert (path / "plugins/gla.py").read_text() == GLA
     with cli.forgetful():
         runs = [arch.load(path, seed, trust=True) for seed in (0, 1)]
-        assert runs[0].model.stack.sublayer("g").kind == "gated_linear_attention"
+        assert runs[0].model.stack.sublayer("g").kind == "own_gated_linear_attention"
         logits = runs[0].model.logits(runs[0].parameters, jnp.arange(16)[None], Context())
         assert np.isfinite(logits).all()
         assert runs[0].step == runs[1].step == cli.STEPS
@@ -250,13 +250,13 @@ def test_it_keeps_its_promise_of_causality(folder):
     """By gradient, and by perturbation, which sees what no gradient flows through."""
     with cli.forgetful():
         plugins.load(["gla.py"])
-        assert "gated_linear_attention" in registry.sublayers.names()
+        assert "own_gated_linear_attention" in registry.sublayers.names()
         made = config.make(
             plugins=("gla.py",),
             model={
                 "width": 16,
                 "order": "g",
-                "sublayers": {"g": {"kind": "gated_linear_attention"}},
+                "sublayers": {"g": {"kind": "own_gated_linear_attention"}},
             },
             task={"corpus": f"file:{folder}/corpus.txt", "length": 8},
         )
@@ -275,4 +275,4 @@ def test_it_keeps_its_promise_of_causality(folder):
             other = x.at[:, t + 1 :].set(noise[:, t + 1 :])
             np.testing.assert_array_equal(hidden(other)[: t + 1], hidden(x)[: t + 1])
             assert not np.array_equal(hidden(other)[t + 1], hidden(x)[t + 1])
-    assert "gated_linear_attention" not in registry.sublayers.names()
+    assert "own_gated_linear_attention" not in registry.sublayers.names()

@@ -3,7 +3,7 @@
 from arch.commands import flags, from_flags, terminal
 from arch.commands.answers import answer
 from arch.commands.arms import arm_lines
-from arch.parameters import Leaf, written
+from arch.models.parameters import Leaf, written
 from arch.sweeps import machine
 from arch.sweeps.experiment import Results, matching
 from arch.training import describe

@@ -11,7 +11,7 @@ from arch.huggingface.attributes import FAMILIES
 from arch.huggingface.family import Rule
 from arch.huggingface.reformer import causally
 from arch.models import families as models
-from arch.parameters import flat
+from arch.models.parameters import flat
 from arch.registry import ConfigurationError
 
 

@@ -23,7 +23,7 @@ from arch.huggingface.attributes import FAMILIES
 from arch.huggingface.held import Imported
 from arch.huggingface.places import Place, places_of, shapes_of
 from arch.huggingface.rules import PARTS
-from arch.parameters import flat
+from arch.models.parameters import flat
 from arch.registry import Config, ConfigurationError
 from arch.runs import model_cards
 from arch.stacks.parameters import Parameters

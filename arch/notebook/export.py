@@ -12,7 +12,7 @@ from arch.config import canonical
 from arch.data.tokenizers.imported import TokenizerFile
 from arch.data.tokenizers.kinds import Tokenizer, from_json
 from arch.huggingface import weights as huggingface
-from arch.parameters import flat
+from arch.models.parameters import flat
 from arch.registry import Config
 from arch.runs import exports
 from arch.runs.folders import RunFolder

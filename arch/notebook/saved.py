@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from arch import config as configuration
-from arch import parameters
+from arch.models import parameters
 from arch.notebook.export import THEIR_TOKENIZER, read_tokenizer
 from arch.notebook.loaded import Loaded
 from arch.registry import ConfigurationError

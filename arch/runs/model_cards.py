@@ -5,7 +5,7 @@ from typing import Any
 
 from arch import order as orders
 from arch.config import complete, flat
-from arch.parameters import leaves
+from arch.models.parameters import leaves
 from arch.registry import Config
 from arch.report.lines import revision
 from arch.report.renderers import markdown_grid, markdown_text

@@ -6,7 +6,7 @@ from typing import Any
 from arch import order as orders
 from arch.baselines.counted import is_counted
 from arch.devices.mesh import ONE_DEVICE, Sizes, said
-from arch.parameters import leaves
+from arch.models.parameters import leaves
 from arch.registry import Config
 from arch.tasks.contract import Task
 from arch.training.program import build
