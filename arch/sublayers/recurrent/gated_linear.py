@@ -8,16 +8,16 @@ from jaxtyping import Array, Bool, Float
 
 from arch.checks import at_least, holds
 from arch.context import Context
-from arch.layers import column, divide, product_flops, widened
+from arch.layers import divide, product_flops, widened
 from arch.registry import sublayers
-from arch.sublayers.contract import Sublayer
+from arch.sublayers.carried import Carried
 from arch.sublayers.recurrent.linear import decaying, decaying_flops
 from arch.sublayers.state_space import chunks
 from arch.sublayers.state_space.parts import RootMeanSquare, linear, present
 
 
 @sublayers.register("gated_linear_attention")
-class GatedLinearAttention(Sublayer):
+class GatedLinearAttention(Carried):
     """Sₜ = diag(αₜ) Sₜ₋₁ + kₜᵀ vₜ, oₜ = qₜ Sₜ / √keys, per head;
     y = W_o (RMSNorm(o) ∘ silu(W_g x)), with q, k, v = W x and α = σ(W₂ W₁ x + b)^(1/τ).
 
@@ -38,7 +38,6 @@ class GatedLinearAttention(Sublayer):
     unchanged.
     """
 
-    causal = True
     residual_outputs = ("output.kernel",)
 
     def __init__(
@@ -70,39 +69,25 @@ class GatedLinearAttention(Sublayer):
         self.norm = RootMeanSquare(self.values, 1e-5, 1)
         self.output = linear(values, width, init_std=init_std, rngs=rngs)
 
-    def __call__(
-        self, x: Float[Array, "batch length width"], context: Context
-    ) -> Float[Array, "batch length width"]:
-        """y in the shape and dtype of x."""
-        return self._run(x, context.mask, self._start(len(x), x.dtype))[0]
-
-    def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> Array:
-        """Zeros; their size does not depend on the length."""
-        return self._start(batch, dtype)
-
-    def step(
-        self, x: Float[Array, "batch 1 width"], cache: Array, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], Array]:
-        """One token more."""
-        return self._run(x, column(context.mask, context.time), cache)
-
-    def _start(self, batch: int, dtype: DTypeLike) -> Array:
+    def start(self, batch: int, dtype: DTypeLike) -> Array:
+        """Zeros."""
         wide = jnp.promote_types(dtype, jnp.float32)
         return jnp.zeros((batch, self.heads, self.keys, self.values), wide)
 
-    def _run(
+    def run(
         self,
         x: Float[Array, "batch length width"],
         mask: Bool[Array, "batch length"] | None,
-        state: Array,
+        carried: Array,
+        context: Context,
     ) -> tuple[Array, Array]:
-        """(y, the state at the end)."""
+        """(y, what is carried on): see `Carried.run`."""
         q, k, v, gate = jnp.split(self.input(x), self.split, axis=-1)
         decay = widened(self.decay_out(self.decay_in(x)))
         a = present(jax.nn.log_sigmoid(decay) / self.temperature, mask)
         terms = (widened(q) * self.keys**-0.5, widened(present(k, mask)), widened(v), a)
         terms = tuple(part.reshape(*x.shape[:2], self.heads, -1) for part in terms)
-        state, o = chunks.over_chunks(decaying(), state, terms, self.chunk)
+        state, o = chunks.over_chunks(decaying(), carried, terms, self.chunk)
         o = self.norm(o).reshape(gate.shape).astype(x.dtype)
         return self.output(o * jax.nn.silu(gate)), state
 

@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Float
 
 from arch.checks import at_least
 from arch.context import Context
-from arch.layers import column, product_flops, widened
+from arch.layers import product_flops, widened
 from arch.registry import sublayers
-from arch.sublayers.contract import Sublayer
+from arch.sublayers.carried import Carried
 from arch.sublayers.recurrent import scans
 from arch.sublayers.state_space import chunks
 from arch.sublayers.state_space.parts import linear, present
@@ -20,7 +20,7 @@ from arch.sublayers.state_space.parts import linear, present
 Terms = tuple[Float[Array, "batch length inner"], Float[Array, "batch length inner"]]
 
 
-class Minimal(Sublayer):
+class Minimal(Carried):
     """hₜ = exp(aₜ) hₜ₋₁ + bₜ of the gates that a subclass names; y = hₜ, or W₂ hₜ where the inner
     width is not the model's.
 
@@ -33,7 +33,6 @@ class Minimal(Sublayer):
         init_std: of the kernels; 0 is PyTorch's uniform within ±1/√inputs, which the authors use.
     """
 
-    causal = True
     gates: int
 
     def __init__(
@@ -58,35 +57,21 @@ class Minimal(Sublayer):
     def terms(self, inputs: Float[Array, "batch length gates"]) -> Terms:
         """(a, b), a ≤ 0, of the gates and the candidate before their nonlinearities."""
 
-    def __call__(
-        self, x: Float[Array, "batch length width"], context: Context
-    ) -> Float[Array, "batch length width"]:
-        """y in the shape and dtype of x."""
-        return self._run(x, context.mask, self._start(len(x), x.dtype))[0]
-
-    def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> Array:
-        """Zeros; their size does not depend on the length."""
-        return self._start(batch, dtype)
-
-    def step(
-        self, x: Float[Array, "batch 1 width"], cache: Array, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], Array]:
-        """One token more."""
-        return self._run(x, column(context.mask, context.time), cache)
-
-    def _start(self, batch: int, dtype: DTypeLike) -> Array:
+    def start(self, batch: int, dtype: DTypeLike) -> Array:
+        """Zeros."""
         return jnp.zeros((batch, self.inner_width), jnp.promote_types(dtype, jnp.float32))
 
-    def _run(
+    def run(
         self,
         x: Float[Array, "batch length width"],
         mask: Bool[Array, "batch length"] | None,
-        state: Array,
+        carried: Array,
+        context: Context,
     ) -> tuple[Array, Array]:
-        """(y, the state at the end)."""
+        """(y, what is carried on): see `Carried.run`."""
         a, b = self.terms(widened(self.input(x)))
         terms = present(a, mask), present(b, mask)  # zeros carry the state on
-        state, h = chunks.over_chunks(scans.decayed, state, terms, self.chunk)
+        state, h = chunks.over_chunks(scans.decayed, carried, terms, self.chunk)
         h = h.astype(x.dtype)
         return (h if self.output is None else self.output(h)), state
 

@@ -11,9 +11,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from arch.checks import at_least, holds
 from arch.context import Context
-from arch.layers import Projection, column, product_flops, widened
+from arch.layers import Projection, product_flops, widened
 from arch.registry import sublayers
-from arch.sublayers.contract import Sublayer
+from arch.sublayers.carried import Carried
 from arch.sublayers.recurrent import scans
 from arch.sublayers.recurrent.shift import mixed, places, shifted
 from arch.sublayers.state_space import chunks
@@ -22,7 +22,7 @@ Cache = dict[str, Any]  # 'before': the last token, (batch, 1, width); 'state': 
 
 
 @sublayers.register("rwkv4")
-class RWKV4(Sublayer):
+class RWKV4(Carried):
     """y = W_o (σ(W_r x_r) ∘ wkv(W_k x_k, W_v x_v)), x_i = μ_i xₜ + (1 - μ_i) xₜ₋₁, with
 
     wkvₜ = (Σᵢ﹤ₜ exp((t - 1 - i) w + kᵢ) vᵢ + exp(u + kₜ) vₜ) / (the same without v)
@@ -42,7 +42,6 @@ class RWKV4(Sublayer):
     the state is carried on, and the next token is mixed with zeros.
     """
 
-    causal = True
     residual_outputs = ("output.kernel",)
 
     def __init__(
@@ -85,37 +84,23 @@ class RWKV4(Sublayer):
             "mix_receptance": at ** (0.5 * down),
         }
 
-    def __call__(
-        self, x: Float[Array, "batch length width"], context: Context
-    ) -> Float[Array, "batch length width"]:
-        """y in the shape and dtype of x."""
-        return self._run(x, context.mask, None, self._start(len(x), x.dtype))[0]
+    def start(self, batch: int, dtype: DTypeLike) -> Cache:
+        """A token of zeros, and sums of nothing."""
+        wide = jnp.promote_types(dtype, jnp.float32)
+        return {
+            "before": jnp.zeros((batch, 1, self.width), dtype),
+            "state": scans.nothing(batch, self.inner_width, wide),
+        }
 
-    def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> Cache:
-        """Of a size that does not depend on the length."""
-        before = jnp.zeros((batch, 1, self.width), dtype)
-        return {"before": before, "state": self._start(batch, dtype)}
-
-    def step(
-        self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], Cache]:
-        """One token more."""
-        mask = column(context.mask, context.time)
-        y, before, state = self._run(x, mask, cache["before"], cache["state"])
-        return y, {"before": before.astype(cache["before"].dtype), "state": state}
-
-    def _start(self, batch: int, dtype: DTypeLike) -> scans.Sums:
-        return scans.nothing(batch, self.inner_width, jnp.promote_types(dtype, jnp.float32))
-
-    def _run(
+    def run(
         self,
         x: Float[Array, "batch length width"],
         mask: Bool[Array, "batch length"] | None,
-        before: Array | None,
-        state: scans.Sums,
-    ) -> tuple[Array, Array, scans.Sums]:
-        """(y, the last token, the state at the end)."""
-        previous, before = shifted(x, mask, before)
+        carried: Cache,
+        context: Context,
+    ) -> tuple[Array, Cache]:
+        """(y, what is carried on): see `Carried.run`."""
+        previous, before = shifted(x, mask, carried["before"])
         k = widened(self.key(mixed(x, previous, self.mix_key[...])))
         v = widened(self.value(mixed(x, previous, self.mix_value[...])))
         r = self.receptance(mixed(x, previous, self.mix_receptance[...]))
@@ -123,8 +108,9 @@ class RWKV4(Sublayer):
         terms = k, v, here[:, :, None].astype(k.dtype)
         decay, bonus = (part.astype(k.dtype) for part in (self.decay[...], self.bonus[...]))
         recurrence = scans.wkv(-jnp.exp(decay), bonus)
-        state, y = chunks.over_chunks(recurrence, state, terms, self.chunk)
-        return self.output(jax.nn.sigmoid(r) * y.astype(x.dtype)), before, state
+        state, y = chunks.over_chunks(recurrence, carried["state"], terms, self.chunk)
+        y = self.output(jax.nn.sigmoid(r) * y.astype(x.dtype))
+        return y, {"before": before, "state": state}
 
     def flops(self, length: int) -> int:
         """Forward FLOPs of one sequence: the products."""
@@ -132,7 +118,7 @@ class RWKV4(Sublayer):
 
 
 @sublayers.register("rwkv_channel_mix")
-class ChannelMix(Sublayer):
+class ChannelMix(Carried):
     """y = σ(W_r x_r) ∘ W_v relu(W_k x_k)², x_i = μ_i xₜ + (1 - μ_i) xₜ₋₁.
 
     Channel mix of RWKV-4, -5 and -6: the feed-forward half of their layers, with the activation of
@@ -147,7 +133,6 @@ class ChannelMix(Sublayer):
     the layer. Where `context.mask` is False a token counts as zeros for the next.
     """
 
-    causal = True
     residual_outputs = ("value.kernel",)
 
     def __init__(self, width: int, *, expand: float = 4.0, init_std: float = 0.0, rngs: nnx.Rngs):
@@ -169,27 +154,22 @@ class ChannelMix(Sublayer):
         start = places(self.width) ** (1 - layer / layers)
         return {"mix_key": start, "mix_receptance": start}
 
-    def __call__(
-        self, x: Float[Array, "batch length width"], context: Context
-    ) -> Float[Array, "batch length width"]:
-        """y in the shape and dtype of x."""
-        return self._run(x, shifted(x, context.mask, None)[0])
-
-    def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> Array:
-        """The token before, zeros at first."""
+    def start(self, batch: int, dtype: DTypeLike) -> Array:
+        """The token before: zeros."""
         return jnp.zeros((batch, 1, self.width), dtype)
 
-    def step(
-        self, x: Float[Array, "batch 1 width"], cache: Array, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], Array]:
-        """One token more."""
-        previous, before = shifted(x, column(context.mask, context.time), cache)
-        return self._run(x, previous), before.astype(cache.dtype)
-
-    def _run(self, x: Array, previous: Array) -> Array:
+    def run(
+        self,
+        x: Float[Array, "batch length width"],
+        mask: Bool[Array, "batch length"] | None,
+        carried: Array,
+        context: Context,
+    ) -> tuple[Array, Array]:
+        """(y, the last token): see `Carried.run`."""
+        previous, before = shifted(x, mask, carried)
         k = jax.nn.relu(self.key(mixed(x, previous, self.mix_key[...])))
         r = self.receptance(mixed(x, previous, self.mix_receptance[...]))
-        return jax.nn.sigmoid(r) * self.value(k * k)
+        return jax.nn.sigmoid(r) * self.value(k * k), before
 
     def flops(self, length: int) -> int:
         """Forward FLOPs of one sequence: the products."""

@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from arch.checks import at_least
 from arch.context import Context
-from arch.layers import column, divide, product_flops, widened
+from arch.layers import divide, product_flops, widened
 from arch.registry import sublayers
-from arch.sublayers.contract import Sublayer
+from arch.sublayers.carried import Carried
 from arch.sublayers.recurrent.linear import decaying, decaying_flops
 from arch.sublayers.recurrent.rwkv4 import Cache, projection
 from arch.sublayers.recurrent.shift import places, shifted
@@ -25,7 +25,7 @@ MIXED = ("decay", "key", "value", "receptance", "gate")  # inputs, each with a m
 
 
 @sublayers.register("rwkv6")
-class RWKV6(Sublayer):
+class RWKV6(Carried):
     """y = W_o (norm(o) ∘ silu(W_g x_g)), per head
     oₜ = rₜ (Sₜ₋₁ + diag(u) kₜᵀ vₜ),  Sₜ = diag(exp(-exp dₜ)) Sₜ₋₁ + kₜᵀ vₜ,
 
@@ -48,7 +48,6 @@ class RWKV6(Sublayer):
     `context.mask` is False the state is carried on, and the next token is mixed with zeros.
     """
 
-    causal = True
     residual_outputs = ("output.kernel",)
 
     def __init__(
@@ -104,38 +103,23 @@ class RWKV6(Sublayer):
             "norm_scale": jnp.full((width,), ((1 + layer) / layers) ** 0.7),
         }
 
-    def __call__(
-        self, x: Float[Array, "batch length width"], context: Context
-    ) -> Float[Array, "batch length width"]:
-        """y in the shape and dtype of x."""
-        return self._run(x, context.mask, None, self._start(len(x), x.dtype))[0]
-
-    def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> Cache:
-        """Zeros; their size does not depend on the length."""
-        before = jnp.zeros((batch, 1, self.width), dtype)
-        return {"before": before, "state": self._start(batch, dtype)}
-
-    def step(
-        self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], Cache]:
-        """One token more."""
-        mask = column(context.mask, context.time)
-        y, before, state = self._run(x, mask, cache["before"], cache["state"])
-        return y, {"before": before.astype(cache["before"].dtype), "state": state}
-
-    def _start(self, batch: int, dtype: DTypeLike) -> Array:
+    def start(self, batch: int, dtype: DTypeLike) -> Cache:
+        """Zeros."""
         wide = jnp.promote_types(dtype, jnp.float32)
-        return jnp.zeros((batch, self.heads, self.head_width, self.head_width), wide)
+        return {
+            "before": jnp.zeros((batch, 1, self.width), dtype),
+            "state": jnp.zeros((batch, self.heads, self.head_width, self.head_width), wide),
+        }
 
-    def _run(
+    def run(
         self,
         x: Float[Array, "batch length width"],
         mask: Bool[Array, "batch length"] | None,
-        before: Array | None,
-        state: Array,
-    ) -> tuple[Array, Array, Array]:
-        """(y, the last token, the state at the end)."""
-        previous, before = shifted(x, mask, before)
+        carried: Cache,
+        context: Context,
+    ) -> tuple[Array, Cache]:
+        """(y, what is carried on): see `Carried.run`."""
+        previous, before = shifted(x, mask, carried["before"])
         of = dict(zip(MIXED, self._mixed(x, previous - x), strict=True))
         k, v, r = self.key(of["key"]), self.value(of["value"]), self.receptance(of["receptance"])
         low = jnp.tanh(rows_product(of["decay"], self.decay_in[...]))
@@ -144,9 +128,9 @@ class RWKV6(Sublayer):
         terms = (widened(r), widened(present(k, mask)), widened(v), a)
         terms = tuple(part.reshape(*x.shape[:2], self.heads, -1) for part in terms)
         recurrence = decaying(self.bonus[...].reshape(self.heads, self.head_width))
-        state, o = chunks.over_chunks(recurrence, state, terms, self.chunk)
+        state, o = chunks.over_chunks(recurrence, carried["state"], terms, self.chunk)
         o = self._normed(o).astype(x.dtype) * jax.nn.silu(self.gate(of["gate"]))
-        return self.output(o), before, state
+        return self.output(o), {"before": before, "state": state}
 
     def _mixed(self, x: Array, difference: Array) -> list[Array]:
         """x_i of each of MIXED."""

@@ -9,15 +9,13 @@ from arch.sublayers.state_space.parts import present
 def shifted(
     x: Float[Array, "batch length width"],
     mask: Bool[Array, "batch length"] | None,
-    before: Float[Array, "batch 1 width"] | None,
+    before: Float[Array, "batch 1 width"],
 ) -> tuple[Float[Array, "batch length width"], Float[Array, "batch 1 width"]]:
-    """(xₜ₋₁ of each position, the last x). before: the token before the first, None: zeros.
+    """(xₜ₋₁ of each position, the last x). before: the token before the first.
 
-    Where the mask is False a token counts as zeros, as what is before the first does.
+    Where the mask is False a token counts as zeros.
     """
     seen = present(x, mask)
-    if before is None:
-        before = jnp.zeros_like(x[:, :1])
     seen = jnp.concatenate([before.astype(x.dtype), seen], axis=1)
     return seen[:, :-1], seen[:, -1:]
 

@@ -8,9 +8,9 @@ from jaxtyping import Array, Bool, Float
 
 from arch.checks import at_least, holds
 from arch.context import Context
-from arch.layers import column, product_flops, widened
+from arch.layers import product_flops, widened
 from arch.registry import sublayers
-from arch.sublayers.contract import Sublayer
+from arch.sublayers.carried import Carried
 from arch.sublayers.state_space import chunks
 from arch.sublayers.state_space.parts import (
     RootMeanSquare,
@@ -26,7 +26,7 @@ LEAST_DECAY = 1e-4  # of exp(A) at the start: 0 has no logarithm
 
 
 @sublayers.register("delta")
-class Delta(Sublayer):
+class Delta(Carried):
     """y = W_out (RMSNorm(o) · silu(W_z x)), of a memory S (key, value) per head:
 
     q, k, v = silu(conv(W x)), q and k of unit length, q / √key
@@ -56,7 +56,6 @@ class Delta(Sublayer):
     unchanged, and the convolution sees zeros.
     """
 
-    causal = True
     residual_outputs = ("output.kernel",)
 
     def __init__(
@@ -97,43 +96,25 @@ class Delta(Sublayer):
         self.norm = RootMeanSquare(value, 1e-5)
         self.output = linear(heads * value, width, init_std=init_std, rngs=rngs)
 
-    def __call__(
-        self, x: Float[Array, "batch length width"], context: Context
-    ) -> Float[Array, "batch length width"]:
-        """y in the shape and dtype of x."""
-        return self._run(x, context.mask, None, self._start(len(x), x.dtype))[0]
-
-    def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> Cache:
-        """Zeros; their size does not depend on the length."""
-        before = self.convolution.taps.size - 1
+    def start(self, batch: int, dtype: DTypeLike) -> Cache:
+        """Zeros."""
+        shape = (batch, self.heads, self.key, self.value)
         return {
-            "convolution": jnp.zeros((batch, before, self.seen), dtype),
-            "state": self._start(batch, dtype),
+            "convolution": self.convolution.start(batch, self.seen, dtype),
+            "state": jnp.zeros(shape, jnp.promote_types(dtype, jnp.float32)),
         }
 
-    def step(
-        self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], Cache]:
-        """One token more."""
-        mask = column(context.mask, context.time)
-        y, before, state = self._run(x, mask, cache["convolution"], cache["state"])
-        return y, {"convolution": before.astype(cache["convolution"].dtype), "state": state}
-
-    def _start(self, batch: int, dtype: DTypeLike) -> Array:
-        shape = (batch, self.heads, self.key, self.value)
-        return jnp.zeros(shape, jnp.promote_types(dtype, jnp.float32))
-
-    def _run(
+    def run(
         self,
         x: Float[Array, "batch length width"],
         mask: Bool[Array, "batch length"] | None,
-        before: Array | None,
-        state: Array,
-    ) -> tuple[Array, Array, Array]:
-        """(y, the convolution's last inputs, the state at the end)."""
+        carried: Cache,
+        context: Context,
+    ) -> tuple[Array, Cache]:
+        """(y, what is carried on): see `Carried.run`."""
         batch, length = x.shape[:2]
         seen, z = jnp.split(self.input(x), [self.seen], axis=-1)
-        seen, before = self.convolution(present(seen, mask), before)
+        seen, before = self.convolution(present(seen, mask), carried["convolution"])
         keys = self.heads * self.key
         q, k, v = (
             part.reshape(batch, length, self.heads, -1)
@@ -142,9 +123,9 @@ class Delta(Sublayer):
         q, k = unit(q) * self.key**-0.5, unit(k)
         beta = self.strongest * present(jax.nn.sigmoid(widened(self.beta(x))), mask)
         terms = (q, k, v, self._log_decay(x, mask, beta), beta)
-        state, y = chunks.over_chunks(chunks.gated_delta_rule, state, terms, self.chunk)
+        state, y = chunks.over_chunks(chunks.gated_delta_rule, carried["state"], terms, self.chunk)
         y = self.norm(y).reshape(batch, length, -1) * jax.nn.silu(widened(z))
-        return self.output(y.astype(x.dtype)), before, state
+        return self.output(y.astype(x.dtype)), {"convolution": before, "state": state}
 
     def _log_decay(self, x: Array, mask: Array | None, like: Array) -> Array:
         """log α (batch, length, heads)."""

@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Float
 
 from arch.checks import at_least, holds
 from arch.context import Context
-from arch.layers import column, product_flops, widened
+from arch.layers import product_flops, widened
 from arch.registry import sublayers
-from arch.sublayers.contract import Sublayer
+from arch.sublayers.carried import Carried
 from arch.sublayers.state_space import chunks
 from arch.sublayers.state_space.parts import (
     RootMeanSquare,
@@ -28,7 +28,7 @@ Cache = dict[str, Array]  # 'convolution': its last inputs; 'state': h, float32
 
 
 @sublayers.register("mamba")
-class Mamba(Sublayer):
+class Mamba(Carried):
     """y = W_out (o · silu(z)), of a state h (inner, state) that decays as the input says:
 
     u, z = split(W_in x);  u' = silu(conv(u));  r, B, C = split(W_x u');  Δ = softplus(W_Δ r + b)
@@ -55,7 +55,6 @@ class Mamba(Sublayer):
     unchanged, and the convolution sees zeros.
     """
 
-    causal = True
     residual_outputs = ("output.kernel",)
 
     def __init__(
@@ -94,43 +93,24 @@ class Mamba(Sublayer):
         self.skip = nnx.Param(jnp.ones((inner,)))
         self.output = linear(inner, width, bias=bias, init_std=init_std, rngs=rngs)
 
-    def __call__(
-        self, x: Float[Array, "batch length width"], context: Context
-    ) -> Float[Array, "batch length width"]:
-        """y in the shape and dtype of x."""
-        start = self._start(len(x), x.dtype)
-        return self._run(x, context.mask, None, start, context.platform == "cpu")[0]
-
-    def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> Cache:
-        """Zeros; their size does not depend on the length."""
-        before = self.convolution.taps.size - 1
+    def start(self, batch: int, dtype: DTypeLike) -> Cache:
+        """Zeros."""
+        wide = jnp.promote_types(dtype, jnp.float32)
         return {
-            "convolution": jnp.zeros((batch, before, self.inner), dtype),
-            "state": self._start(batch, dtype),
+            "convolution": self.convolution.start(batch, self.inner, dtype),
+            "state": jnp.zeros((batch, self.inner, self.state), wide),
         }
 
-    def step(
-        self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], Cache]:
-        """One token more."""
-        mask = column(context.mask, context.time)
-        y, before, state = self._run(x, mask, cache["convolution"], cache["state"], False)
-        return y, {"convolution": before.astype(cache["convolution"].dtype), "state": state}
-
-    def _start(self, batch: int, dtype: DTypeLike) -> Array:
-        return jnp.zeros((batch, self.inner, self.state), jnp.promote_types(dtype, jnp.float32))
-
-    def _run(
+    def run(
         self,
         x: Float[Array, "batch length width"],
         mask: Bool[Array, "batch length"] | None,
-        before: Array | None,
-        state: Array,
-        by_position: bool,
-    ) -> tuple[Array, Array, Array]:
-        """(y, the convolution's last inputs, the state at the end)."""
+        carried: Cache,
+        context: Context,
+    ) -> tuple[Array, Cache]:
+        """(y, what is carried on): see `Carried.run`."""
         seen, z = jnp.split(self.input(x), 2, axis=-1)
-        seen, before = self.convolution(present(seen, mask), before)
+        seen, before = self.convolution(present(seen, mask), carried["convolution"])
         selected = self.selection(seen)
         parts = jnp.split(selected, [self.rank, self.rank + self.state], axis=-1)
         norms = (self.dt_norm, self.b_norm, self.c_norm)
@@ -138,11 +118,11 @@ class Mamba(Sublayer):
         dt = present(jax.nn.softplus(widened(self._time_steps(raw.astype(x.dtype)))), mask)
         inputs = widened(seen)
         rates = -jnp.exp(self.a_log[...]).reshape(self.inner, self.state)
-        scan = functools.partial(chunks.selective_scan, rates, by_position)
+        scan = functools.partial(chunks.selective_scan, rates, context.platform == "cpu")
         terms = (inputs, dt, widened(b), widened(c))
-        state, y = chunks.over_chunks(scan, state, terms, self.chunk)
+        state, y = chunks.over_chunks(scan, carried["state"], terms, self.chunk)
         y = (y + self.skip[...][None, None] * inputs) * jax.nn.silu(widened(z))
-        return self.output(y.astype(x.dtype)), before, state
+        return self.output(y.astype(x.dtype)), {"convolution": before, "state": state}
 
     def _time_steps(self, raw: Float[Array, "batch length rank"]) -> Array:
         """W_Δ r + b, the sum in float32: the bias decides between steps of 0.001 and 0.1."""

@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Float
 
 from arch.checks import at_least, holds
 from arch.context import Context
-from arch.layers import column, divide, product_flops, widened
+from arch.layers import divide, product_flops, widened
 from arch.registry import sublayers
-from arch.sublayers.contract import Sublayer
+from arch.sublayers.carried import Carried
 from arch.sublayers.state_space import chunks
 from arch.sublayers.state_space.parts import (
     RootMeanSquare,
@@ -28,7 +28,7 @@ Cache = dict[str, Array]  # 'convolution': its last inputs; 'state': h, float32
 
 
 @sublayers.register("mamba2")
-class Mamba2(Sublayer):
+class Mamba2(Carried):
     """y = W_out RMSNorm(o · silu(z)), of a state h (heads, head width, state) that decays:
 
     z, u, dt = split(W_in x);  x', B, C = split(silu(conv(u)));  Δ = softplus(dt + b)
@@ -56,7 +56,6 @@ class Mamba2(Sublayer):
     unchanged, and the convolution sees zeros.
     """
 
-    causal = True
     residual_outputs = ("output.kernel",)
 
     def __init__(
@@ -102,43 +101,26 @@ class Mamba2(Sublayer):
         self.norm = RootMeanSquare(inner, 1e-5, groups)
         self.output = linear(inner, width, bias=bias, init_std=init_std, rngs=rngs)
 
-    def __call__(
-        self, x: Float[Array, "batch length width"], context: Context
-    ) -> Float[Array, "batch length width"]:
-        """y in the shape and dtype of x."""
-        return self._run(x, context.mask, None, self._start(len(x), x.dtype))[0]
-
-    def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> Cache:
-        """Zeros; their size does not depend on the length."""
-        before = self.convolution.taps.size - 1
+    def start(self, batch: int, dtype: DTypeLike) -> Cache:
+        """Zeros."""
+        wide = jnp.promote_types(dtype, jnp.float32)
         return {
-            "convolution": jnp.zeros((batch, before, self.seen), dtype),
-            "state": self._start(batch, dtype),
+            "convolution": self.convolution.start(batch, self.seen, dtype),
+            "state": jnp.zeros((batch, *self.heads, self.state), wide),
         }
 
-    def step(
-        self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], Cache]:
-        """One token more."""
-        mask = column(context.mask, context.time)
-        y, before, state = self._run(x, mask, cache["convolution"], cache["state"])
-        return y, {"convolution": before.astype(cache["convolution"].dtype), "state": state}
-
-    def _start(self, batch: int, dtype: DTypeLike) -> Array:
-        return jnp.zeros((batch, *self.heads, self.state), jnp.promote_types(dtype, jnp.float32))
-
-    def _run(
+    def run(
         self,
         x: Float[Array, "batch length width"],
         mask: Bool[Array, "batch length"] | None,
-        before: Array | None,
-        state: Array,
-    ) -> tuple[Array, Array, Array]:
-        """(y, the convolution's last inputs, the state at the end)."""
+        carried: Cache,
+        context: Context,
+    ) -> tuple[Array, Cache]:
+        """(y, what is carried on): see `Carried.run`."""
         batch, length = x.shape[:2]
         groups, per_group, head_width = self.heads
         z, seen, dt = jnp.split(self.input(x), [self.inner, self.inner + self.seen], axis=-1)
-        seen, before = self.convolution(present(seen, mask), before)
+        seen, before = self.convolution(present(seen, mask), carried["convolution"])
         inputs, b, c = jnp.split(
             widened(seen), [self.inner, self.inner + groups * self.state], axis=-1
         )
@@ -149,10 +131,11 @@ class Mamba2(Sublayer):
         a = -jnp.exp(self.a_log[...])[None, None] * dt
         dt, a = (part.reshape(batch, length, groups, per_group) for part in (dt, a))
         terms = (dt[..., None] * inputs, a, b, c)
-        state, y = chunks.over_chunks(chunks.ssd, state, terms, self.chunk)
+        state, y = chunks.over_chunks(chunks.ssd, carried["state"], terms, self.chunk)
         y = y + self.skip[...].reshape(1, 1, groups, per_group, 1) * inputs
         gated = y.reshape(batch, length, self.inner) * jax.nn.silu(widened(z))
-        return self.output(self.norm(gated).astype(x.dtype)), before, state
+        y = self.output(self.norm(gated).astype(x.dtype))
+        return y, {"convolution": before, "state": state}
 
     def flops(self, length: int) -> int:
         """Forward FLOPs of one sequence: the products of the projections and of the chunks."""

@@ -6,6 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from arch.checks import holds
@@ -59,18 +60,18 @@ class ShortConvolution(nnx.Module):
     def __call__(
         self,
         x: Float[Array, "batch length channels"],
-        before: Float[Array, "batch before channels"] | None = None,
+        before: Float[Array, "batch before channels"],
     ) -> tuple[Array, Array]:
-        """(outputs, the last size - 1 inputs). before: the inputs before the first, None: zeros."""
-        seen = (
-            self.taps.pad(x, causal=True)
-            if before is None
-            else jnp.concatenate([before.astype(x.dtype), x], axis=1)
-        )
+        """(outputs, the last size - 1 inputs). before: the inputs before the first."""
+        seen = jnp.concatenate([before.astype(x.dtype), x], axis=1)
         y = self.taps(seen)
         if self.bias is not None:
             y = y + self.bias[...].astype(x.dtype)[None, None]
         return jax.nn.silu(y), seen[:, x.shape[1] :]
+
+    def start(self, batch: int, channels: int, dtype: DTypeLike) -> Array:
+        """The inputs before the first: zeros."""
+        return jnp.zeros((batch, self.taps.size - 1, channels), dtype)
 
     def flops(self, length: int) -> int:
         """Forward FLOPs of one sequence."""
