@@ -1,5 +1,7 @@
 """Associative recall: several queries in a sequence, and the one of an induction head."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
@@ -27,11 +29,9 @@ class MultiQuery(Recall):
         pairs: D, at most a quarter of any length.
         vocabulary: V.
         length: positions of a training sequence.
-        lengths: of more splits, n64 for 64, with as many pairs.
         power: of the places: 1 is uniform, towards 0 queries come early.
         fillers: random | zero: the tokens where nothing stands.
-        training_examples: how many different ones; 0: every step has new ones.
-        evaluation_examples: of each split.
+        options: those of every kind; see `Recall`.
     """
 
     def __init__(
@@ -40,24 +40,16 @@ class MultiQuery(Recall):
         pairs: int = 4,
         vocabulary: int = 64,
         length: int = 64,
-        lengths: tuple[int, ...] = (),
         power: float = 0.01,
         fillers: str = "random",
-        training_examples: int = 0,
-        evaluation_examples: int = 512,
+        **options: Any,
     ):
         at_least(1, of="task", pairs=pairs)
         at_least(2 * pairs + 2, "keys for the pairs", of="task", vocabulary=vocabulary)
         holds(0 < power <= 1, "above 0, to 1", of="task", power=power)
         one_of(("random", "zero"), of="task", fillers=fillers)
         self.pairs, self.power, self.fillers = pairs, power, fillers
-        super().__init__(
-            vocabulary=vocabulary,
-            length=length,
-            lengths=lengths,
-            training_examples=training_examples,
-            evaluation_examples=evaluation_examples,
-        )
+        super().__init__(vocabulary=vocabulary, length=length, **options)
 
     def least_length(self) -> int:
         """Every pair twice, a query taking two tokens."""
@@ -100,9 +92,7 @@ class Induction(Recall):
     Args:
         vocabulary: V.
         length: positions of a training sequence.
-        lengths: of more splits, n64 for 64.
-        training_examples: how many different ones; 0: every step has new ones.
-        evaluation_examples: of each split.
+        options: those of every kind; see `Recall`.
     """
 
     def __init__(
@@ -110,18 +100,10 @@ class Induction(Recall):
         *,
         vocabulary: int = 16,
         length: int = 64,
-        lengths: tuple[int, ...] = (),
-        training_examples: int = 0,
-        evaluation_examples: int = 512,
+        **options: Any,
     ):
         at_least(3, of="task", vocabulary=vocabulary)
-        super().__init__(
-            vocabulary=vocabulary,
-            length=length,
-            lengths=lengths,
-            training_examples=training_examples,
-            evaluation_examples=evaluation_examples,
-        )
+        super().__init__(vocabulary=vocabulary, length=length, **options)
 
     def least_length(self) -> int:
         """The token, what follows it, and the token again."""

@@ -1,5 +1,7 @@
 """Copying what counts, and compressing all of it into one state."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
@@ -22,9 +24,7 @@ class SelectiveCopy(Recall):
         copied: n.
         vocabulary: V.
         length: positions of a training sequence.
-        lengths: of more splits, n128 for 128, with as many tokens.
-        training_examples: how many different ones; 0: every step has new ones.
-        evaluation_examples: of each split.
+        options: those of every kind; see `Recall`.
     """
 
     def __init__(
@@ -33,20 +33,12 @@ class SelectiveCopy(Recall):
         copied: int = 16,
         vocabulary: int = 16,
         length: int = 256,
-        lengths: tuple[int, ...] = (),
-        training_examples: int = 0,
-        evaluation_examples: int = 512,
+        **options: Any,
     ):
         at_least(1, of="task", copied=copied)
         at_least(4, "blank, copy, two more", of="task", vocabulary=vocabulary)
         self.copied = copied
-        super().__init__(
-            vocabulary=vocabulary,
-            length=length,
-            lengths=lengths,
-            training_examples=training_examples,
-            evaluation_examples=evaluation_examples,
-        )
+        super().__init__(vocabulary=vocabulary, length=length, **options)
 
     def least_length(self) -> int:
         """The tokens, the sign, the tokens."""
@@ -85,9 +77,7 @@ class Compression(Recall):
     Args:
         vocabulary: V.
         length: positions of a training sequence.
-        lengths: of more splits, n64 for 64.
-        training_examples: how many different ones; 0: every step has new ones.
-        evaluation_examples: of each split.
+        options: those of every kind; see `Recall`.
     """
 
     def __init__(
@@ -95,18 +85,10 @@ class Compression(Recall):
         *,
         vocabulary: int = 16,
         length: int = 32,
-        lengths: tuple[int, ...] = (),
-        training_examples: int = 0,
-        evaluation_examples: int = 512,
+        **options: Any,
     ):
         at_least(3, "two tokens, and the last", of="task", vocabulary=vocabulary)
-        super().__init__(
-            vocabulary=vocabulary,
-            length=length,
-            lengths=lengths,
-            training_examples=training_examples,
-            evaluation_examples=evaluation_examples,
-        )
+        super().__init__(vocabulary=vocabulary, length=length, **options)
 
     def chance(self, length: int) -> float:
         """One of the tokens, and the last one."""

@@ -1,6 +1,6 @@
 """In-context recall where keys and values are several tokens."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key
@@ -51,11 +51,9 @@ class FuzzyRecall(Recall):
     Args:
         vocabulary: V, padding included.
         length: positions of a training sequence.
-        lengths: of more splits, n127 for 127.
         key_size: of the longest key.
         value_size: of the longest value.
-        training_examples: how many different ones; 0: every step has new ones.
-        evaluation_examples: of each split.
+        options: those of every kind; see `Recall`.
     """
 
     families = ("decoder",)
@@ -65,23 +63,15 @@ class FuzzyRecall(Recall):
         *,
         vocabulary: int = 16,
         length: int = 127,
-        lengths: tuple[int, ...] = (),
         key_size: int = 3,
         value_size: int = 3,
-        training_examples: int = 0,
-        evaluation_examples: int = 512,
+        **options: Any,
     ):
         at_least(1, of="task", key_size=key_size, value_size=value_size)
         least = max(2 * key_size, 2 * value_size + 1, 5)
         at_least(least, "padding, and a half each", of="task", vocabulary=vocabulary)
         self.key_size, self.value_size = key_size, value_size
-        super().__init__(
-            vocabulary=vocabulary,
-            length=length,
-            lengths=lengths,
-            training_examples=training_examples,
-            evaluation_examples=evaluation_examples,
-        )
+        super().__init__(vocabulary=vocabulary, length=length, **options)
 
     def least_length(self) -> int:
         """A pair twice, but for the last token."""

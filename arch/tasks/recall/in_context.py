@@ -1,5 +1,7 @@
 """In-context recall of single tokens, with and without noise between the pairs."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
@@ -25,11 +27,9 @@ class InContextRecall(Recall):
     Args:
         vocabulary: V, noise included.
         length: positions of a training sequence, odd: the last value is a target alone.
-        lengths: of more splits, n127 for 127.
         noise: share of the pairs.
         noise_tokens: how many tokens are noise.
-        training_examples: how many different ones; 0: every step has new ones.
-        evaluation_examples: of each split.
+        options: those of every kind; see `Recall`.
     """
 
     families = ("decoder",)
@@ -39,32 +39,26 @@ class InContextRecall(Recall):
         *,
         vocabulary: int = 16,
         length: int = 127,
-        lengths: tuple[int, ...] = (),
         noise: float = 0.0,
         noise_tokens: int = 0,
-        training_examples: int = 0,
-        evaluation_examples: int = 512,
+        **options: Any,
     ):
         at_least(0, of="task", noise_tokens=noise_tokens)
         least = noise_tokens + 4
         at_least(least, "noise, two keys, two values", of="task", vocabulary=vocabulary)
         below_one(of="task", noise=noise)
         holds(noise_tokens or not noise, "0 without task.noise_tokens", of="task", noise=noise)
-        for name, values in (("length", (length,)), ("lengths", lengths)):
-            for n in values:
-                holds(n % 2, "an odd number: pairs, but for the last value", of="task", **{name: n})
         self.noise, self.noise_tokens = noise, noise_tokens
-        super().__init__(
-            vocabulary=vocabulary,
-            length=length,
-            lengths=lengths,
-            training_examples=training_examples,
-            evaluation_examples=evaluation_examples,
-        )
+        super().__init__(vocabulary=vocabulary, length=length, **options)
 
     def least_length(self) -> int:
         """Two pairs but for the last value."""
         return 3
+
+    def check_length(self, name: str, n: int) -> None:
+        """An odd one."""
+        super().check_length(name, n)
+        holds(n % 2, "an odd number: pairs, but for the last value", of="task", **{name: n})
 
     @property
     def details(self) -> dict:
@@ -113,19 +107,8 @@ class NoisyRecall(InContextRecall):
         self,
         *,
         vocabulary: int = 32,
-        length: int = 127,
-        lengths: tuple[int, ...] = (),
         noise: float = 0.2,
         noise_tokens: int = 16,
-        training_examples: int = 0,
-        evaluation_examples: int = 512,
+        **options: Any,
     ):
-        super().__init__(
-            vocabulary=vocabulary,
-            length=length,
-            lengths=lengths,
-            noise=noise,
-            noise_tokens=noise_tokens,
-            training_examples=training_examples,
-            evaluation_examples=evaluation_examples,
-        )
+        super().__init__(vocabulary=vocabulary, noise=noise, noise_tokens=noise_tokens, **options)

@@ -1,5 +1,7 @@
 """Facts that no context has: they have to be in the weights."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,9 +26,7 @@ class Memorisation(Recall):
     Args:
         vocabulary: V: ⌊V/2⌋ - 1 facts.
         length: positions of a training sequence, even.
-        lengths: of more splits, n64 for 64.
-        training_examples: how many different ones; 0: every step has new ones.
-        evaluation_examples: of each split.
+        options: those of every kind; see `Recall`.
     """
 
     def __init__(
@@ -34,21 +34,15 @@ class Memorisation(Recall):
         *,
         vocabulary: int = 256,
         length: int = 32,
-        lengths: tuple[int, ...] = (),
-        training_examples: int = 0,
-        evaluation_examples: int = 512,
+        **options: Any,
     ):
         at_least(6, "two facts", of="task", vocabulary=vocabulary)
-        for name, values in (("length", (length,)), ("lengths", lengths)):
-            for n in values:
-                holds(n % 2 == 0, "an even number: keys and targets", of="task", **{name: n})
-        super().__init__(
-            vocabulary=vocabulary,
-            length=length,
-            lengths=lengths,
-            training_examples=training_examples,
-            evaluation_examples=evaluation_examples,
-        )
+        super().__init__(vocabulary=vocabulary, length=length, **options)
+
+    def check_length(self, name: str, n: int) -> None:
+        """An even one."""
+        super().check_length(name, n)
+        holds(n % 2 == 0, "an even number: keys and targets", of="task", **{name: n})
 
     def chance(self, length: int) -> float:
         """The value of one key."""

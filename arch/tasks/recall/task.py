@@ -61,16 +61,16 @@ class Recall(Task):
         *,
         vocabulary: int,
         length: int,
-        lengths: tuple[int, ...],
-        training_examples: int,
-        evaluation_examples: int,
+        lengths: tuple[int, ...] = (),
+        training_examples: int = 0,
+        evaluation_examples: int = 512,
     ):
         """The options that every kind has.
 
         Args:
             vocabulary: number of tokens.
             length: positions of a training sequence.
-            lengths: of more splits.
+            lengths: of more splits, n64 for 64.
             training_examples: how many different ones there are; 0: every step has new ones.
             evaluation_examples: of each split.
         """
@@ -81,7 +81,7 @@ class Recall(Task):
         holds(fine, "a list of whole numbers without repeats", of="task", lengths=lengths)
         for name, values in (("length", (length,)), ("lengths", lengths)):
             for n in values:
-                at_least(self.least_length(), of="task", **{name: n})
+                self.check_length(name, n)
         self.vocabulary, self.length = vocabulary, length
         self.lengths = {"valid": length, **{f"n{n}": n for n in sorted(lengths)}}
         self.splits = tuple(self.lengths)
@@ -100,6 +100,10 @@ class Recall(Task):
     def least_length(self) -> int:
         """The shortest possible sequence; asked before the other options are set here."""
         return 2
+
+    def check_length(self, name: str, n: int) -> None:
+        """Raises ConfigurationError for a length, of the option of this name, that cannot be."""
+        at_least(self.least_length(), of="task", **{name: n})
 
     @property
     def corpus(self) -> str:
