@@ -207,15 +207,3 @@ def causally(model: Mapping[str, Any]) -> dict[str, Any]:
         for letter, binding in model["sublayers"].items()
     }
     return {**model, "sublayers": letters}
-
-
-def as_transformers(model: Mapping[str, Any]) -> dict[str, Any]:
-    """A decoder with the same parameters whose LSH attention is as transformers computes it, across
-    buckets: the inverse of `causally`. The model itself if it has no causal LSH attention."""
-    letters = {
-        letter: {**binding, "attend_across_buckets": True, "remove_duplicates": False}
-        if binding["kind"] == "lsh_attention"
-        else binding
-        for letter, binding in model["sublayers"].items()
-    }
-    return {**model, "sublayers": letters}

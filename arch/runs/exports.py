@@ -6,7 +6,6 @@ config.json has the whole configuration, the sizes, where the weights come from,
 every other file but the card; it is sealed itself, as lines of results are.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from arch.data.corpora.downloads import sha256
 from arch.registry import ConfigurationError
 from arch.report.files import whole_folder
 from arch.report.seals import SEAL, is_broken, sealed
@@ -64,7 +64,7 @@ def write(
             for name, text in texts.items():
                 (scratch / name).parent.mkdir(exist_ok=True)
                 (scratch / name).write_bytes(text)
-            digests = {name: digest(scratch / name) for name in (WEIGHTS, *texts)}
+            digests = {name: sha256(scratch / name) for name in (WEIGHTS, *texts)}
             about = {"format": FORMAT, "version": VERSION, **content, FILES: digests}
             (scratch / CONFIG).write_text(json.dumps(sealed(about), indent=1) + "\n", "utf-8")
             (scratch / CARD).write_text(card, "utf-8")
@@ -94,15 +94,9 @@ def read(folder: Path) -> Contents:
     for name, wanted in content[FILES].items():
         if not (folder / name).is_file():
             raise ConfigurationError(f"{folder}: has no {name}, which config.json names")
-        if digest(folder / name) != wanted:
+        if sha256(folder / name) != wanted:
             raise ConfigurationError(
                 f"{folder / name}: not what was written: its sha256 is not that of config.json; "
                 "copy the file again"
             )
     return Contents(content, safetensors.numpy.load_file(folder / WEIGHTS))
-
-
-def digest(file: Path) -> str:
-    """sha256 of a file."""
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

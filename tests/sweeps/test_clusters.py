@@ -167,12 +167,12 @@ import ray
 from ray.cluster_utils import Cluster
 
 import launch
-from arch.sweeps.executors import cluster as jobs
+from arch.sweeps.executors import orders
 from tests.sweeps.test_clusters import kill_worker
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
 nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
-ray.init(cluster.address, runtime_env={"env_vars": jobs.environment()})
+ray.init(cluster.address, runtime_env={"env_vars": orders.environment()})
 
 def lose():
     from pathlib import Path

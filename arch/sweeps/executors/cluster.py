@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from arch.registry import ConfigurationError
-from arch.runs import provenance
 from arch.sweeps.executors import orders
 from arch.sweeps.executors.contract import Executor
 from arch.sweeps.sweep import Job
@@ -116,12 +115,6 @@ def train(order: str, folder: str) -> str:
     except ConfigurationError as error:
         return str(error)
     return ""
-
-
-def environment() -> dict[str, str]:
-    """What a job needs to import the code that this process runs."""
-    path = [str(provenance.CODE), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"PYTHONPATH": os.pathsep.join(path)}
 
 
 def needed(package: str, extra: str) -> Any:

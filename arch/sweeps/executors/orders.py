@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from arch.runs import provenance
 from arch.runs.folders import write_json
 from arch.sweeps.sweep import Job, Sweep
 
@@ -40,6 +42,12 @@ def write(sweep: Sweep, job: Job) -> Path:
 def read(path: Path) -> dict:
     """What `write` wrote."""
     return json.loads(Path(path).read_text())
+
+
+def environment() -> dict[str, str]:
+    """What a worker needs to import the code that this process runs."""
+    path = [str(provenance.CODE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(path)}
 
 
 class Said:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from arch.registry import ConfigurationError
-from arch.runs import provenance
 from arch.sweeps import machine
 from arch.sweeps.executors import orders
 from arch.sweeps.executors.contract import EXECUTORS, Executor
@@ -109,12 +108,11 @@ def serve(
 
 def _start(environment: Mapping[str, str], output) -> subprocess.Popen:
     """A worker that waits on its standard input for what it is to do."""
-    path = [str(provenance.CODE), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
         [sys.executable, "-m", "arch.sweeps.worker"],
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=output,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path), **environment},
+        env={**os.environ, **orders.environment(), **environment},
     )

@@ -9,6 +9,7 @@ from arch.registry import ConfigurationError
 from arch.sweeps.executors import cluster
 from arch.sweeps.executors.cluster import Cluster, Lost
 from arch.sweeps.executors.contract import EXECUTORS
+from arch.sweeps.executors.orders import environment
 from arch.sweeps.sweep import Sweep
 
 
@@ -52,7 +53,7 @@ class Ray(Cluster):
         self._ray = cluster.needed("ray", "ray")
         if not self._ray.is_initialized():
             try:
-                self._ray.init(address or None, runtime_env={"env_vars": cluster.environment()})
+                self._ray.init(address or None, runtime_env={"env_vars": environment()})
             except (ConnectionError, ValueError) as error:
                 raise ConfigurationError(
                     f"--executor=ray:address={address}: {str(error).splitlines()[0]}"

@@ -9,6 +9,7 @@ from arch.checks import at_least
 from arch.sweeps.executors import cluster
 from arch.sweeps.executors.cluster import Cluster, Lost
 from arch.sweeps.executors.contract import EXECUTORS
+from arch.sweeps.executors.orders import environment
 from arch.sweeps.sweep import Sweep
 
 TIMEOUTS = 1000  # how often a job is requeued that is preempted or out of its time
@@ -97,7 +98,7 @@ class Slurm(Cluster):
 
     def submit(self, orders: Sequence[Path]) -> Sequence[Handle]:
         """One array of jobs."""
-        os.environ |= cluster.environment()  # which sbatch hands on
+        os.environ |= environment()  # which sbatch hands on
         with self._executor.batch():
             jobs = [self._executor.submit(Work(order)) for order in orders]
         return [Handle(job) for job in jobs]
