@@ -15,6 +15,10 @@ residual_shuffle_exchange(size='lambada')   Draguns et al. 2020
 feed_forward_lm(n=5)                    Bengio et al. 2003
 rwkv4(layers=12)                        Peng et al. 2023
 rwkv6(layers=24)                        Peng et al. 2024
+mamba(size='130m')                      Gu and Dao 2023
+mamba2(size='130m')                     Dao and Gu 2024
+gated_deltanet(layers=21)               Yang, Kautz and Hatamizadeh 2024
+lstm_lm(layers=2)                       Zaremba et al. 2014, a decoder
 lstm(layers=2)                          an encoder-decoder of LSTMs that attends to its encoder
 
 Each takes more fields of the model section as keywords, which win. What an order of sublayers does
@@ -34,7 +38,7 @@ from arch.variants.decoders import (
 )
 from arch.variants.encoder_decoders import UNIVERSAL, encoder_decoder, lstm, transformer, universal
 from arch.variants.masked import ALBERT, BERT, albert, bert, masked_encoder
-from arch.variants.recurrent import RWKV4, rwkv4, rwkv6
+from arch.variants.recurrent import RWKV4, lstm_lm, rwkv4, rwkv6
 from arch.variants.reformers import REFORMER, reformer
 from arch.variants.shuffle_exchange_networks import (
     RESIDUAL_SHUFFLE_EXCHANGE,
@@ -43,13 +47,14 @@ from arch.variants.shuffle_exchange_networks import (
     residual_shuffle_exchange,
     shuffle_exchange,
 )
+from arch.variants.state_spaces import MAMBA, MAMBA2, gated_deltanet, mamba, mamba2
 
 VARIANTS = {
     f.__name__: f
     for f in (
         vanilla, sandwich, par, macaron, gpt2, transformer, universal, lstm, bert, albert, reformer,
         shuffle_exchange, residual_shuffle_exchange, feed_forward_lm,
-        rwkv4, rwkv6,
+        rwkv4, rwkv6, mamba, mamba2, gated_deltanet, lstm_lm,
     )
 }  # fmt: skip
 
@@ -75,6 +80,7 @@ __all__ = [
     "bert",
     "masked_encoder",
     "RWKV4",
+    "lstm_lm",
     "rwkv4",
     "rwkv6",
     "REFORMER",
@@ -84,4 +90,9 @@ __all__ = [
     "benes",
     "residual_shuffle_exchange",
     "shuffle_exchange",
+    "MAMBA",
+    "MAMBA2",
+    "gated_deltanet",
+    "mamba",
+    "mamba2",
 ]

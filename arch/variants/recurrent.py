@@ -1,4 +1,4 @@
-"""Decoders without attention whose state is of fixed size: RWKV."""
+"""Decoders without attention whose state is of fixed size: RWKV, LSTMs."""
 
 from typing import Any
 
@@ -48,3 +48,18 @@ def rwkv(letters: dict, layers: int, width: int, model: dict[str, Any]) -> dict[
         **model,
         "sublayers": {**letters, **model.get("sublayers", {})},
     }  # fmt: skip
+
+
+def lstm_lm(layers: int = 2, width: int = 650, **model: Any) -> dict[str, object]:
+    """lⁿ: the LSTM language model of Zaremba et al. 2014, whose medium size the defaults are: no
+    norms, no positions, and a head of its own with a bias. Here each layer adds to a stream."""
+    return {
+        "family": "decoder",
+        "width": width,
+        "order": f"l{layers}",
+        "stack": {"norm": "none", "final_norm": False},
+        "embedding": {"positions": "none", "scale": False},
+        "head": {"tie": False, "bias": True},
+        **model,
+        "sublayers": {"l": {"kind": "lstm"}, **model.get("sublayers", {})},
+    }

@@ -447,6 +447,12 @@ def test_the_variant_rwkv6_has_the_published_parameters():
     assert count(models.build(model, 65536, 1024).shapes) == 1_599_873_024
 
 
+def test_the_variant_lstm_lm_has_the_parameters_of_zarembas_medium_size():
+    model = models.build(config.make(model=variants.lstm_lm()).model, 10_000, 35)
+    layer = 4 * 650 * (650 + 650 + 1)
+    assert count(model.shapes) == 2 * 10_000 * 650 + 10_000 + 2 * layer
+
+
 def test_the_minimal_kinds_start_as_pytorchs_linear():
     parameters = define("mingru", 64, inner_width=48).init(jax.random.key(0))
     for name in ("input", "output"):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arch import config
+from arch import config, variants
 from arch.context import Context
 from arch.models import families as models
 from arch.registry import ConfigurationError, sublayers
@@ -401,6 +401,29 @@ def test_deltas_heads_share_three_quarters_of_the_width_and_its_parameters_are_c
     assert 0 < np.exp(start["a_log"]).min() and np.exp(start["a_log"]).max() <= 16
     dt = softplus(np.asarray(start["dt_bias"]))
     assert 0.001 * 0.999 <= dt.min() < dt.max() <= 0.1 * 1.001
+
+
+@pytest.mark.parametrize(
+    "made, vocabulary, parameters",
+    [
+        (variants.mamba(size="130m"), 50280, 129_135_360),
+        (variants.mamba(size="2.8b"), 50280, 2_768_345_600),
+        (variants.mamba2(size="130m"), 50288, 128_989_632),
+        (variants.mamba2(size="1.3b"), 50288, 1_343_757_312),
+    ],
+)
+def test_the_variants_have_the_published_parameters(made, vocabulary, parameters):
+    model = models.build(config.make(model=made).model, vocabulary, 1024)
+    assert count(model.shapes) == parameters
+
+
+def test_the_variant_gated_deltanet_has_the_references_shapes():
+    model = models.build(config.make(model=variants.gated_deltanet()).model, 32000, 1024)
+    d, key, value, inner = 2048, 6 * 256, 6 * 512, 5632
+    mixer = d * (2 * key + 2 * value + 12) + 4 * (2 * key + value) + 12 + 512 + value * d
+    assert count(model.shapes) == 2 * 32000 * d + 21 * (mixer + 3 * d * inner + 2 * d) + d
+    with pytest.raises(ConfigurationError, match="allowed are 130m, 370m"):
+        variants.mamba(size="7b")
 
 
 def test_mamba2s_parameters_and_flops_are_counted():
