@@ -8,6 +8,7 @@ configuration's `plugins`.
 from arch.sublayers import convolution, feed_forward, fixed_window
 from arch.sublayers.attention import full, local, lsh
 from arch.sublayers.benes import network
+from arch.sublayers.experts import mixture
 from arch.sublayers.recurrent import gated_linear, gru, lstm, minimal, rwkv4, rwkv6
 from arch.sublayers.state_space import delta, mamba, mamba2
 
@@ -25,6 +26,7 @@ __all__ = [
     "mamba",
     "mamba2",
     "minimal",
+    "mixture",
     "network",
     "rwkv4",
     "rwkv6",

@@ -36,6 +36,8 @@ def small(model: dict, **changes) -> dict:
         if letter["kind"] == "feed_forward":
             letter.pop("expand", None)
             letter |= {"inner_width": 16, "chunk": 0}
+        if letter["kind"] == "mixture_of_experts":
+            letter |= {"inner_width": 16, "experts": 4}
         if letter["kind"] == "lsh_attention":
             letter |= {"chunk": 4, "rounds": 2}
     return {**model, "sublayers": letters, "width": 8, **changes}
@@ -47,6 +49,7 @@ def cases(corpus: str) -> dict[str, tuple[dict, dict, dict]]:
     pairs = {"kind": "algorithmic", "length": 16}
     aligned = {"kind": "algorithmic_bins"}
     text = language(corpus)
+    experts = variants.vanilla(1, sublayers={"e": {"kind": "mixture_of_experts", "capacity": 1.0}})
     return {
         "vanilla": (small(variants.vanilla(1), head={"chunk": 64}), text, {}),
         "sandwich": (
@@ -62,6 +65,7 @@ def cases(corpus: str) -> dict[str, tuple[dict, dict, dict]]:
         ),
         "reformer": (small(variants.reformer("enwik8"), order="(sf)2"), text, {}),
         "shuffle_exchange": (small(variants.shuffle_exchange()), aligned, {}),
+        "experts": (small(experts, order="se"), text, {"accumulate": 2}),
         "transformer": (small(variants.transformer(1)), pairs, {"accumulate": 2}),
     }
 

@@ -50,6 +50,8 @@ LETTERS = {
     "m": {"kind": "mamba2", "state": 4, "head_width": 4, "scale": 0.1},
     "n": {"kind": "mamba", "state": 4, "rank": 2, "scale": 0.1},
     "d": {"kind": "delta", "heads": 2, "scale": 0.1},
+    "e": {"kind": "mixture_of_experts", "experts": 3, "expand": 1.0, "capacity": 0.8},
+    "o": {"kind": "mixture_of_experts", "experts": 3, "expand": 1.0, "renormalise": False},
 }
 BASIC = {"kind": "universal", "steps": 3, "halting": "act", "mix": "basic"}
 FROZEN = {**BASIC, "mix": "accumulated", "freeze": True, "step_signal": "learned"}
@@ -62,6 +64,8 @@ MODELS = {
     "convolution, lstm, fixed window": ("svlb", "", {}, "sinusoidal"),
     "recurrent": ("uijrkgt", "", {}, "none"),
     "halting state spaces": ("mnd", "", FROZEN, "none"),
+    "experts, reversible": ("seo", "", {"kind": "reversible"}, "learned"),
+    "halting experts": ("se", "", FROZEN, "none"),
     "shared, scanned": ("(sl)2", "", {"share": "sl", "apply": "scan"}, "none"),
     "universal": ("sv", "", {"kind": "universal", "steps": 2}, "sinusoidal"),
     "halting basic": ("sf", "", BASIC, "rotary"),

@@ -20,6 +20,7 @@ LETTERS = {
     "g": {"kind": "feed_forward", "expand": 1.0, "activation": "silu"},
     "l": {"kind": "lsh_attention", "heads": 2, "chunk": 8, "attention_dropout": 0.1},
     "c": {"kind": "attention", "heads": 2, "cross": True},
+    "e": {"kind": "mixture_of_experts", "experts": 3, "expand": 1.0, "capacity": 1.0},
 }
 TRAINING = Context(key=jax.random.key(3), train=True, has_dropout=True, dropout=0.1)
 STILL = TRAINING.replace(train=False)  # without dropout
@@ -94,10 +95,13 @@ def assert_equal(ours, wanted, tolerance):
 
 @pytest.mark.parametrize(
     "order, apply",
-    [*(("s(sf)2", apply) for apply in APPLIES), ("(lf)2", "scan"), ("(lf)2", "switch")],
+    [
+        *(("s(sf)2", apply) for apply in APPLIES),
+        *(("(lf)2", "scan"), ("(lf)2", "switch"), ("(ge)2", "switch")),
+    ],
 )
 def test_gradients_are_autodiffs_in_float64(order, apply, float64):
-    """With dropout in all places, and hashes."""
+    """With dropout in all places, hashes, and experts that are chosen."""
     assert_equal(*both(order, dtype=jnp.float64, apply=apply), 1e-10)
 
 
