@@ -20,17 +20,20 @@ def flag(
     metavar: str = "",
     otherwise: str = "",
     allowed: tuple[str, ...] = (),
+    type: type | None = None,
 ) -> Any:
     """A field that is typed as `spelling`; one without a default is required.
 
-    The default's type is the flag's: text, a number, or False for one that is only named.
+    The default's type is the flag's: text, a number, False for one that is only named, or () for
+    texts, of which each has the flag before it.
 
     otherwise: what holds where the flag is not typed, if the default does not say it.
     allowed: the values that there are, where they are few; the body refuses others.
+    type: of a flag whose default is None.
     """
     metadata = {
         "spelling": spelling, "help": help, "metavar": metavar, "otherwise": otherwise,
-        "allowed": allowed,
+        "allowed": allowed, "type": type,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -68,14 +71,25 @@ class Command:
                 settings["action"] = "store_true"
             else:
                 settings["metavar"] = field.metadata["metavar"] or None
-                settings["type"] = str if "required" in settings else type(field.default)
+                settings["type"] = _type(field)
+            if field.default == ():
+                settings |= {"action": "append", "default": []}
             yield field.metadata["spelling"], settings
 
     @classmethod
     def of(cls, parsed: argparse.Namespace, **more: Any) -> "Command":
         """The command with the values that were parsed."""
         named = (f.name for f in dataclasses.fields(cls) if "spelling" in f.metadata)
-        return cls(**{name: vars(parsed)[name] for name in named}, **more)
+        typed = {name: vars(parsed)[name] for name in named}
+        typed |= {name: tuple(found) for name, found in typed.items() if isinstance(found, list)}
+        return cls(**typed, **more)
+
+
+def _type(field: dataclasses.Field) -> type:
+    """What the text behind a flag is read as."""
+    if field.default is dataclasses.MISSING or field.default == ():
+        return str
+    return field.metadata["type"] or type(field.default)
 
 
 def _help(field: dataclasses.Field) -> str:

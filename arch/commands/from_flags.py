@@ -74,7 +74,7 @@ def _seeds(text: str) -> tuple[Seed, ...]:
     if not 0 < len(set(seeds)) == len(seeds) <= MOST_SEEDS:
         raise ConfigurationError(
             f"--seeds={text}: expected a count (5), a range (100-104), a list (1,3), each seed "
-            "once, or two of them (3x3: initialisation x data)"
+            f"once, or two of them (3x3: initialisation x data); seeds are below {SEED_LIMIT}"
         )
     return tuple(seeds)
 
@@ -113,7 +113,7 @@ def _ladder(command: Trains) -> Ladder | None:
     if not 0 < len(pilot) == len(set(pilot)):
         raise ConfigurationError(
             f"--pilot={command.pilot}: expected the seeds that choose on the ladder, a range "
-            "(100-101) or a list (7,9), each once"
+            f"(100-101) or a list (7,9), each once and below {SEED_LIMIT}"
         )
     return Ladder(field, values, tuple(pilot))
 

@@ -1,23 +1,25 @@
 """`generate`: a language model goes on with a text, an encoder-decoder translates it, a masked
 language model fills in its [MASK]s."""
 
+import dataclasses
 import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from arch.checks import at_least
 from arch.commands import flags
 from arch.commands.answers import answer
 from arch.models.generation import uncached
 from arch.notebook import run as notebook
+from arch.notebook import texts
 from arch.notebook.loaded import Loaded
+from arch.notebook.texts import TextOptions
 from arch.registry import ConfigurationError
 
 
 def run(command: flags.Generate) -> int:
     """Print each prompt, and as it comes the text that one seed of the run makes of it."""
-    at_least(1, of="generate", draws=command.draws)
+    options = _options(command)
     prompts = _prompts(command)
     if isinstance(sys.stdout, io.TextIOWrapper):  # bytes that are no text, or a narrow encoding
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -28,25 +30,20 @@ def run(command: flags.Generate) -> int:
             file=sys.stderr,
         )
     for prompt in prompts:
-        for draw in range(command.draw, command.draw + command.draws):
-            pieces = _pieces(loaded, prompt, command, draw)
+        for one in options.each():
+            pieces = texts.stream(loaded, prompt, one)
             if command.json:
-                made = {"prompt": prompt, "text": "".join(pieces), "draw": draw}
+                made = {"prompt": prompt, "text": "".join(pieces), "draw": one.seed}
                 answer({"run": command.directory, **loaded.origin, **made})
             else:
                 _print(loaded, prompt, pieces)
     return 0
 
 
-def _pieces(loaded: Loaded, prompt: str, command: flags.Generate, draw: int) -> Iterator[str]:
-    return loaded.stream(
-        prompt,
-        tokens=command.tokens,
-        temperature=command.temperature,
-        top_k=command.top_k,
-        top_p=command.top_p,
-        seed=draw,
-    )
+def _options(command: flags.Generate) -> TextOptions:
+    """What is asked for: the command's options by their names, but --draw, the seed of drawing."""
+    names = {field.name for field in dataclasses.fields(TextOptions)} - {"seed"}
+    return TextOptions(seed=command.draw, **{name: getattr(command, name) for name in names})
 
 
 def _print(loaded: Loaded, prompt: str, pieces: Iterator[str]) -> None:

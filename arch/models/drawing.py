@@ -1,6 +1,6 @@
 """Text token by token: a few tokens a dispatch, in a program that is compiled once a shape.
 
-Temperature, top_k, top_p and the key are data, so that another choice of them compiles nothing.
+The choice and the key are data, so that another choice compiles nothing.
 """
 
 import functools
@@ -12,22 +12,29 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
+from arch.models.choices import Choice, drawn, penalised, seen
 from arch.models.generation import (
+    Beams,
     Blanks,
-    Choice,
     Prompt,
     Search,
     advancing,
+    beginning,
+    best,
     can_cache,
     decode,
-    drawn,
     fill,
+    grow,
+    growing,
 )
 from arch.models.model import Model
 from arch.stacks.parameters import Parameters
 
 TOGETHER = 8  # tokens a dispatch
 ROUNDED = 64  # lengths are rounded up to a multiple: fewer shapes to compile for
+
+# (tokens (beam, added), finished (beam)) → which hypotheses are finished besides
+Ending = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def continuation(
@@ -37,34 +44,43 @@ def continuation(
     key: Key[Array, ""],
     choice: Choice,
     platform: str = "cpu",
+    cached: bool | None = None,
 ) -> Iterator[int]:
-    """The tokens that go on with a prompt of one row, each as soon as its dispatch is done."""
-    length, limit = prompt.tokens.shape[1], model.embedding.module.limit
+    """The tokens that go on with a prompt of one row, each as soon as its dispatch is done.
+
+    After the prompt's end comes none. cached: whether by cached steps; None for wherever every
+    sublayer has them.
+    """
+    length = prompt.tokens.shape[1]
     needed = length + prompt.steps
-    total = -(-needed // ROUNDED) * ROUNDED
-    total = max(needed, min(total, limit)) if limit else total
-    begin, step = _programs(model, total, prompt.entries, platform)
+    total = _rounded(model, needed)
+    cached = can_cache(model) if cached is None else cached
+    begin, step = _programs(model, total, prompt.entries, platform, cached)
     tokens = np.zeros((1, total), np.int32)
     tokens[:, :length] = np.asarray(prompt.tokens)
     carry = jnp.asarray(tokens), begin(parameters)
-    settings: Any = (
-        np.float32(choice.temperature),
-        np.int32(choice.top_k),
-        np.float32(choice.top_p),
-    )
+    kinds = (np.float32, np.int32, np.float32, np.float32, np.float32)
+    settings = tuple(kind(value) for kind, value in zip(kinds, choice, strict=True))
     for time in range(0, needed - 1, TOGETHER):
         found, carry = step(parameters, carry, np.int32(time), np.int32(length), key, settings)
         for at, token in enumerate(np.asarray(found), start=time + 1):
             if length <= at < needed:
                 yield int(token)
+                if token == prompt.end:
+                    return
+
+
+def _rounded(model: Model, needed: int) -> int:
+    """A length of at least `needed` that few programs have, within the learned positions."""
+    total, limit = -(-needed // ROUNDED) * ROUNDED, model.embedding.module.limit
+    return max(needed, min(total, limit)) if limit else total
 
 
 @functools.lru_cache(maxsize=16)
 def _programs(
-    model: Model, total: int, entries: int, platform: str
+    model: Model, total: int, entries: int, platform: str, cached: bool
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """(parameters → cache, TOGETHER steps of drawing), compiled where they are first called."""
-    cached = can_cache(model)
 
     def rows(tokens: Array) -> Prompt:
         return Prompt(None, tokens, jnp.array([0]), 0, -1)
@@ -75,6 +91,7 @@ def _programs(
 
     def step(parameters, carry, time, length, key, choice):
         tokens, cache = carry
+        choice = Choice(*choice)
         forward, _ = advancing(model, parameters, rows(tokens), 1, total, cached, platform)
 
         def one(carry, ahead):
@@ -82,7 +99,14 @@ def _programs(
             # past the end the last token is drawn again, and not looked at
             now = jnp.minimum(time + ahead, total - 2)
             logits, cache = forward(tokens, cache, now)
-            token = drawn(logits, jax.random.fold_in(key, now), Choice(*choice), entries)
+            logits = jax.lax.cond(
+                choice.repetition_penalty == 1,
+                lambda: logits,
+                lambda: penalised(
+                    logits, seen(tokens, now + 1, logits.shape[-1]), choice.repetition_penalty
+                ),
+            )
+            token = drawn(logits, jax.random.fold_in(key, now), choice, entries)
             token = jnp.where(now + 1 < length, tokens[:, now + 1], token).astype(jnp.int32)
             return (tokens.at[:, now + 1].set(token), cache), token[0]
 
@@ -93,22 +117,75 @@ def _programs(
 
 
 def searched(
-    model: Model, parameters: Parameters, prompt: Prompt, search: Search, platform: str = "cpu"
+    model: Model,
+    parameters: Parameters,
+    prompt: Prompt,
+    search: Search,
+    platform: str = "cpu",
+    ending: Ending | None = None,
 ) -> Int[Array, "batch steps"]:
-    """`generation.decode`, compiled once a shape."""
-    run = _search(model, prompt.steps, prompt.end, search, platform)
-    return run(parameters, prompt.source, prompt.tokens, prompt.lengths)
+    """`generation.decode`, compiled once for prompts of up to 64, 128, … tokens.
+
+    ending: of a prompt of one row, what finishes hypotheses beside the prompt's end. It is asked
+    after every token, so that each is a dispatch.
+    """
+    tokens = np.asarray(prompt.tokens)
+    if prompt.source is None:  # a translation's begin with one token, whatever its source
+        room = _rounded(model, tokens.shape[1] + prompt.steps) - prompt.steps
+        tokens = np.pad(tokens, ((0, 0), (0, room - tokens.shape[1])))
+    static = model, prompt.steps, prompt.end, prompt.entries, search.beam, platform
+    given = parameters, prompt.source, tokens, np.asarray(prompt.lengths)
+    penalty = np.float32(search.length_penalty)
+    if ending is None:
+        return _search(*static)(*given, penalty)
+    begin, step, end = _search_by_steps(*static)
+    beams, length = begin(*given), int(prompt.lengths[0])
+    while bool(growing(beams)):
+        beams = step(*given, beams)
+        added = np.asarray(beams.tokens)[0, :, length : int(beams.time) + 1]
+        finished = np.asarray(beams.finished)[0]
+        if added.shape[1]:
+            finished = finished | ending(added, finished)
+        beams = beams._replace(finished=jnp.asarray(finished)[None])
+    return end(*given, beams, penalty)
 
 
 @functools.lru_cache(maxsize=16)
 def _search(
-    model: Model, steps: int, end: int, search: Search, platform: str
+    model: Model, steps: int, end: int, entries: int, beam: int, platform: str
 ) -> Callable[..., Int[Array, "batch steps"]]:
-    def run(parameters, source, tokens, lengths):
-        asked = Prompt(source, tokens, lengths, steps, end)
-        return decode(model, parameters, asked, search, platform=platform)
+    def run(parameters, source, tokens, lengths, penalty):
+        asked = Prompt(source, tokens, lengths, steps, end, entries)
+        return decode(model, parameters, asked, Search(beam, penalty), platform=platform)
 
     return jax.jit(run)
+
+
+@functools.lru_cache(maxsize=16)
+def _search_by_steps(
+    model: Model, steps: int, end: int, entries: int, beam: int, platform: str
+) -> tuple[Callable[..., Beams], Callable[..., Beams], Callable[..., Array]]:
+    """(→ the first beams, → the beams with a token more, → the best hypothesis of each row)."""
+
+    def asked(source, tokens, lengths):
+        return Prompt(source, tokens, lengths, steps, end, entries)
+
+    def advanced(parameters, prompt):
+        total = prompt.tokens.shape[1] + steps
+        return advancing(model, parameters, prompt, beam, total, None, platform)
+
+    def begin(parameters, source, tokens, lengths):
+        prompt = asked(source, tokens, lengths)
+        return beginning(prompt, beam, advanced(parameters, prompt)[1])
+
+    def step(parameters, source, tokens, lengths, beams):
+        prompt = asked(source, tokens, lengths)
+        return grow(advanced(parameters, prompt)[0], prompt, beams)
+
+    def chosen(parameters, source, tokens, lengths, beams, penalty):
+        return best(asked(source, tokens, lengths), beams, penalty)
+
+    return jax.jit(begin), jax.jit(step, donate_argnums=4), jax.jit(chosen)
 
 
 def filled(

@@ -2,22 +2,21 @@
 
 import dataclasses
 import functools
-import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arch.checks import at_least, holds, one_of
+from arch.checks import one_of
 from arch.context import Context
 from arch.data.tokenizers.kinds import Tokenizer
-from arch.models.drawing import continuation, filled, searched
-from arch.models.generation import Blanks, Choice, Prompt
 from arch.models.model import Model
+from arch.notebook import texts
 from arch.notebook.export import Export, save, save_for_transformers
+from arch.notebook.texts import TextOptions
 from arch.registry import Config, ConfigurationError
 from arch.report.cards import Card, Shown, said_parameters
 from arch.stacks.parameters import Parameters
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 WEIGHTS, STEPS = "attention.weights", "halting.steps"  # what sublayers and stacks record
 FORMATS = {"arch": save, "huggingface": save_for_transformers}
-# bytes of a character that is not whole yet, as text
-WAITING = "".join(map(chr, range(0xDC80, 0xDD00))) + "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclasses.dataclass(repr=False)
@@ -202,6 +199,16 @@ class Loaded(Shown):
         }
         return said.get(min(missing), "")
 
+    @overload
+    def generate(
+        self, prompt: str, tokens: int = 100, *args: Any, draws: None = None, **options: Any
+    ) -> str: ...
+
+    @overload
+    def generate(
+        self, prompt: str, tokens: int = 100, *args: Any, draws: int, **options: Any
+    ) -> list[str]: ...
+
     def generate(
         self,
         prompt: str,
@@ -210,88 +217,55 @@ class Loaded(Shown):
         top_k: int = 0,
         top_p: float = 1.0,
         seed: int = 0,
-    ) -> str:
-        """A text of the model's own: a language model goes on with the prompt, for `tokens` tokens
-        drawn at `temperature` (0: greedily) from the `top_k` most probable (0: from all) and of
-        these the fewest whose probabilities add up to `top_p`; a translation is searched for as
-        the task says; a masked language model puts the most probable token in the place of each
-        [MASK]. Another `seed` draws another text.
+        *,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        beams: int = 0,
+        length_penalty: float | None = None,
+        stop: str | Sequence[str] = (),
+        draws: int | None = None,
+    ) -> str | list[str]:
+        """A text of the model's own: a language model goes on with the prompt, a translation is
+        searched for, a masked language model puts the most probable token in the place of each
+        [MASK].
 
-        Compiled once for texts of up to 64, 128, … tokens, whatever the numbers.
+        Compiled once for texts of up to 64, 128, … tokens, whatever the numbers; a search once for
+        each number of tokens and beams.
 
-        ConfigurationError where the task does not speak, or for numbers it cannot work with.
+        Args:
+            tokens: the most that are added.
+            temperature, top_k, top_p, min_p, repetition_penalty: how a token is drawn, see
+                `Choice`; temperature 0 takes the most probable one.
+            seed: of drawing; another one draws another text. The command calls it --draw.
+            beams: search for the most probable text with so many hypotheses, instead of drawing;
+                0 draws, and searches for a translation as its task says.
+            length_penalty: of the search, see `Search`; None for the task's, 0 where it has none.
+            stop: texts at which a text ends, before them; with beams a hypothesis is finished
+                there.
+            draws: a list of so many texts, of seed, seed + 1, …; None for one text.
+
+        ConfigurationError where the task does not speak, and for options that cannot be, before
+        anything is compiled.
         """
-        return "".join(self.stream(prompt, tokens, temperature, top_k, top_p, seed))
+        options = TextOptions(
+            tokens, temperature, top_k, top_p, min_p, repetition_penalty, beams, length_penalty,
+            stop, seed, 1 if draws is None else draws,
+        )  # fmt: skip
+        found = ["".join(texts.stream(self, prompt, one)) for one in options.each()]
+        return found[0] if draws is None else found
 
-    def stream(
-        self,
-        prompt: str,
-        tokens: int = 100,
-        temperature: float = 0.8,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        seed: int = 0,
-    ) -> Iterator[str]:
-        """The text of `generate` in pieces, each as soon as it is there."""
-        asked = self._asked(prompt, tokens, temperature, top_k, top_p)
-        platform = machine.platform()
-        if isinstance(asked, Blanks):
-            ids = filled(self.model, self.parameters, asked, platform)
-            yield self.task.text_of(np.asarray(ids)[0])
-        elif self.task.decodes:
-            ids = searched(self.model, self.parameters, asked, self.task.search, platform)
-            yield self.task.text_of(np.asarray(ids)[0])
-        else:
-            choice, key = Choice(temperature, top_k, top_p), jax.random.key(seed)
-            drawn = continuation(self.model, self.parameters, asked, key, choice, platform)
-            yield from self._pieces(drawn)
+    def stream(self, prompt: str, tokens: int = 100, **options: Any) -> Iterator[str]:
+        """The text of `generate` in pieces, each as soon as it is there; a search, a translation
+        and what fills [MASK]s in come in one.
 
-    def _pieces(self, drawn: Iterator[int]) -> Iterator[str]:
-        """What each token adds to the text; bytes that make no character yet wait for more."""
-        ids: list[int] = []
-        said = ""
-        for token in drawn:
-            ids.append(token)
-            text = self.task.text_of(np.array(ids)).rstrip(WAITING)
-            if len(text) > len(said) and text.startswith(said):
-                yield text[len(said) :]
-                said = text
-        yield self.task.text_of(np.array(ids, np.int32))[len(said) :]
+        options: those of `generate`, but `draws`.
+        """
+        return texts.stream(self, prompt, TextOptions(tokens, **options))
 
     @property
     def goes_on(self) -> bool:
         """Whether `generate` goes on with its prompt, and does not translate it or fill it in."""
         return self.model.causal and not self.task.decodes
-
-    def _asked(
-        self, prompt: str, tokens: int, temperature: float, top_k: int, top_p: float
-    ) -> Prompt | Blanks:
-        """The prompt as the model reads it; ConfigurationError for numbers that cannot be."""
-        at_least(1, of="generate", tokens=tokens)
-        at_least(0, of="generate", top_k=top_k)
-        fine = 0 <= temperature < math.inf
-        holds(fine, "0 (greedy) or more", of="generate", temperature=temperature)
-        holds(0 < top_p <= 1, "above 0 to 1 (all)", of="generate", top_p=top_p)
-        try:
-            asked = self.task.written_prompt(prompt, tokens)
-        except ConfigurationError:
-            raise
-        except ValueError as error:
-            raise ConfigurationError(f"generate: the prompt {prompt!r}: {error}") from None
-        if isinstance(asked, Prompt):
-            there = asked.entries or self.task.vocabulary
-            allowed = f"0 (all) to {there}, the tokenizer's entries"
-            holds(top_k <= there, allowed, of="generate", top_k=top_k)
-            longest, learned = (
-                asked.tokens.shape[1] + asked.steps,
-                self.model.embedding.module.limit,
-            )
-            if learned and longest > learned:
-                raise ConfigurationError(
-                    f"generate: prompt and tokens need {longest} positions; the model has learned "
-                    f"{learned}"
-                )
-        return asked
 
 
 class Everything(frozenset):

@@ -121,7 +121,12 @@ BAD = [
     sweep("a seed twice", "--config=small.py --seeds=1,1", "--seeds=1,1", "each seed once"),
     sweep("an empty range of seeds", "--config=small.py --seeds=5-3", "--seeds=5-3"),
     sweep("seeds beyond 32 bits", "--config=small.py --seeds=4294967296-4294967297",
-          "--seeds=4294967296"),
+          "--seeds=4294967296", "below 2147483648"),
+    sweep("a seed of 32 bits", "--config=small.py --seeds=1,2147483648", "below 2147483648"),
+    *(Bad(f"a seed of 32 bits in the configuration of {name}",
+          (*name.split(), "--config=small.py", "--config.seeds=2147483648"),
+          ("--config.seeds=(2147483648,): expected whole numbers from 0 to 2147483647",))
+      for name in ("describe", "sweep", "sweep --dry-run", "run --cell=sf", "prepare", "bench")),
     sweep("replicas that are no number", "--config=small.py --replicas=few", "--replicas='few'",
           "auto"),
     sweep("cells that are not there", "--config=small.py --cells=k*", "--cells=k*", "sf, fs"),

@@ -390,6 +390,7 @@ def test_the_translation_experiments_train_and_say_bleu(reference, cell, tmp_pat
     assert line["tokens"] > 0
     run = arch.load(f"runs/x/{cell}-{line['hash'][:8]}")
     assert isinstance(run.generate("ein mann geht"), str)
+    assert "A" not in run.generate("ein mann geht", beams=3, length_penalty=1.0, stop="A")
 
 
 @SLOW

@@ -1,7 +1,8 @@
-"""Decoding: from a cache as anew, greedy, by beam search as by enumeration, and by sampling."""
+"""Decoding: from a cache as anew, greedy, by beam search as by enumeration, and by drawing."""
 
 import itertools
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -13,7 +14,10 @@ from flax import nnx
 from arch import config
 from arch.context import Context
 from arch.layers import Projection
+from arch.models import choices
 from arch.models import families as models
+from arch.models.choices import Choice
+from arch.models.drawing import continuation
 from arch.models.generation import (
     PAD,
     Blanks,
@@ -22,7 +26,6 @@ from arch.models.generation import (
     can_cache,
     decode,
     fill,
-    sample,
 )
 from arch.registry import sublayers
 from arch.sublayers.contract import Sublayer
@@ -83,7 +86,14 @@ SOURCE = np.array([[3, 9, 2, 1], [5, 1, 0, 0], [8, 8, 1, 0]], np.int32)
 TOTAL = TOKENS.shape[1] + STEPS
 
 
-def built(order, encoder_order="", stack=None, positions="sinusoidal", vocabulary=VOCABULARY):
+def built(
+    order,
+    encoder_order="",
+    stack=None,
+    positions="sinusoidal",
+    vocabulary=VOCABULARY,
+    max_length=TOTAL,
+):
     """A model whose head is its own: a tied one, before training, repeats what it reads."""
     model = {
         "family": "encoder_decoder" if encoder_order else "decoder",
@@ -95,7 +105,7 @@ def built(order, encoder_order="", stack=None, positions="sinusoidal", vocabular
         "embedding": {"positions": positions},
         "head": {"tie": False},
     }
-    return models.build(config.make(model=model).model, vocabulary, TOTAL)
+    return models.build(config.make(model=model).model, vocabulary, max_length)
 
 
 def drawn(model, seed=0):
@@ -130,8 +140,12 @@ class Markov:
     """A model whose next token's probability is of the time and the last token alone: its
     parameters are a table of logits, (time, last, next)."""
 
+    embedding = SimpleNamespace(module=SimpleNamespace(limit=0))
+
     def logits(self, parameters, inputs, context):
-        return parameters[jnp.arange(inputs.shape[1])[None], inputs]
+        return parameters[
+            jnp.minimum(jnp.arange(inputs.shape[1]), len(parameters) - 1)[None], inputs
+        ]
 
 
 MARKOV: Any = Markov()
@@ -222,6 +236,38 @@ def test_steps_are_greedy_decodings_logits(same_bytes):
         assert same_bytes(row[length:], best[length - 1 : -1].astype(np.int32))
 
 
+@pytest.mark.parametrize(
+    "order, positions",
+    [
+        ("sf", "sinusoidal"),
+        ("waf", "rotary"),
+        ("hf", "sinusoidal"),
+        ("sa", "alibi"),
+        ("sf", "t5"),
+        ("sg", "none"),
+    ],
+)
+def test_beyond_the_trained_length_a_cache_decodes_as_anew(order, positions, assert_close):
+    """Where positions are not learned: three times as long as the model was made for."""
+    model = built(order, positions=positions, max_length=4)
+    parameters = drawn(model)
+    ids = jnp.asarray(np.random.default_rng(1).integers(0, VOCABULARY, (2, 12)))
+
+    @jax.jit
+    def by_steps(parameters):
+        context = Context(inference=True)
+        cache = model.init_cache(parameters, ids.shape[0], ids.shape[1], context)
+
+        def body(cache, time):
+            logits, cache = model.step(parameters, ids[:, time], cache, context.replace(time=time))
+            return cache, logits
+
+        return jax.lax.scan(body, cache, jnp.arange(ids.shape[1]))[1].swapaxes(0, 1)
+
+    anew = jax.jit(lambda p: model.logits(p, ids, Context(inference=True)))(parameters)
+    assert_close(by_steps(parameters), anew, 1e-5)
+
+
 def test_a_kind_without_a_cache_decodes_by_recomputation(monkeypatch, same_bytes):
     monkeypatch.setattr(sublayers, "_kinds", dict(sublayers._kinds))
 
@@ -302,8 +348,7 @@ def test_after_the_end_comes_padding_and_an_end_in_the_prompt_is_none():
     own, end = table(length=12, seed=1), 1
     tokens = np.array([[2, 1], [3, 0], [1, 1], [0, 2]], np.int32)
     prompt = prompt_of(tokens, None, steps=9, end=end)
-    sampled = drawn_from(own, prompt, jax.random.key(0), 1.0)
-    for ids in (decoded([own], prompt)[0], decoded([own], prompt, Search(3))[0], sampled):
+    for ids in (decoded([own], prompt)[0], decoded([own], prompt, Search(3))[0]):
         ids, ended = np.asarray(ids), 0
         for row in ids:
             ends = np.flatnonzero(row == end)
@@ -411,58 +456,103 @@ def test_a_models_beam_from_its_cache_is_enumeration(order, encoder_order):
             assert tuple(ids[start]) == best[1], (alpha, start)
 
 
-# Sampling
+# Drawing
 
 
-def drawn_from(table, prompt, key, temperature, top_k=0):
-    own: Any = jnp.asarray(table)
-    return sample(MARKOV, own, prompt, key, temperature, top_k, cached=False)
+def drawn_from(table, row, steps, seed, choice, end=NEVER, cached=False, model=MARKOV):
+    """What is drawn after a row of tokens."""
+    prompt = prompt_of(np.array([row], np.int32), None, steps=steps, end=end)
+    own: Any = jax.tree.map(jnp.asarray, table)
+    return list(
+        continuation(model, own, prompt, jax.random.key(seed), choice, "cpu", cached=cached)
+    )
 
 
-def test_temperature_zero_and_the_most_probable_one_alone_are_greedy(same_bytes):
-    own, key = table(vocabulary=6, seed=2), jax.random.key(3)
-    prompt = prompt_of(np.arange(6, dtype=np.int32)[:, None], None, end=1)
-    greedy = decoded([own], prompt)[0]
-    assert same_bytes(drawn_from(own, prompt, key, 0.0), greedy)
-    assert same_bytes(drawn_from(own, prompt, key, 2.0, top_k=1), greedy)
-    assert not same_bytes(drawn_from(own, prompt, key, 2.0), greedy)
+def test_temperature_zero_and_the_most_probable_one_alone_are_greedy():
+    own = table(vocabulary=6, seed=2)
+    prompt = prompt_of(np.arange(6, dtype=np.int32)[:, None], None)
+    warm = set()
+    for first, ids in enumerate(decoded([own], prompt)[0].tolist()):
+        assert drawn_from(own, [first], STEPS, 3, Choice(0.0)) == ids
+        for one in (Choice(2.0, top_k=1), Choice(2.0, top_p=1e-6), Choice(2.0, min_p=1.0)):
+            assert drawn_from(own, [first], STEPS, 3, one) == ids
+        warm.add(drawn_from(own, [first], STEPS, 3, Choice(2.0)) == ids)
+    assert False in warm
 
 
-def test_a_key_is_a_sample_whether_it_is_cached_or_not(same_bytes):
+def test_nothing_is_drawn_after_the_end_and_an_end_in_the_prompt_is_none():
+    own, ends = table(length=12, seed=1), 0
+    for seed in range(5):
+        ids = drawn_from(own, [2, 1], 9, seed, Choice(), end=1)
+        assert 1 not in ids[:-1] and (len(ids) == 9 or ids[-1] == 1)
+        ends += ids[-1] == 1
+    assert ends
+
+
+def test_a_key_is_a_text_whether_it_is_cached_or_not():
     model = built("sf")
-    parameters = drawn(model)
-
-    @jax.jit
-    def drawn_by(key):
-        cached = (True, True, False)
-        return [sample(model, parameters, prompt_of(), key, 1.5, cached=c) for c in cached]
-
-    first, again, anew = drawn_by(jax.random.key(0))
-    assert same_bytes(first, again) and same_bytes(first, anew)
-    assert not same_bytes(first, drawn_by(jax.random.key(1))[0])
+    own = drawn(model)
+    texts = [
+        drawn_from(own, [4, 8], STEPS, seed, Choice(1.5), cached=cached, model=model)
+        for seed, cached in ((0, True), (0, True), (0, False), (1, True))
+    ]
+    assert texts[0] == texts[1] == texts[2] != texts[3]
 
 
-@pytest.mark.parametrize("temperature, top_k", [(1.0, 0), (0.7, 0), (1.6, 3)])
-def test_frequencies_are_the_probabilities(temperature, top_k):
-    own, draws = table(vocabulary=6, seed=4), 20_000
-    prompt = prompt_of(np.array([[2], [3]], np.int32), None, steps=1)
+@pytest.mark.parametrize(
+    "choice, left",
+    [
+        (Choice(), 6),
+        (Choice(0.7), 6),
+        (Choice(1.6, top_k=3), 3),
+        (Choice(1.0, min_p=0.3), 0),
+        (Choice(2.0, top_p=0.7, min_p=0.5), 0),
+    ],
+)
+def test_frequencies_are_the_probabilities(choice, left):
+    """left: how many tokens there are to draw; 0 for those that the share leaves."""
+    own, draws = table(vocabulary=6, seed=4)[0, 2:4], 20_000
     keys = jax.random.split(jax.random.key(0), draws)
-    run = jax.jit(jax.vmap(lambda key: drawn_from(own, prompt, key, temperature, top_k)))
-    ids = np.asarray(run(keys))[..., 0]
-    for row, token in enumerate((2, 3)):
-        p = np.exp(log_probabilities(own, 0, token) / temperature)
-        p[np.argsort(p)[: len(p) - top_k if top_k else 0]] = 0
+    ids = np.asarray(jax.jit(jax.vmap(lambda k: choices.drawn(jnp.asarray(own), k, choice)))(keys))
+    for row in range(2):
+        p = np.exp(own[row].astype(np.float64) / choice.temperature)
         p /= p.sum()
+        falling = np.sort(p)[::-1]
+        if choice.top_p < 1:
+            p[p < falling[np.argmax(falling.cumsum() >= choice.top_p)]] = 0
+        p[p < max(choice.min_p * p.max(), falling[left - 1] if left else 0)] = 0
+        p /= p.sum()
+        assert 1 < (p > 0).sum() <= (left or 5)
         frequencies = np.bincount(ids[:, row], minlength=6) / draws
         assert np.all(np.abs(frequencies - p) <= 4 * np.sqrt(p * (1 - p) / draws))
 
 
 def test_rows_and_steps_draw_for_themselves():
-    even = np.zeros((21, 6, 6), np.float32)
-    prompt = prompt_of(np.full((3, 1), 2, np.int32), None, steps=20)
-    ids = np.asarray(drawn_from(even, prompt, jax.random.key(0), 1.0))
-    assert len({tuple(row) for row in ids}) == 3
-    assert len({tuple(column) for column in ids.T}) > 15
+    logits, key = jnp.zeros((3, 6)), jax.random.key(0)
+    ids = np.array([choices.drawn(logits, jax.random.fold_in(key, t), Choice()) for t in range(20)])
+    assert len({tuple(row) for row in ids.T}) == 3
+    assert len({tuple(column) for column in ids}) > 15
+
+
+def test_what_stands_before_is_penalised_in_prompt_and_text():
+    """Greedily from even logits: each step takes the first token that has not been."""
+    positive = np.full((21, 6, 6), 1.0, np.float32)
+    assert drawn_from(positive, [2, 0], 4, 0, Choice(0.0, repetition_penalty=1.5)) == [1, 3, 4, 5]
+    assert drawn_from(-positive, [2, 0], 4, 0, Choice(0.0, repetition_penalty=1.5)) == [1, 3, 4, 5]
+    assert drawn_from(positive, [2, 0], 4, 0, Choice(0.0, repetition_penalty=0.5)) == [0, 0, 0, 0]
+    # of a row of padding only what stands is seen
+    seen = choices.seen(jnp.array([[3, 1, 0, 0], [2, 2, 0, 0]]), jnp.int32(2), 5)
+    assert np.flatnonzero(seen[0]).tolist() == [1, 3] and np.flatnonzero(seen[1]).tolist() == [2]
+
+
+def test_entries_that_no_text_has_are_neither_drawn_nor_found():
+    logits = np.zeros((9, 6, 6), np.float32)
+    logits[:, :, 4:] = 3.0
+    prompt = prompt_of(np.array([[1]]), None, steps=8)._replace(entries=4)
+    own: Any = jnp.asarray(logits)
+    told = continuation(MARKOV, own, prompt, jax.random.key(0), Choice(), cached=False)
+    found = decode(MARKOV, own, prompt, Search(3), cached=False)
+    assert max(told) < 4 and int(found.max()) < 4
 
 
 @pytest.mark.parametrize("cached", [True, False])
@@ -471,6 +561,8 @@ def test_every_context_of_decoding_names_the_platform_that_it_is_given(cached):
     seen = set()
 
     class Watching:
+        embedding = MARKOV.embedding
+
         def remember(self, parameters, source, context):
             seen.add(context.platform)
             return context
@@ -489,7 +581,9 @@ def test_every_context_of_decoding_names_the_platform_that_it_is_given(cached):
 
     tokens = jnp.ones((2, 3), jnp.int32)
     prompt = Prompt(None, tokens, jnp.full(2, 3), 2, -1)
-    decode(Watching(), None, prompt, cached=cached, platform="tpu")
-    sample(Watching(), None, prompt, jax.random.key(0), 0.0, cached=cached, platform="tpu")
-    fill(Watching(), None, Blanks(tokens, tokens > 0, 7), "tpu")
+    watching: Any = Watching()
+    decode(watching, {}, prompt, cached=cached, platform="tpu")
+    one = Prompt(None, tokens[:1], jnp.full(1, 3), 2, -1)
+    list(continuation(watching, {}, one, jax.random.key(0), Choice(0.0), "tpu", cached=cached))
+    fill(watching, {}, Blanks(tokens, tokens > 0, 7), "tpu")
     assert seen == {"tpu"}

@@ -733,6 +733,14 @@ def test_a_directory_that_cannot_be_loaded(command, harm, says, models, tmp_path
         ("gpt2", ("generate", "--prompt=the cat", "--tokens=19"), "has learned 20"),
         ("gpt2", ("generate", "--prompt="), "expected either --prompt=TEXT or --prompts=FILE"),
         ("gpt2", ("generate", "--prompt=a", "--seed=1"), "seed=1: an imported model has seed 0"),
+        (
+            "gpt2",
+            ("generate", "--prompt=the cat", "--beams=51"),
+            "beams=51: allowed is 0 (no search)",
+        ),
+        ("bert", ("generate", "--prompt=the [MASK]", "--beams=2"), "leave out beams=2"),
+        ("bert", ("generate", "--prompt=the [MASK]", "--stop=a"), "leave out stop=('a',)"),
+        ("bert", ("generate", "--prompt=the [MASK]", "--min-p=0.1"), "leave out min_p=0.1"),
         ("bert", ("generate", "--prompt=the cat."), "the prompt 'the cat.' has no [MASK]"),
         (
             "albert",

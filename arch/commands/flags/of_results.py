@@ -136,6 +136,7 @@ class Generate(Loads, Answers):
     examples = (
         "--run=runs/sandwich/k3-0123abcd --prompt='def main(' --temperature=0.5",
         "--run=runs/sandwich/k3-0123abcd --prompts=prompts.txt --tokens=50 --top-p=0.9 --draws=3",
+        "--run=runs/sandwich/k3-0123abcd --prompt='def main(' --beams=4 --stop=')' --stop=$'\\n'",
         "--run=bert-base-uncased --prompt='The capital of France is [MASK].'",
     )
 
@@ -158,6 +159,32 @@ class Generate(Loads, Answers):
     top_p: float = flag(
         "--top-p", 1.0, metavar="P",
         help="draw from the fewest likeliest tokens whose probabilities add up to P, above 0 to 1",
+    )  # fmt: skip
+    min_p: float = flag(
+        "--min-p", 0.0, metavar="P",
+        help="draw from the tokens at least P times as probable as the likeliest, 0 to 1",
+        otherwise="0, from all",
+    )  # fmt: skip
+    repetition_penalty: float = flag(
+        "--repetition-penalty", 1.0, metavar="X",
+        help="logits of tokens that stand in prompt or text are divided by X where positive and "
+        "multiplied by it where negative, above 0; 1 for none",
+    )  # fmt: skip
+    beams: int = flag(
+        "--beams", 0, metavar="N",
+        help="search for the most probable text with N hypotheses, and draw nothing: no option of "
+        "drawing goes with it, and nothing is printed before the search has ended",
+        otherwise="0, draw; a translation is searched for as its task says",
+    )  # fmt: skip
+    length_penalty: float | None = flag(
+        "--length-penalty", None, type=float, metavar="A",
+        help="a search divides log-probabilities by ((5 + tokens) / 6)^A: a larger A lets longer "
+        "hypotheses win; one ends at --stop, or at a translation's end",
+        otherwise="the task's, of a language model 0",
+    )  # fmt: skip
+    stop: tuple[str, ...] = flag(
+        "--stop", (), metavar="TEXT",
+        help="a text ends before the first TEXT in it; said again, at any of them",
     )  # fmt: skip
     seed: str = flag("--seed", "0", metavar="N|NxN", help="which of the run's trained seeds")
     draw: int = flag("--draw", 0, metavar="N", help="the seed of drawing: another text")

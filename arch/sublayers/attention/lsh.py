@@ -9,7 +9,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from arch.checks import at_least, below_one, one_of
+from arch.checks import SEED_LIMIT, at_least, below_one, holds, one_of
 from arch.context import Context, Extras, named
 from arch.layers import Projection, divide, product_flops, widened
 from arch.registry import ConfigurationError, sublayers
@@ -79,7 +79,8 @@ class LSHAttention(Sublayer):
         hash_seed: int = -1,
         rngs: nnx.Rngs,
     ):
-        at_least(-1, "drawn anew", hash_seed=hash_seed)
+        allowed = f"-1 (drawn anew), or 0 to {SEED_LIMIT - 1}"
+        holds(-1 <= hash_seed < SEED_LIMIT, allowed, hash_seed=hash_seed)
         at_least(1, rounds=rounds, chunk=chunk)
         at_least(0, evaluate_rounds=evaluate_rounds, before=before, after=after)
         at_least(0, head_width=head_width)

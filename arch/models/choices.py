@@ -1,0 +1,99 @@
+"""How the next token is drawn from logits: repetition penalty, temperature, top-k, top-p, min-p, in
+the order of Hugging Face's processors. All of a choice is data: another one compiles nothing."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+
+class Choice(NamedTuple):
+    """How a token is drawn from logits.
+
+    Attributes:
+        temperature: logits are divided by it; 0 is greedy.
+        top_k: from so many, the most probable ones; 0 for all.
+        top_p: from the fewest most probable ones whose probabilities add up to it (Holtzman et al.
+            2020); 1 for all.
+        min_p: from those at least this share as probable as the most probable one (Nguyen et al.
+            2024); 0 for all.
+        repetition_penalty: θ, by which positive logits of tokens that stand before are divided and
+            negative ones multiplied (Keskar et al. 2019, with the sign minded); 1 for none.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
+
+def drawn(
+    logits: Float[Array, "batch vocabulary"], key: Key[Array, ""], choice: Choice, entries: int = 0
+) -> Int[Array, " batch"]:
+    """A token a row, by all of a choice but its repetition penalty, which `penalised` applies.
+
+    entries: tokens from this number on are never drawn; 0 for none."""
+    logits = allowed(logits.astype(jnp.float32), entries)
+    return jax.lax.cond(
+        jnp.asarray(choice.temperature) == 0,
+        lambda: jnp.argmax(logits, axis=-1),
+        lambda: jax.random.categorical(key, narrowed(logits, choice)),
+    )
+
+
+def allowed(logits: Float[Array, "batch vocabulary"], entries: int) -> Array:
+    """The logits, -∞ from token number `entries` on; 0 leaves them as they are."""
+    if not entries:
+        return logits
+    return jnp.where(jnp.arange(logits.shape[-1])[None] < entries, logits, -jnp.inf)
+
+
+def penalised(
+    logits: Float[Array, "batch vocabulary"],
+    before: Bool[Array, "batch vocabulary"],
+    penalty: Float[Array, ""] | float,
+) -> Float[Array, "batch vocabulary"]:
+    """The logits with those of the tokens `before` made smaller, see `Choice`."""
+    smaller = jnp.where(logits < 0, logits * penalty, logits / penalty)
+    return jnp.where(before, smaller, logits)
+
+
+def seen(
+    tokens: Int[Array, "batch length"], count: Int[Array, ""], vocabulary: int
+) -> Bool[Array, "batch vocabulary"]:
+    """Which tokens stand among the first `count` of each row."""
+    rows = jnp.arange(tokens.shape[0])[:, None]
+    there = jnp.broadcast_to(jnp.arange(tokens.shape[1])[None] < count, tokens.shape)
+    return jnp.zeros((tokens.shape[0], vocabulary), bool).at[rows, tokens].max(there)
+
+
+def narrowed(
+    logits: Float[Array, "batch vocabulary"], choice: Choice
+) -> Float[Array, "batch vocabulary"]:
+    """The logits over the temperature, less the largest of the row; -∞ for the tokens that top_k,
+    top_p and min_p leave out. Of a temperature of 0 the most probable ones alone are left."""
+    # the largest is 0, so that a tiny temperature makes no infinity of it
+    centred = logits - jnp.max(logits, axis=-1, keepdims=True)
+    temperature = jnp.asarray(choice.temperature, jnp.float32)
+    warm = centred / jnp.maximum(temperature, jnp.finfo(jnp.float32).tiny)
+    warm = jnp.where(centred == 0, 0.0, warm)
+    warm = jax.lax.cond(
+        (jnp.asarray(choice.top_k) > 0) | (jnp.asarray(choice.top_p) < 1),
+        lambda z: _most_probable(z, choice),
+        lambda z: z,
+        warm,
+    )
+    return jnp.where(warm < jnp.log(jnp.asarray(choice.min_p, jnp.float32)), -jnp.inf, warm)
+
+
+def _most_probable(logits: Float[Array, "batch vocabulary"], choice: Choice) -> Array:
+    falling = jnp.sort(logits, axis=-1, descending=True)
+    place = jnp.arange(logits.shape[-1])[None]
+    k = jnp.where(jnp.asarray(choice.top_k) > 0, choice.top_k, logits.shape[-1])
+    probabilities = jax.nn.softmax(jnp.where(place < k, falling, -jnp.inf), axis=-1)
+    before = jnp.cumsum(probabilities, axis=-1) - probabilities
+    kept = (place < k) & ((before < choice.top_p) | (place == 0))
+    least = jnp.min(jnp.where(kept, falling, jnp.inf), axis=-1, keepdims=True)
+    return jnp.where(logits < least, -jnp.inf, logits)
