@@ -18,6 +18,7 @@ rwkv6(layers=24)                        Peng et al. 2024
 mamba(size='130m')                      Gu and Dao 2023
 mamba2(size='130m')                     Dao and Gu 2024
 gated_deltanet(layers=21)               Yang, Kautz and Hatamizadeh 2024
+jamba(layers=32)                        Lieber et al. 2024
 lstm_lm(layers=2)                       Zaremba et al. 2014, a decoder
 lstm(layers=2)                          an encoder-decoder of LSTMs that attends to its encoder
 
@@ -47,14 +48,14 @@ from arch.variants.shuffle_exchange_networks import (
     residual_shuffle_exchange,
     shuffle_exchange,
 )
-from arch.variants.state_spaces import MAMBA, MAMBA2, gated_deltanet, mamba, mamba2
+from arch.variants.state_spaces import MAMBA, MAMBA2, gated_deltanet, jamba, mamba, mamba2
 
 VARIANTS = {
     f.__name__: f
     for f in (
         vanilla, sandwich, par, macaron, gpt2, transformer, universal, lstm, bert, albert, reformer,
         shuffle_exchange, residual_shuffle_exchange, feed_forward_lm,
-        rwkv4, rwkv6, mamba, mamba2, gated_deltanet, lstm_lm,
+        rwkv4, rwkv6, mamba, mamba2, gated_deltanet, jamba, lstm_lm,
     )
 }  # fmt: skip
 
@@ -93,6 +94,7 @@ __all__ = [
     "MAMBA",
     "MAMBA2",
     "gated_deltanet",
+    "jamba",
     "mamba",
     "mamba2",
 ]

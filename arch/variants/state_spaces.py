@@ -1,8 +1,9 @@
 """Decoders whose memory is a state space or a matrix of fixed size: Mamba, Mamba-2, Gated
-DeltaNet."""
+DeltaNet; and Jamba, in which attention and mixtures of experts join it."""
 
 from typing import Any
 
+from arch import order as orders
 from arch.variants.sizes import sized
 
 # size → layers, width
@@ -71,6 +72,39 @@ def gated_deltanet(
         "family": "decoder",
         "width": width,
         "order": f"(df){layers}",
+        "embedding": SIGNALS,
+        "stack": {"norm_kind": "rms", "epsilon": 1e-6},
+        "head": {"tie": False},
+        **model,
+        "sublayers": {**letters, **model.get("sublayers", {})},
+    }
+
+
+def jamba(
+    layers: int = 32, width: int = 4096, heads: int = 32, experts: int = 16, **model: Any
+) -> dict[str, object]:
+    """(mfmemfme sfmemfme)ⁿ, n = layers / 8: a mixer, `m` Mamba or in the fifth of eight layers `s`
+    attention, then `f` SwiGLU or in every second layer `e` a mixture of experts.
+
+    Lieber et al. 2024: no positions, a quarter as many heads of keys and values, norms within
+    Mamba, two experts a token whose weights are not renormalised, a head of its own, which starts
+    at Glorot's uniform. The defaults are Jamba 0.1, of 52 billion parameters, 12 of them active.
+    """
+    mixers = ("s" if i % 8 == 4 else "m" for i in range(layers))
+    order = "".join(mixer + "fe"[i % 2] for i, mixer in enumerate(mixers))
+    plain = {"bias": False, "init_std": 0.02}
+    swiglu = {"activation": "swiglu", "expand": 3.5, **plain}
+    mixture = {"experts": experts, "active": 2, "renormalise": False, "balance": 0.001}
+    letters = {
+        "m": {"kind": "mamba", "selection_norm": True, "init_std": 0.02},
+        "s": {"kind": "attention", "heads": heads, "kv_heads": max(1, heads // 4), **plain},
+        "f": {"kind": "feed_forward", **swiglu},
+        "e": {"kind": "mixture_of_experts", **mixture, **swiglu},
+    }
+    return {
+        "family": "decoder",
+        "width": width,
+        "order": orders.compress(order),
         "embedding": SIGNALS,
         "stack": {"norm_kind": "rms", "epsilon": 1e-6},
         "head": {"tie": False},

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arch import config
+from arch import config, variants
 from arch.context import Context, figure
 from arch.models import families as models
 from arch.registry import ConfigurationError, sublayers
@@ -144,6 +144,83 @@ def test_outputs_gradients_and_balance_are_those_of_transformers(name, assert_cl
     assert_close(of_x, gradients["x"], 1e-4)
     assert_close(of_parameters, ours(gradients), 1e-4)
     assert figure(extras.statistics["balance"]) == pytest.approx(float(given["balance"]), rel=1e-5)
+
+
+def of_jamba(w):
+    """Our parameters of a Jamba of eight layers, of torch's weights."""
+
+    def kernel(name):
+        return {"kernel": w[f"{name}.weight"].swapaxes(-1, -2)}
+
+    def norm(name):
+        return {"scale": w[f"{name}.weight"]}
+
+    def mamba(name):
+        return {
+            "input": kernel(f"{name}.in_proj"),
+            "convolution": {
+                "taps": {"kernel": w[f"{name}.conv1d.weight"][:, 0].T},
+                "bias": w[f"{name}.conv1d.bias"],
+            },
+            "selection": kernel(f"{name}.x_proj"),
+            **{f"{x}_norm": norm(f"{name}.{x}_layernorm") for x in ("dt", "b", "c")},
+            "dt": {**kernel(f"{name}.dt_proj"), "bias": w[f"{name}.dt_proj.bias"]},
+            "a_log": w[f"{name}.A_log"].reshape(-1),
+            "skip": w[f"{name}.D"],
+            "output": kernel(f"{name}.out_proj"),
+        }
+
+    def attention(name):
+        of = {"query": "q", "key": "k", "value": "v", "output": "o"}
+        return {ours: kernel(f"{name}.{theirs}_proj") for ours, theirs in of.items()}
+
+    def swiglu(name):
+        of = {"input": "up", "gate": "gate", "output": "down"}
+        return {ours: kernel(f"{name}.{theirs}_proj") for ours, theirs in of.items()}
+
+    def mixture(name):
+        gate, up = jnp.split(w[f"{name}.experts.gate_up_proj"].swapaxes(1, 2), 2, axis=-1)
+        down = w[f"{name}.experts.down_proj"].swapaxes(1, 2)
+        experts = {"gate": gate, "input": up, "output": down}
+        return {
+            "router": kernel(f"{name}.router"),
+            **{part: {"kernel": array} for part, array in experts.items()},
+        }
+
+    def letter(made, part, before, numbers):
+        owners = [
+            {
+                "norm_before": norm(f"model.layers.{i}.{before}"),
+                "sublayer": made(f"model.layers.{i}.{part}"),
+            }
+            for i in numbers
+        ]
+        return jax.tree.map(lambda *rows: jnp.stack(rows), *owners)
+
+    return {
+        "embedding": {"tokens": {"table": w["model.embed_tokens.weight"]}},
+        "head": {"matrix": kernel("lm_head")},
+        "stack": {
+            "m": letter(mamba, "mamba", "input_layernorm", (0, 1, 2, 3, 5, 6, 7)),
+            "s": letter(attention, "self_attn", "input_layernorm", (4,)),
+            "f": letter(swiglu, "feed_forward", "pre_ff_layernorm", range(0, 8, 2)),
+            "e": letter(mixture, "feed_forward", "pre_ff_layernorm", range(1, 8, 2)),
+            "final_norm": norm("model.final_layernorm"),
+        },
+    }
+
+
+def test_the_variant_jamba_is_that_of_transformers(assert_close):
+    with np.load(FIXTURES / "jamba-model.npz") as loaded:
+        given = {key: jnp.asarray(value) for key, value in loaded.items()}
+    ids, parameters = given["x"], of_jamba({k: v.astype(jnp.float32) for k, v in given.items()})
+    made = variants.jamba(
+        8, WIDTH, 4, 3, stack={"norm_kind": "rms", "epsilon": 1e-6, "apply": "switch"}
+    )
+    model = models.build(config.make(model=made).model, 13, LENGTH)
+    assert jax.tree.map(jnp.shape, parameters) == jax.tree.map(jnp.shape, model.shapes)
+    y = jax.jit(lambda p: model.logits(p, ids, Context()))(parameters)
+    assert_close(y, given["y"], 1e-4)
 
 
 def test_one_expert_is_the_feed_forward(assert_close):

@@ -410,6 +410,7 @@ def test_deltas_heads_share_three_quarters_of_the_width_and_its_parameters_are_c
         (variants.mamba(size="2.8b"), 50280, 2_768_345_600),
         (variants.mamba2(size="130m"), 50288, 128_989_632),
         (variants.mamba2(size="1.3b"), 50288, 1_343_757_312),
+        (variants.jamba(), 65536, 51_570_323_328),
     ],
 )
 def test_the_variants_have_the_published_parameters(made, vocabulary, parameters):
