@@ -67,6 +67,7 @@ def wait_for_step(folder: Path, name: str, step: int) -> None:
     raise AssertionError(said(folder))
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path):
     """Of one cell and seed; the second process writes nothing, and its table is the first's."""
     cli.write_small(tmp_path)

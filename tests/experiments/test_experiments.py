@@ -88,11 +88,7 @@ OWN_DATA = (
 
 @pytest.mark.parametrize(
     "file",
-    [
-        pytest.param(f, marks=() if f in ("sandwich.py", "attention_distance.py") else SLOW)
-        for f in FILES
-        if f not in OWN_DATA
-    ],
+    [pytest.param(f, marks=() if f == "sandwich.py" else SLOW) for f in FILES if f not in OWN_DATA],
 )
 def test_every_experiment_trains_two_steps_and_makes_its_table(file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -149,8 +145,8 @@ def documents(tmp_path, monkeypatch):
     ("file", "cell", "fields"),
     [
         pytest.param("albert_sharing.py", "E768-attention", ("model.width=16",), marks=SLOW),
-        pytest.param("albert_depth_width.py", "L1", (), marks=SLOW),
-        ("albert_sentence_order.py", "next", ("model.width=16",)),
+        ("albert_depth_width.py", "L1", ()),
+        pytest.param("albert_sentence_order.py", "next", ("model.width=16",), marks=SLOW),
     ],
 )
 def test_the_albert_experiments_train_two_steps(file, cell, fields, documents):
@@ -285,7 +281,8 @@ def test_shared_models_are_widened_to_the_baselines_parameters():
             assert wide == pytest.approx(base, rel=0.07)
 
 
-@pytest.mark.parametrize("model", [pytest.param("lstm", marks=SLOW), "ut_act"])
+@SLOW
+@pytest.mark.parametrize("model", ["lstm", "ut_act"])
 def test_the_algorithmic_experiment_trains_and_decodes(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lengths = ("task.length=4", "task.multiples=1,2", "task.evaluation_examples=4")
@@ -299,9 +296,8 @@ def test_the_algorithmic_experiment_trains_and_decodes(model, tmp_path, monkeypa
     assert ("ponder_time" in line["evaluations"]["x2"]) == (model == "ut_act")
 
 
-@pytest.mark.parametrize(
-    "model", ["nse", *(pytest.param(m, marks=SLOW) for m in ("rse_features", "ut", "transformer"))]
-)
+@SLOW
+@pytest.mark.parametrize("model", ["nse", "rse_features", "ut", "transformer"])
 def test_the_shuffle_exchange_experiment_trains_and_tests_at_every_length(
     model, tmp_path, monkeypatch
 ):

@@ -18,6 +18,7 @@ from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition, count
 from arch.sublayers.benes import network as benes
 from arch.sublayers.benes.switches import GatedUnit, ResidualUnit
+from tests.families import always
 
 WIDTH = 6
 UNITS = {
@@ -71,7 +72,7 @@ def identity_switches(width=1, blocks=1):
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
-@pytest.mark.parametrize("bits", range(1, 11))
+@pytest.mark.parametrize("bits", always(range(1, 11), (1, 2, 3, 10)))
 def test_a_block_of_identity_switches_turns_bits_left_and_back_right(bits, blocks):
     n, order = 1 << bits, np.arange(1 << bits)
     expected = order

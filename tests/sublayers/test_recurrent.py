@@ -346,8 +346,8 @@ STACKS = {
 
 
 @pytest.mark.parametrize(
-    "stack", [pytest.param("halting, shared", marks=pytest.mark.slow), "reversible, switch"]
-)
+    "stack", [pytest.param(name, marks=pytest.mark.slow) for name in STACKS]
+)  # of the state spaces one is run always
 def test_the_kinds_learn_under_every_stack(stack):
     letters = dict(zip("abcdefghijk", KINDS, strict=False))
     model = {

@@ -13,6 +13,7 @@ from arch.layers import Projection, dropout
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers import trials
 from tests import cli
+from tests.families import always
 
 WIDTH = 8
 
@@ -176,10 +177,12 @@ def test_what_is_sound_passes_all_trials():
 # all positions, which the model pads (Freivalds et al. 2019). What an LSH position sees depends on
 # how all are sorted into chunks; tests/sublayers/test_lsh_attention.py holds it to its own mask
 OPTIONS = {"attention": {"heads": 2}, "local_attention": {"heads": 2, "chunk": 4}}
+LONG = {"delta", "gated_linear_attention", "mamba", "mamba2", "rwkv6"}
 BUILT_IN = [kind for kind in sublayers.names() if kind not in ("benes", "lsh_attention")]
 
 
-@pytest.mark.parametrize("kind", BUILT_IN)
+# recurrences take seconds each: their own rooms hold them to the same promises
+@pytest.mark.parametrize("kind", always(BUILT_IN, set(BUILT_IN) - LONG))
 def test_the_kinds_of_this_package_keep_the_same_promises(kind):
     cls, options = sublayers.get(kind), OPTIONS.get(kind, {})
     memory = jax.random.normal(jax.random.key(0), (trials.BATCH, 5, WIDTH))

@@ -27,6 +27,7 @@ from arch.tasks.lambada.reading import Reading, ReadingBatch, places
 from arch.tasks.lambada.task import Lambada
 from arch.training import evaluation
 from arch.training import program as training
+from tests.families import always
 
 DATA = os.environ.get("ARCH_DATA_DIR")
 real_data = pytest.mark.skipif(
@@ -620,9 +621,7 @@ def test_the_experiment_trains_two_steps_and_makes_its_table(
     assert "LAMBADA" in (tmp_path / "results/x/table.md").read_text()
 
 
-@pytest.mark.parametrize(
-    "cell", ["nse", *(pytest.param(x, marks=pytest.mark.slow) for x in ("rse", "ut"))]
-)
+@pytest.mark.parametrize("cell", always(("nse", "rse", "ut"), ("ut",)))
 def test_the_shuffle_exchange_experiment_trains_two_steps_and_makes_its_table(
     cell, corpus, passages, tmp_path, monkeypatch
 ):

@@ -18,6 +18,7 @@ from arch.tasks.contract import Window
 from arch.training import evaluation
 from arch.training import program as training
 from arch.training.state import Swept
+from tests.families import always
 
 ENTRIES = 1000
 HIDDEN = ENTRIES + segments.MASK
@@ -321,9 +322,7 @@ def test_evaluation_is_of_a_prefix_where_tokens_are_given(folder):
     assert len(task.examples("valid", Window(tokens=1)).index) == 1
 
 
-@pytest.mark.parametrize(
-    "sentence", ["order", *(pytest.param(x, marks=pytest.mark.slow) for x in ("none", "next"))]
-)
+@pytest.mark.parametrize("sentence", always(("order", "none", "next"), ("none",)))
 def test_two_steps_have_finite_losses_and_figures(folder, sentence):
     measured = "next" if sentence == "none" else sentence
     settings = configuration(folder, sentence=sentence, spans=3, measure=(measured,))

@@ -256,6 +256,7 @@ def test_steps_of_all_shapes_in_one_dispatch_are_single_steps_of_their_own_shape
         assert by > 1e-4 or "['key']['bias']" in jax.tree_util.keystr(path)
 
 
+@pytest.mark.slow
 def test_vmapped_replicas_of_several_shapes_are_near_the_mapped_ones(
     configuration, mapped, assert_close
 ):
