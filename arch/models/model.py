@@ -263,7 +263,7 @@ class Model(Weighted):
 
     def parameter_counts(self) -> dict[str, object]:
         """Numbers of scalars: `unique`: held, without the rows that a stack's `room` leaves unused;
-        `applied`: counted once for every use in the depth;
+        `applied`: counted once for every use in the depth, of the longest sequence;
         `embedding`: of embedding and head; `by_letter`: held by each letter, its norms included."""
         shapes = self.shapes
         outside = count(shapes["embedding"]) + count(shapes["head"])
@@ -274,7 +274,8 @@ class Model(Weighted):
             others = count(held) - sum(count(held[x]) for x in each)
             mine = {x: n * each[x] for x, n in schedule.used.items()}
             unique += others + sum(mine.values())
-            applied += others + stack.steps * sum(each[x] for x, _ in schedule.positions)
+            steps = stack.steps_at(self.max_length)
+            applied += others + steps * sum(each[x] for x, _ in schedule.positions)
             prefix = "" if name == "stack" else f"{name}."
             by_letter |= {f"{prefix}{letter}": n for letter, n in mine.items()}
         return {
@@ -288,7 +289,7 @@ class Model(Weighted):
         """Forward FLOPs per token of a sequence of this length, and of a source as long; with
         halting, of all steps."""
         inside = sum(
-            stack.steps * stack.sublayer(letter).flops(length)
+            stack.steps_at(length) * stack.sublayer(letter).flops(length)
             for stack in self.stacks.values()
             for letter, _ in stack.schedule.positions
         )

@@ -81,6 +81,10 @@ class Stack(abc.ABC):
         Steps 0, 1, … give the columns of what the causal call gives at once.
         """
 
+    def steps_at(self, length: int) -> int:
+        """How often the order is run over a sequence of this length; with halting at most."""
+        return self.steps
+
     @property
     def depth(self) -> int:
         """Number of sublayers in one run of the order."""

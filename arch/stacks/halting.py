@@ -55,6 +55,13 @@ class HaltingState(NamedTuple):
         """After a step, where nothing halts."""
         return self._replace(state=walked, output=walked, updates=self.updates + 1)
 
+    def on(self, rows: Bool[Array, " batch"], moved: "HaltingState") -> "HaltingState":
+        """`moved` in these rows, and in the others what they are."""
+        return HaltingState(*(
+            jnp.where(rows.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+            for new, old in zip(moved, self, strict=True)
+        ))  # fmt: skip
+
 
 class Halting:
     """The halting unit and its rules; the options are those of the universal stack.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
-from arch.checks import at_least, one_of
+from arch.checks import at_least, holds, one_of
 from arch.context import Context, Extras, named
 from arch.layers import sinusoid
 from arch.registry import stacks
@@ -47,6 +47,10 @@ class Universal(Block):
 
     Args:
         steps: number of steps; with halting the maximum.
+        steps_per_symbol: steps for every symbol of a sequence, as the Neural GPU takes them (Kaiser
+            and Sutskever 2016), instead of `steps`; a masked position is no symbol. A learned step
+            signal has no room for them. In a decoder they are of the whole length, prompt and
+            continuation. 0: as `steps` says.
         step_signal: sinusoidal | learned | none: added at each step.
         signal_each_step: whether the position signal is added at each step; else the embedding adds
             it once.
@@ -69,6 +73,7 @@ class Universal(Block):
         bindings: Mapping[str, Binding],
         *,
         steps: int = 6,
+        steps_per_symbol: int = 0,
         step_signal: str = "sinusoidal",
         signal_each_step: bool = True,
         halting: str = "none",
@@ -84,6 +89,11 @@ class Universal(Block):
         one_of(SIGNALS, of=of, step_signal=step_signal)
         one_of(HALTING, of=of, halting=halting)
         at_least(1, of=of, steps=steps)
+        at_least(0, "as steps says", of=of, steps_per_symbol=steps_per_symbol)
+        no_table = not steps_per_symbol or step_signal != "learned"
+        allowed = "sinusoidal or none with steps_per_symbol"
+        holds(no_table, allowed, of=of, step_signal=step_signal)
+        self.steps_per_symbol = steps_per_symbol
         self.width, self.steps, self.step_signal = width, steps, step_signal
         self.adds_signal = signal_each_step
         rules = Halting(
@@ -117,20 +127,29 @@ class Universal(Block):
                 extras.record["halting.steps"] = {0: end.updates.astype(jnp.int32)}
         return self.normalise(parameters, end.output), extras
 
+    def steps_at(self, length: int) -> int:
+        """The number of steps over a sequence of this length; with halting at most."""
+        return self.steps_per_symbol * length or self.steps
+
     def recur(
         self, parameters: Parameters, x: Float[Array, "batch length width"], context: Context
     ) -> tuple[HaltingState, Extras]:
         """What the recurrence carries after its last step, and the sums over all steps."""
 
+        limit = None  # of the steps of a row with padding
+        if self.steps_per_symbol and context.mask is not None:
+            limit = self.steps_per_symbol * context.mask.sum(1, jnp.int32)
+
         def step(state: HaltingState, number: Int[Array, ""]) -> tuple[HaltingState, Extras]:
             entered = self._entered(parameters, state.state, number, context)
             walked, extras = self.run_order(parameters, entered, context.at(number))
-            return self._updated(parameters, state, entered, walked), extras
+            moved = self._updated(parameters, state, entered, walked)
+            return moved if limit is None else state.on(number < limit, moved), extras
 
         start = HaltingState.start(x, context.mask)
         if self.halting is not None and context.inference and not context.record:
-            return until_all_halted(step, start, self.steps)
-        end, each = jax.lax.scan(step, start, jnp.arange(self.steps))
+            return until_all_halted(step, start, self.steps_at(x.shape[1]))
+        end, each = jax.lax.scan(step, start, jnp.arange(self.steps_at(x.shape[1])))
         total = jax.tree.map(lambda a: a.sum(0), Extras(each.losses, each.statistics))
         return end, Extras(total.losses, total.statistics, _by_step(each.record, self.depth))
 
@@ -139,7 +158,7 @@ class Universal(Block):
     ) -> list[list[Cache]]:
         """A cache for each step, and in it for each position of the order."""
         one = self.init_order_cache(parameters, batch, length, dtype, context)
-        return [one] * self.steps
+        return [one] * self.steps_at(length)
 
     def step(
         self,

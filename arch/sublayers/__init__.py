@@ -9,10 +9,11 @@ from arch.sublayers import convolution, feed_forward, fixed_window
 from arch.sublayers.attention import full, local, lsh
 from arch.sublayers.benes import network
 from arch.sublayers.experts import mixture
-from arch.sublayers.recurrent import gated_linear, gru, lstm, minimal, rwkv4, rwkv6
+from arch.sublayers.recurrent import cgru, gated_linear, gru, lstm, minimal, rwkv4, rwkv6
 from arch.sublayers.state_space import delta, mamba, mamba2
 
 __all__ = [
+    "cgru",
     "convolution",
     "delta",
     "feed_forward",

@@ -12,6 +12,7 @@ albert(size='base', share='sf')         Lan et al. 2019
 reformer(size='enwik8')                 Kitaev, Kaiser and Levskaya 2020
 shuffle_exchange(size='algorithmic')    Freivalds et al. 2019
 residual_shuffle_exchange(size='lambada')   Draguns et al. 2020
+neural_gpu(layers=2)                    Kaiser and Sutskever 2016
 feed_forward_lm(n=5)                    Bengio et al. 2003
 rwkv4(layers=12)                        Peng et al. 2023
 rwkv6(layers=24)                        Peng et al. 2024
@@ -26,6 +27,7 @@ Each takes more fields of the model section as keywords, which win. What an orde
 is in `arch.stacks` and `arch.sublayers`; nothing is built here.
 """
 
+from arch.variants.algorithm_learners import neural_gpu
 from arch.variants.decoders import (
     GPT2,
     decoder,
@@ -54,13 +56,14 @@ VARIANTS = {
     f.__name__: f
     for f in (
         vanilla, sandwich, par, macaron, gpt2, transformer, universal, lstm, bert, albert, reformer,
-        shuffle_exchange, residual_shuffle_exchange, feed_forward_lm,
+        shuffle_exchange, residual_shuffle_exchange, neural_gpu, feed_forward_lm,
         rwkv4, rwkv6, mamba, mamba2, gated_deltanet, jamba, lstm_lm,
     )
 }  # fmt: skip
 
 __all__ = [
     "VARIANTS",
+    "neural_gpu",
     "GPT2",
     "decoder",
     "feed_forward_lm",

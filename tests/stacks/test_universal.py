@@ -634,6 +634,37 @@ def test_the_papers_base_model_has_its_29_and_with_two_tables_its_152_million():
     assert counts["unique"] == matrices + norms + biases + 2 * 2 * d + table
 
 
+# As many steps as symbols
+
+
+def test_a_row_takes_steps_for_each_of_its_symbols_and_none_for_padding(assert_close):
+    """As if it stood alone, in a stack of so many steps."""
+    halting = {"halting": "act", "halting_bias": -3.0}
+    for options in ({}, halting):
+        stack = build("sf", steps_per_symbol=2, **options)
+        parameters, x = single(drawn(stack)), single(X)
+        mask = jnp.arange(LENGTH)[None] < jnp.array([LENGTH, 3])[:, None]
+        both, extras = stack(parameters, x, BOTH.replace(mask=mask))
+        for row, length in ((0, LENGTH), (1, 3)):
+            alone = build("sf", steps=2 * length, **options)
+            expected, _ = alone(parameters, x[row : row + 1, :length], BOTH)
+            assert_close(both[row : row + 1, :length], expected)
+        assert ("ponder_time" in extras.statistics) == bool(options)
+    more = build("sf", steps=2 * LENGTH)(parameters, x, BOTH.replace(mask=mask))[0]
+    padded = build("sf", steps_per_symbol=2)(parameters, x, BOTH.replace(mask=mask))[0]
+    assert_close(more[0], padded[0])
+    assert np.abs(more[1, :3] - padded[1, :3]).max() > 1e-4
+
+
+def test_flops_and_uses_grow_with_the_symbols():
+    by_symbol = model_of("f", kind="universal", steps_per_symbol=3)
+    for length in (2, 5):
+        fixed = model_of("f", kind="universal", steps=3 * length)
+        assert by_symbol.flops_per_token(length) == fixed.flops_per_token(length)
+    fixed = model_of("f", kind="universal", steps=3 * by_symbol.max_length)
+    assert by_symbol.parameter_counts() == fixed.parameter_counts()
+
+
 # Refusals
 
 
@@ -647,6 +678,11 @@ def test_the_papers_base_model_has_its_29_and_with_two_tables_its_152_million():
         ({"halting_threshold": 1.0}, "stack.halting_threshold=1.0: allowed is between 0 and 1"),
         ({"halting_threshold": 0.0}, "stack.halting_threshold=0.0: allowed is between 0 and 1"),
         ({"ponder_cost": -1}, "stack.ponder_cost=-1: allowed is 0 or more"),
+        ({"steps_per_symbol": -1}, "stack.steps_per_symbol=-1: allowed is 0"),
+        (
+            {"steps_per_symbol": 1, "step_signal": "learned"},
+            "stack.step_signal='learned': allowed is sinusoidal or none with steps_per_symbol",
+        ),
         ({"remat": "some"}, "stack.remat='some'"),
     ],
 )
