@@ -23,7 +23,7 @@ in the middle beats the baseline and the largest one, which is behind the baseli
 12 seeds until the claims are decided; two more coefficients follow for the curve. A step was
 measured at 0.42 to 0.9 CPU seconds on one core of two machines, so the first look takes 2 to 5
 hours of one. A rate of each arm's own, by --ladder=train.optimizer.learning_rate=1e-3,2e-3,4e-3
---pilot=100, takes as long again. `--seeds=1`, 2, 3 … give the lines seed by seed.
+--pilot=100, takes as long again. `--replicas=1` gives the lines seed by seed.
 With a chance of 80 %, at an SD of 1 % of the paired difference, a single claim's look at 5 seeds
 sees 4.7 %, that at 8 seeds 1.6 % and that at 12 0.9 %; the paper has 3.5 % (k = 8 of 16).
 """

@@ -104,8 +104,14 @@ class Sweep:
     def jobs(self) -> list[Job]:
         """The jobs that the results so far call for; every cell is checked before any is run.
 
-        Raises ConfigurationError for a cell that cannot be run, and where no cell matches.
+        Raises ConfigurationError for a cell that cannot be run, where no cell matches, and for
+        seeds where the experiment's looks say how many there are.
         """
+        if self.gathers and self.seeds and (looks := self.experiment.looks):
+            raise ConfigurationError(
+                f"--seeds: {self.experiment.file} adds seeds at its looks {looks} until its claims "
+                "are decided; leave the option out (--replicas=1 gives the lines seed by seed)"
+            )
         cells = self.experiment.cells(self.results())
         if self.cells != "*":
             cells = matching(cells, self.cells)
