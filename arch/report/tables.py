@@ -4,7 +4,7 @@ A row holds what may be averaged (`rows.Row`): one cell, configuration, device k
 measuring. A NaN is a result and is counted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,9 +79,7 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
     lines = reported(experiment, every)
     spec = TableSpec.of(experiment.get("table") or {})
     varied = experiment.get("varied") or {}
-    cells = [c for c in experiment.get("cells", ()) if c not in pilots(experiment)]
-    cells = [cell for cell in cells if asked_for(experiment, cell)]  # others where they have lines
-    rows = group_rows(lines, cells, spec.split, spec.metric, varied)
+    rows = group_rows(lines, _cells_of(experiment), spec.split, spec.metric, varied)
     name, foreign = folder.resolve().name, from_other_code(lines)
     untrained = untrained_cells(rows, spec.split, experiment.get("trivial") or {})
     compared = compare(rows, spec, untrained)
@@ -96,11 +94,6 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
         *_source_notes(lines),
     ]
 
-    def wanted(one: Judged) -> bool:
-        """Not one that waits for cells that nobody asked for."""
-        of_asked = all(asked_for(experiment, cell) for cell in one.verdict.claim.contrast)
-        return of_asked or one.verdict.verdict != UNTESTED
-
     older = from_older_numerics(lines, experiment.get("numerics") or {})
     notes += [*_foreign_notes(foreign), *_older_notes(older)]
     found = columns.make_columns(rows, _marks(foreign, older), spec, compared, untrained)
@@ -113,7 +106,7 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
     notes += seed_notes(map(line_seed, lines))
     notes += [f"{label}: {text}" for label, text in provenance(lines)]
     main = Grid(spec.title or name, tuple(found), tuple(zip(*found.values(), strict=True)))
-    verdicts = [one for one in judge_lines(folder.name, experiment, lines) if wanted(one)]
+    verdicts = _verdicts_of(folder.name, experiment, lines)
     curves = read_curves(folder)
     curved = budgets.arms(rows, curves)
     spread = spread_section(rows)
@@ -137,6 +130,23 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
         tuple(chart for chart in charts if not chart.empty),
         again(experiment),
     )
+
+
+def _cells_of(experiment: Mapping) -> list[str]:
+    """The cells that have rows whether they have lines or not: no pilots, none that `--cells` left
+    out."""
+    cells = [c for c in experiment.get("cells", ()) if c not in pilots(experiment)]
+    return [cell for cell in cells if asked_for(experiment, cell)]
+
+
+def _verdicts_of(name: str, experiment: Mapping, lines: Sequence[Line]) -> list[Judged]:
+    """The verdicts, without those that wait for cells that nobody asked for."""
+
+    def wanted(one: Judged) -> bool:
+        of_asked = all(asked_for(experiment, cell) for cell in one.verdict.claim.contrast)
+        return of_asked or one.verdict.verdict != UNTESTED
+
+    return [one for one in judge_lines(name, experiment, lines) if wanted(one)]
 
 
 def _marks(foreign: list[Line], older: list[Line]) -> dict[int, str]:

@@ -36,6 +36,17 @@ SURROUNDINGS = {
 }
 
 
+def _rotary(base: float, scaling: str, factor: float, share: float) -> Rotary:
+    """What the angles are made of. Raises ConfigurationError for values that make none."""
+    holds(base > 0, "above 0", of="model.embedding", rotary_base=base)
+    one_of(SCALINGS, of="model.embedding", rotary_scaling=scaling)
+    at_least(1, of="model.embedding", rotary_factor=factor)
+    scaled = scaling != "none" or factor == 1
+    holds(scaled, "1 with rotary_scaling='none'", of="model.embedding", rotary_factor=factor)
+    holds(0 < share <= 1, "above 0 to 1 (all)", of="model.embedding", rotary_share=share)
+    return Rotary(base, scaling, factor, share)
+
+
 class Embedding(nnx.Module):
     """Tokens, times √width where `scale` says so, plus positions and types, norm, dropout.
 
@@ -85,24 +96,8 @@ class Embedding(nnx.Module):
         at_least(0, of="model.embedding", types=types)
         self.max_length, self.positions, self.word_dropout = max_length, positions, word_dropout
         self.factor = math.sqrt(width) if scale else 1.0
-        one_of(SCALINGS, of="model.embedding", rotary_scaling=rotary_scaling)
-        at_least(1, of="model.embedding", rotary_factor=rotary_factor)
-        scaled = rotary_scaling != "none" or rotary_factor == 1
-        holds(
-            scaled,
-            "1 with rotary_scaling='none'",
-            of="model.embedding",
-            rotary_factor=rotary_factor,
-        )
-        holds(
-            0 < rotary_share <= 1,
-            "above 0 to 1 (all)",
-            of="model.embedding",
-            rotary_share=rotary_share,
-        )
-        holds(rotary_base > 0, "above 0", of="model.embedding", rotary_base=rotary_base)
         self.rotary_base = rotary_base if positions == "rotary" else 0.0
-        self.rotary = Rotary(rotary_base, rotary_scaling, rotary_factor, rotary_share)
+        self.rotary = _rotary(rotary_base, rotary_scaling, rotary_factor, rotary_share)
         self.tokens: TokenEmbedding = embeddings.get(kind, "model.embedding.kind")(
             vocabulary, width, **options, rngs=rngs
         )
