@@ -101,8 +101,7 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
     if against:
         other = group_rows(read_lines(against), (), spec.split, spec.metric)
         found |= columns.beside(rows, other, spec, against.resolve().name)
-        missing = sorted({r.cell for r in other} - {r.cell for r in rows})
-        notes += [f"Only in {against.resolve().name}: {', '.join(missing)}"] if missing else []
+        notes += _absent_notes(against.resolve().name, other, rows)
     notes += seed_notes(map(line_seed, lines))
     notes += [f"{label}: {text}" for label, text in provenance(lines)]
     main = Grid(spec.title or name, tuple(found), tuple(zip(*found.values(), strict=True)))
@@ -147,6 +146,12 @@ def _verdicts_of(name: str, experiment: Mapping, lines: Sequence[Line]) -> list[
         return of_asked or one.verdict.verdict != UNTESTED
 
     return [one for one in judge_lines(name, experiment, lines) if wanted(one)]
+
+
+def _absent_notes(name: str, other: Sequence[Row], rows: Sequence[Row]) -> list[str]:
+    """Which cells the folder of that name has and this one has not."""
+    missing = sorted({r.cell for r in other} - {r.cell for r in rows})
+    return [f"Only in {name}: {', '.join(missing)}"] if missing else []
 
 
 def _marks(foreign: list[Line], older: list[Line]) -> dict[int, str]:
