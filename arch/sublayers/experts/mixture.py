@@ -80,7 +80,7 @@ class MixtureOfExperts(Sublayer):
     halting the tokens of all steps are counted.
     """
 
-    causal = True
+    causal, positionwise = True, True  # the latter unless there is a capacity
     residual_outputs = ("output.kernel",)
     # Megatron's columns and rows, of each expert
     sharding = (
@@ -139,7 +139,8 @@ class MixtureOfExperts(Sublayer):
         return self._mixed(x, routing, context), extras
 
     def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> Any:
-        """The experts' room, where there is a capacity; it depends on the length of the whole."""
+        """The experts' room, where there is a capacity: that of a sequence of this length, which
+        is to be the length of the whole."""
         return self._room(batch, length) if self.capacity else ()
 
     def step(
