@@ -23,10 +23,14 @@ Turns = Mapping[str, Sequence[Mapping[str, Any]]]  # side → its turn of each r
 
 
 def alternate(
-    sides: Mapping[str, Side], tell: Callable[[str], None] = lambda _: None
+    sides: Mapping[str, Side],
+    tell: Callable[[str], None] = lambda _: None,
+    action: str = "train",
+    products: int = PRODUCTS,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Side → for each round {'tokens_per_second', 'flops': of the fastest product, 'others': the
-    share of the cores that other processes took, None where that is not known}.
+    """Side → for each round {'tokens_per_second': of the action, 'flops': of the fastest of so many
+    products, 0 of none, 'others': the share of the cores that other processes took, None where that
+    is not known}.
 
     Every side has one turn a round; every other round goes through them backwards, so that a
     machine that slows down or speeds up meanwhile does so for all. Rounds end with the last of
@@ -38,25 +42,32 @@ def alternate(
         names = list(sides)
         for name in names if number % 2 == 0 else reversed(names):
             time.sleep(PAUSE)
-            found[name].append(_turn(sides[name]))
+            found[name].append(_turn(sides[name], action, products))
         number += 1
         tell(f"round {number}, {len(quiet_rounds(found))} of {ROUNDS} quiet")
     return found
 
 
-def _turn(side: Side) -> dict[str, Any]:
+def _turn(side: Side, action: str, products: int) -> dict[str, Any]:
     meter = Meter()
-    turn = side.do("train", seconds=SECONDS)
+    turn = side.do(action, seconds=SECONDS)
     others = meter.others(turn["cpu_seconds"])
-    products = [side.do("product")["flops"] for _ in range(PRODUCTS)]
+    flops = [side.do("product")["flops"] for _ in range(products)]
     speed = turn["tokens"] / turn["seconds"]
-    return {"tokens_per_second": speed, "flops": max(products), "others": others}
+    return {"tokens_per_second": speed, "flops": max(flops, default=0.0), "others": others}
 
 
 def quiet_rounds(turns: Turns) -> list[int]:
     """The rounds in which other processes left every side alone."""
     rounds = zip(*turns.values(), strict=True)
     return [i for i, sides in enumerate(rounds) if all((s["others"] or 0) < QUIET for s in sides)]
+
+
+def counted_rounds(turns: Turns) -> tuple[Sequence[int], bool]:
+    """The rounds that count, and whether they are disturbed: too few were quiet, so that all do."""
+    quiet = quiet_rounds(turns)
+    disturbed = len(quiet) < LEAST_QUIET
+    return (range(len(turns[OURS])) if disturbed else quiet), disturbed
 
 
 def line(
@@ -69,9 +80,7 @@ def line(
     what model FLOPs (ours, of both) a second are of it. All of quiet rounds alone where these are
     LEAST_QUIET or more; else of all, and `disturbed` is true.
     """
-    quiet = quiet_rounds(turns)
-    disturbed = len(quiet) < LEAST_QUIET
-    counted = range(len(turns[OURS])) if disturbed else quiet
+    counted, disturbed = counted_rounds(turns)
     ours, theirs = ([turns[name][i] for i in counted] for name in (OURS, peer))
     ratios = [
         one["tokens_per_second"] / other["tokens_per_second"]

@@ -10,10 +10,12 @@ import numpy as np
 
 from arch.bench import shares
 from arch.bench.protocol import PRODUCT, serve, steps_in
+from arch.models.model import Model
 from arch.registry import Config
 from arch.runs import provenance
 from arch.sweeps import machine
 from arch.sweeps.experiment import Experiment, matching
+from arch.tasks.contract import Task
 from arch.training.program import Program, build
 from arch.training.replica import STEPS_A_DISPATCH
 from arch.training.state import Swept
@@ -21,19 +23,25 @@ from arch.training.state import Swept
 FIRST = 3  # steps before the first turn, beside the one that compiles
 
 
-class OurSide:
-    """A cell in training, seed 0.
+def opened(
+    experiment: str, overrides: Mapping[str, str], cell: str
+) -> tuple[Config, Task, Model, str]:
+    """(configuration, task, model, platform) of a cell.
 
     Args:
         experiment: FILE or FILE:name=value,… overrides: dotted field → text. cell: its name.
     """
+    made = Experiment(experiment, overrides)
+    (found,) = [one for one in matching(made.first_cells(), "*", "cell") if one.name == cell]
+    config, platform = made.config(found), machine.platform()
+    return config, *build(config, platform), platform
+
+
+class OurSide:
+    """A cell in training, seed 0; its arguments are those of `opened`."""
 
     def __init__(self, experiment: str, overrides: Mapping[str, str], cell: str):
-        made = Experiment(experiment, overrides)
-        (found,) = [one for one in matching(made.first_cells(), "*", "cell") if one.name == cell]
-        self.config: Config = made.config(found)
-        platform = machine.platform()
-        self.task, model = build(self.config, platform)
+        self.config, self.task, model, platform = opened(experiment, overrides, cell)
         self.program = Program(self.config, self.task, model, platform)
         self.state = self.program.init(np.zeros(1, np.int32))
         self.swept, self.source = Swept.of([(self.config, 0)]), self.task.source()

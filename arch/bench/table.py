@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from arch.bench import texts
 from arch.bench.against import QUIET
 from arch.report.files import replace_file
 from arch.report.jsonl import read_objects, write_objects
@@ -13,6 +14,7 @@ from arch.report.seals import sealed
 from arch.report.tables import Grid
 
 PAGE = "table.md"
+TEXTS = "generation"  # the folder of the lines of text
 REQUIRED = {
     "experiment": str, "cell": str, "seed": int, "peer": str, "ratio": float,
     "ours": dict, "theirs": dict, "disturbed": bool, "device_name": str,
@@ -28,10 +30,20 @@ def add(folder: Path, name: str, lines: Iterable[Mapping[str, Any]]) -> list[Pat
 
     Raises OSError where the disk refuses.
     """
-    path = folder / f"{name}.jsonl"
-    write_objects(path, [*read_objects(path, REQUIRED), *map(sealed, lines)], REQUIRED)
+    return _add(folder, folder / f"{name}.jsonl", lines, REQUIRED)
+
+
+def add_texts(folder: Path, name: str, lines: Iterable[Mapping[str, Any]]) -> list[Path]:
+    """`add` of lines of text, see `texts.line`, in a folder of their own."""
+    return _add(folder, folder / TEXTS / f"{name}.jsonl", lines, texts.REQUIRED)
+
+
+def _add(
+    folder: Path, path: Path, lines: Iterable[Mapping[str, Any]], required: Mapping[str, type]
+) -> list[Path]:
+    write_objects(path, [*read_objects(path, required), *map(sealed, lines)], required)
     page = folder / PAGE
-    replace_file(page, to_page(latest(folder)).encode())
+    replace_file(page, to_page(latest(folder), latest_texts(folder)).encode())
     return [path, page]
 
 
@@ -42,6 +54,14 @@ def latest(folder: Path) -> list[dict[str, Any]]:
         for line in read_objects(path, REQUIRED):
             key = line["experiment"], line["cell"], line["device_name"], line["cores"], line["peer"]
             found[key] = line
+    return [found[key] for key in sorted(found)]
+
+
+def latest_texts(folder: Path) -> list[dict[str, Any]]:
+    """The last line of text of each machine, cell and length, by experiment."""
+    found: dict[tuple, dict[str, Any]] = {}
+    for path in sorted((folder / TEXTS).glob("*.jsonl")):
+        found |= {texts.key(line): line for line in read_objects(path, texts.REQUIRED)}
     return [found[key] for key in sorted(found)]
 
 
@@ -92,13 +112,17 @@ def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def to_page(lines: Sequence[Mapping[str, Any]]) -> str:
-    """All comparisons as a page of Markdown."""
+def to_page(lines: Sequence[Mapping[str, Any]], spoken: Sequence[Mapping[str, Any]] = ()) -> str:
+    """All comparisons as a page of Markdown: in training, and of text."""
+    grids = [grid(lines), shares_grid(lines)] if lines else []
+    said = notes(lines) if lines else []
+    if spoken:
+        grids, said = [*grids, texts.grid(spoken)], [*said, *texts.notes()]
     blocks = ["# Beside other libraries"]
-    for one in (grid(lines), shares_grid(lines)):
+    for one in grids:
         blocks += [f"## {markdown_text(one.title)}", markdown_grid(one)]
-    blocks += ["\n".join(f"- {markdown_text(note)}" for note in notes(lines))]
-    again = dict.fromkeys(line["command"] for line in lines)
+    blocks += ["\n".join(f"- {markdown_text(note)}" for note in said)]
+    again = dict.fromkeys(line["command"] for line in [*lines, *spoken])
     blocks += ["To make it again:", "```sh\n" + "\n".join(again) + "\n```"]
     return "\n\n".join(blocks) + "\n"
 

@@ -1,6 +1,5 @@
 """`bench`: how fast each cell trains here, and how fast beside other libraries."""
 
-import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,26 +7,25 @@ from pathlib import Path
 from arch.bench import against, expressing, table
 from arch.bench.others import Meter
 from arch.bench.peers.kinds import Chosen, choose
-from arch.bench.protocol import Side, SideFailed
+from arch.bench.protocol import SideFailed
 from arch.checks import one_of
-from arch.commands import flags, from_flags, terminal
-from arch.report.tables import Grid
+from arch.commands import bench_texts, beside, flags, from_flags, terminal
 from arch.runs import provenance
 from arch.sweeps import machine
 from arch.sweeps.experiment import Cell, Experiment, matching
-from arch.sweeps.sweep import RESULTS
 from arch.training import bench
 from arch.training.program import build
-
-FOLDER = RESULTS / "benchmarks"
 
 
 def run(command: flags.Bench) -> int:
     """Print tokens/s, utilisation, compile seconds and peak memory of every cell; with --against
-    each cell in turn with the peers, which is added to results/benchmarks/."""
+    each cell in turn with the peers, which is added to results/benchmarks/; with --generate the
+    tokens/s of text."""
     peers = choose(command.against) if command.against else []
     experiment = from_flags.experiment(command)
     cells = matching(experiment.first_cells(), command.cells, "--cells")
+    if command.generate:
+        return bench_texts.run(command, experiment, cells, peers)
     if peers:
         return _beside(command, experiment, cells, peers)
     made = terminal.table(
@@ -67,9 +65,9 @@ def _beside(
             print(f"{cell.name}: {error}", file=sys.stderr)
             continue
         lines += found
-        paths = table.add(FOLDER, experiment.default_name, found)
+        paths = table.add(beside.FOLDER, experiment.default_name, found)
     if lines:
-        _print([table.grid(lines), table.shares_grid(lines)])
+        beside.show([table.grid(lines), table.shares_grid(lines)])
         told = [against.unequal(line) for line in lines]
         print("\n".join([*filter(None, told), *table.notes(lines)]))
         print(f"written: {', '.join(map(str, paths))}", file=sys.stderr)
@@ -87,11 +85,11 @@ def _measured(
         "cell": cell.name,
     }
     with ExitStack() as stack:
-        sides = {against.OURS: _opened(stack, "arch.bench.ours", told)}
+        sides = {against.OURS: beside.opened(stack, "arch.bench.ours", told)}
         for peer, size in sizes.items():
             opening = {"peer": peer.name, "path": peer.path, "sizes": vars(size)}
             try:
-                sides[peer.name] = _opened(stack, "arch.bench.peers.worker", opening)
+                sides[peer.name] = beside.opened(stack, "arch.bench.peers.worker", opening)
             except SideFailed as error:
                 print(f"{cell.name}, {peer.name}: {error}", file=sys.stderr)
         turns = against.alternate(sides, tell=lambda text: print(cell.name, text, file=sys.stderr))
@@ -104,7 +102,7 @@ def _measured(
         "seed": 0,
         **machine.device(),
         "load": [before, provenance.load()],
-        "command": _again(command, experiment, list(sizes)),
+        "command": beside.again(command, experiment, list(sizes)),
         "shares": shares,
     }
     return [
@@ -112,26 +110,3 @@ def _measured(
         for peer, size in sizes.items()
         if peer.name in about
     ]
-
-
-def _opened(stack: ExitStack, module: str, opening: dict) -> Side:
-    side = Side(module, opening)
-    stack.callback(side.close)
-    return side
-
-
-def _again(command: flags.Bench, experiment: Experiment, peers: list[Chosen]) -> str:
-    """The command line, wherever Python and a peer's checkout are."""
-    names = ",".join(peer.name + ":PATH" * bool(peer.path) for peer in peers)
-    given = [f"--config.{field}={text}" for field, text in experiment.overrides.items()]
-    cells = [f"--cells={command.cells}"] * (command.cells != "*")
-    parts = [f"--config={experiment.reference}", *given, *cells, f"--against={names}"]
-    return shlex.join(["python", "launch.py", "bench", *parts])
-
-
-def _print(grids: list[Grid]) -> None:
-    for grid in grids:
-        made = terminal.table(grid.title, *grid.columns)
-        for row in grid.rows:
-            made.add_row(*row)
-        terminal.show(made)

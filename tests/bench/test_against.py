@@ -8,7 +8,7 @@ import pytest
 from arch.bench import against, shares, table
 from arch.bench.others import Meter
 from arch.bench.protocol import Side, SideFailed
-from arch.commands import bench, flags
+from arch.commands import bench, beside, flags
 from arch.training.program import Program, build
 
 QUIET = "tests.bench.quiet_side"
@@ -170,8 +170,8 @@ def test_the_command_writes_lines_and_page_and_closes_both_sides(
         name = opening.get("peer", OURS)
         return ScriptedSide(name, [10.0] * against.ROUNDS, asked=asked)
 
-    monkeypatch.setattr(bench, "Side", side)
-    monkeypatch.setattr(bench, "FOLDER", tmp_path)
+    monkeypatch.setattr(beside, "Side", side)
+    monkeypatch.setattr(beside, "FOLDER", tmp_path)
     command = flags.Bench(config="experiments/sandwich.py", cells="k0", against="torch,hf-gpt2")
     assert bench.run(command) == 0
     lines = [json.loads(text) for text in (tmp_path / "sandwich.jsonl").read_text().splitlines()]

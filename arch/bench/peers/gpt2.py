@@ -30,3 +30,17 @@ def build(sizes: Sizes, path: str) -> tuple[Any, Any, Any]:
     )
     model = GPT2LMHeadModel(config)
     return model, next_token_loss(lambda ids: model(ids).logits), adamw(model, sizes)
+
+
+def continued(model: Any, ids: Any, tokens: int) -> None:
+    """Goes on with ids for so many tokens, greedily, by `generate` and its cache."""
+    mask = ids.new_ones(ids.shape)
+    model.generate(
+        ids,
+        attention_mask=mask,
+        do_sample=False,
+        use_cache=True,
+        min_new_tokens=tokens,
+        max_new_tokens=tokens,
+        pad_token_id=0,
+    )

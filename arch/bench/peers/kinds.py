@@ -17,6 +17,7 @@ class Peer:
         attention, stack: the kinds of ours that it has a counterpart of.
         activations: of the feed-forward.
         needs: the file of a checkout that is named behind a colon; '' where none is.
+        generates: whether its module has `continued(model, ids, tokens)`, which makes text.
     """
 
     module: str
@@ -25,12 +26,13 @@ class Peer:
     stack: str = "sequential"
     activations: tuple[str, ...] = ("relu", "gelu", "gelu_tanh", "silu")
     needs: str = ""
+    generates: bool = False
 
 
 PEERS = {
     "torch": Peer("arch.bench.peers.plain", ("torch",)),
     "x-transformers": Peer("arch.bench.peers.xtransformers", ("torch", "x_transformers")),
-    "hf-gpt2": Peer("arch.bench.peers.gpt2", ("torch", "transformers")),
+    "hf-gpt2": Peer("arch.bench.peers.gpt2", ("torch", "transformers"), generates=True),
     "hf-reformer": Peer(
         "arch.bench.peers.reformer", ("torch", "transformers"), "lsh_attention", "reversible"
     ),

@@ -113,6 +113,7 @@ class Bench(Configured):
         "--config=experiments/sandwich.py --cells='k[03]'",
         "--config=experiments/sandwich.py --cells=k0 --against=torch,x-transformers,hf-gpt2",
         "--config=experiments/shakespeare.py --against=nanogpt:../nanoGPT",
+        "--config=experiments/sandwich.py --cells=k0 --generate=512 --against=hf-gpt2",
     )
 
     cells: str = flag(
@@ -124,4 +125,10 @@ class Bench(Configured):
         "with these at the same sizes, each in a process of its own; adds the ratios, and where a "
         "step of ours goes, to results/benchmarks/",
         otherwise="ours alone",
+    )  # fmt: skip
+    generate: int = flag(
+        "--generate", 0, metavar="N",
+        help="make texts of N tokens instead of training, by cached steps and computed anew, in "
+        "turn; with --against=hf-gpt2 also by transformers, and the ratios are added there",
+        otherwise="0, train",
     )  # fmt: skip
