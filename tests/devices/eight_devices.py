@@ -49,6 +49,7 @@ def cases(corpus: str) -> dict[str, tuple[dict, dict, dict]]:
     pairs = {"kind": "algorithmic", "length": 16}
     aligned = {"kind": "algorithmic_bins"}
     text = language(corpus)
+    jamba = variants.jamba(8, heads=2, experts=4)
     experts = variants.vanilla(1, sublayers={"e": {"kind": "mixture_of_experts", "capacity": 1.0}})
     return {
         "vanilla": (small(variants.vanilla(1), head={"chunk": 64}), text, {}),
@@ -66,6 +67,8 @@ def cases(corpus: str) -> dict[str, tuple[dict, dict, dict]]:
         "reformer": (small(variants.reformer("enwik8"), order="(sf)2"), text, {}),
         "shuffle_exchange": (small(variants.shuffle_exchange()), aligned, {}),
         "experts": (small(experts, order="se"), text, {"accumulate": 2}),
+        "jamba": (small(jamba, order="mfse"), text, {}),
+        "neural_gpu": (small(variants.neural_gpu()), aligned, {}),
         "transformer": (small(variants.transformer(1)), pairs, {"accumulate": 2}),
     }
 

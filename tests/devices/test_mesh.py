@@ -52,7 +52,7 @@ def test_loss_and_gradients_are_one_devices_on_a_mesh(corpus):
     "name",
     [
         *("vanilla", "sandwich", "universal", "albert", "reformer", "shuffle_exchange"),
-        *("experts", "transformer"),
+        *("experts", "jamba", "neural_gpu", "transformer"),
     ],
 )
 def test_every_variant_is_itself_on_every_mesh(corpus, name):
