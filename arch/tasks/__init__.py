@@ -4,6 +4,24 @@ contract.py states what training and evaluation ask of a task. Corpora, tokenize
 tokens are in `arch.data`; how a model is trained on a task is in `arch.training`.
 """
 
-from arch.tasks import algorithmic, babi, lambada, language_model, masked, recall, translation
+from arch.tasks import (
+    algorithmic,
+    babi,
+    lambada,
+    language_model,
+    learning_to_execute,
+    masked,
+    recall,
+    translation,
+)
 
-__all__ = ["algorithmic", "babi", "lambada", "language_model", "masked", "recall", "translation"]
+__all__ = [
+    "algorithmic",
+    "babi",
+    "lambada",
+    "language_model",
+    "learning_to_execute",
+    "masked",
+    "recall",
+    "translation",
+]

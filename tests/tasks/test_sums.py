@@ -53,6 +53,13 @@ CASES = {
     "algorithmic, decoder": (DECODER, {"kind": "algorithmic", "format": "decoder", "length": 5}),
     "bins": (ENCODER, {"kind": "algorithmic_bins", "bins": (4, 8), "lengths": (8,)}),
     "recall": (DECODER, {"kind": "fuzzy_recall", "length": 15}),
+    "execution": (
+        TWO,
+        {
+            "kind": "learning_to_execute", "length": 2, "training_examples": 64,
+            "evaluation_examples": 11,
+        },
+    ),
     "babi": (
         ENCODER
         | {"embedding": {"kind": "sentence"}, "head": {"pool": "mean"}, "stack": HALTING},
