@@ -76,7 +76,8 @@ def test_tiny_and_small_scales_have_the_parameters_of_the_closed_form(reference,
 # These have data of their own, see below, or steps: tests/sweeps/test_halving.py.
 OWN_DATA = (
     "search.py", "battery.py",
-    "ptb.py", "shakespeare.py", "universal_algorithmic.py", "universal_babi.py",
+    "ptb.py", "shakespeare.py", "universal_algorithmic.py", "universal_execution.py",
+    "universal_babi.py",
     "universal_lambada.py", "universal_translation.py", "sandwich_translation.py",
     "albert_sizes.py", "albert_sharing.py", "albert_embedding.py", "albert_depth_width.py",
     "albert_sentence_order.py", "reformer_memory.py", "reformer_speed.py", "reformer_rounds.py",
@@ -279,6 +280,16 @@ def test_shared_models_are_widened_to_the_baselines_parameters():
         if sharing != "none":
             wide = rows[f"vanilla-{sharing}-wide"]["parameters"]["unique"]
             assert wide == pytest.approx(base, rel=0.07)
+
+
+@SLOW
+def test_the_execution_experiment_trains_and_decodes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = ("task.training_examples=64", "task.evaluation_examples=4")
+    line = swept("universal_execution.py", "program-ut", *few)
+    figures = line["evaluations"]["test"]
+    for way in ("teacher_forced", "free_running"):
+        assert 0 <= figures[f"sequence_accuracy_{way}"] <= figures[f"token_accuracy_{way}"] <= 1
 
 
 @SLOW
