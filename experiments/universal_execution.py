@@ -127,8 +127,8 @@ def accuracies(results):
         "title": "Accuracy of characters / of whole answers",
         "columns": ["algorithm", "model", "free-running", "teacher-forced", "paper"],
         "rows": rows,
-        "note": "Mean ± SD over seeds, the end counted. The paper (Dehghani et al. 2018) has longer "
-        "strings and programs of its own, and does not say which way it decodes.",
+        "note": "Mean ± SD over seeds, the end counted. The paper (Dehghani et al. 2018) has "
+        "longer strings and programs of its own, and does not say which way it decodes.",
     }
 
 

@@ -78,6 +78,20 @@ UNTESTED = (
         "no task for it: its corpus of sentences is not among those that are read here",
     ),
     Untested(
+        "dehghani2018-execute-memory",
+        "Universal Transformers copy, double and reverse strings of the learning-to-execute set "
+        "without a fault",
+        "Dehghani et al. 2018, learning to execute, memorisation",
+        "experiments/universal_execution.py has the cells, and was not run yet",
+    ),
+    Untested(
+        "dehghani2018-execute-programs",
+        "Universal Transformers evaluate short programs better than an LSTM, and all but one "
+        "kind better than a Transformer",
+        "Dehghani et al. 2018, learning to execute, programs",
+        "experiments/universal_execution.py has the cells, and was not run yet",
+    ),
+    Untested(
         "dehghani2018-lambada-perplexity",
         "Universal Transformers have a far lower perplexity of the last word of LAMBADA than a "
         "Transformer",
