@@ -529,6 +529,24 @@ def test_frequencies_are_the_probabilities(choice, left):
         assert np.all(np.abs(frequencies - p) <= 4 * np.sqrt(p * (1 - p) / draws))
 
 
+@pytest.mark.parametrize("top_k", [0, 1, 7, 40])
+@pytest.mark.parametrize("top_p", [1e-9, 0.3, 0.999, 1.0])
+def test_what_is_left_is_what_sorting_leaves(top_k, top_p):
+    """With equal logits, of which all or none are left, and with tokens that cannot be drawn."""
+    logits = np.random.default_rng(0).normal(scale=3, size=(8, 40)).astype(np.float32)
+    logits[:4] = logits[:4].round()
+    logits[::2, 30:] = -np.inf
+    left = ~np.isneginf(choices.narrowed(jnp.asarray(logits), Choice(1.0, top_k, top_p)))
+    for row, kept in zip(logits.astype(np.float64), left, strict=True):
+        falling = np.sort(row)[::-1]
+        p = np.exp(row - falling[0])
+        p[row < falling[(top_k or 40) - 1]] = 0
+        p /= p.sum()
+        mass = [p[row >= least].sum() for least in falling]
+        last = 39 if top_p == 1 else np.argmax(np.array(mass) >= top_p - 1e-7)
+        assert np.array_equal(kept, (row >= falling[last]) & (p > 0))
+
+
 def test_rows_and_steps_draw_for_themselves():
     logits, key = jnp.zeros((3, 6)), jax.random.key(0)
     ids = np.array([choices.drawn(logits, jax.random.fold_in(key, t), Choice()) for t in range(20)])

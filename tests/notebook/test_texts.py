@@ -15,9 +15,11 @@ import arch
 from arch.context import Context
 from arch.models.generation import Prompt, Search, decode
 from arch.notebook import texts
+from arch.notebook.loaded import Loaded
 from arch.notebook.texts import TextOptions, until
 from arch.registry import ConfigurationError
 from arch.sublayers.attention.full import Attention
+from arch.training.program import build
 from tests import cli
 
 PROMPT = "abcde fghij"
@@ -208,6 +210,20 @@ def test_a_translation_is_searched_for_and_refuses_what_is_of_drawing():
     assert search(task, TextOptions(beams=2)) == (2, 0.6)
     assert search(task, TextOptions(beams=2, length_penalty=1.0)) == (2, 1.0)
     assert search(task, TextOptions(length_penalty=0.0)) == (4, 0.0)
+
+
+@pytest.mark.parametrize("positions, allowed", [("learned", 8), ("axial", 9)])
+def test_what_learned_positions_have_no_place_for_is_refused(positions, allowed, tiny_config):
+    made = tiny_config(model={"order": "s", "embedding": {"positions": positions}})
+    task, model = build(made)
+    loaded = Loaded(made, task, model, jax.jit(model.init)(jax.random.key(0)))
+    needed = f"positions; the model has learned {allowed}"
+    with pytest.raises(ConfigurationError, match=f"{needed}: say tokens={allowed - 4}$"):
+        loaded.generate("read", tokens=allowed - 3)
+    with pytest.raises(ConfigurationError, match=f"{needed}: say tokens=1 and a shorter prompt"):
+        loaded.generate("read twice", tokens=1)
+    for options in ({}, {"beams": 2}):
+        assert len(loaded.generate("read", tokens=allowed - 4, **options)) == allowed - 4
 
 
 def test_bad_values_of_the_command_are_one_line(trained):
