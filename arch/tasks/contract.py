@@ -41,6 +41,22 @@ class Window(NamedTuple):
 
 WHOLE = Window()
 
+# What heads answer, in words, and the head that a task which asks for it may use.
+ANSWERS = {
+    "positions": "a token at each position",
+    "sequence": "one token for a sequence",
+    "occurrence": "one of a sequence's own tokens",
+    "recollection": "the sequence back from its last state",
+    "nothing": "no token",
+}
+HEADS = {
+    "positions": "model.head.kind='softmax', model.head.pool='none'",
+    "sequence": "model.head.kind='softmax', model.head.pool='mean'",
+    "occurrence": "model.head.kind='pointer'",
+    "recollection": "model.head.kind='reconstruction'",
+}
+READS = {"tokens": "'plain'", "sentences": "'sentence'"}
+
 
 class BatchSource(abc.ABC):
     """Training batches of one shape, as pure functions of a key and a step."""
@@ -87,6 +103,8 @@ class Task(BatchSource):
     streamed: bool = False  # batches are gathered on the host, from `stream`
     decodes: bool = False  # evaluation also decodes freely: see `prompt`, `decoded_figures`
     search: Search = Search()  # how: greedily
+    asks: tuple[str, ...] = ("positions",)  # of a model's head: see `Head.answers`
+    gives: str = "tokens"  # to its embedding: see `TokenEmbedding.reads`
     any_text: bool = False  # it can be evaluated on any corpus: see `only_evaluate`
 
     @property
@@ -110,6 +128,23 @@ class Task(BatchSource):
         not get below it has learned nothing else. None where that says nothing of the term 'loss'.
         """
         return None
+
+    def check_model(self, model: Model) -> None:
+        """Raises ConfigurationError for a model whose embedding does not read what the task gives,
+        or whose head does not answer what it asks: one that sees more would learn to look."""
+        embedding, head = model.embedding.module.tokens, model.head.module
+        if embedding.reads != self.gives:
+            raise ConfigurationError(
+                f"model.embedding.kind={embedding.kind!r} reads {embedding.reads}, and task.kind="
+                f"{self.kind!r} gives {self.gives}; use model.embedding.kind={READS[self.gives]}"
+            )
+        if head.answers not in self.asks:
+            pool = "" if head.pool == "none" else f", model.head.pool={head.pool!r}"
+            raise ConfigurationError(
+                f"model.head.kind={head.kind!r}{pool} gives {ANSWERS[head.answers]}, and task.kind="
+                f"{self.kind!r} asks for {' or '.join(ANSWERS[asked] for asked in self.asks)}; use "
+                f"{' or '.join(HEADS[asked] for asked in self.asks)}"
+            )
 
     # Training
 

@@ -5,6 +5,7 @@ import functools
 
 import numpy as np
 
+from arch.checks import at_least
 from arch.data.corpora import named as corpora
 from arch.data.corpora.outlines import outline
 from arch.data.dataset import Dataset, load
@@ -34,6 +35,7 @@ class Text(Task):
     evaluates_only = False  # a trained model's text: too short to train on is fine
 
     def __init__(self, *, corpus: str, tokenizer: str, length: int, vocabulary: int):
+        at_least(0, "the tokenizer's own", of="task", vocabulary=vocabulary)
         try:
             self._fixed_size = tokenizers.fixed_size(tokenizer)
             self.ready: Tokenizer | None = tokenizers.ready_made(tokenizer)  # needs no corpus

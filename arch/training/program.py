@@ -58,6 +58,7 @@ def build(
     counted.check(config, task)
     vocabulary, max_length = sizes or (task.vocabulary, task.max_length)
     model = models.build(config["model"], vocabulary, max_length)
+    task.check_model(model)
     model.check_platform(platform)
     try_own(config, model)
     return task, model

@@ -413,10 +413,10 @@ def test_windows_and_splits_that_are_not_there_are_refused(folder):
     ("head", "message"),
     [
         ({"kind": "masked", "classes": 0}, "no sentence head of two classes"),
-        ({"kind": "masked", "predict": False}, "model.head.predict=False"),
+        ({"kind": "masked", "predict": False}, "gives no token, and task.kind='masked_lang"),
         ({"kind": "softmax"}, "no sentence head"),
-        ({"kind": "softmax", "pool": "mean"}, "predicts tokens at positions"),
-        ({"kind": "pointer"}, "predicts tokens at positions"),
+        ({"kind": "softmax", "pool": "mean"}, "asks for a token at each position"),
+        ({"kind": "pointer"}, "asks for a token at each position"),
     ],
 )
 def test_a_head_that_lacks_what_the_objective_needs_is_refused(folder, head, message):
@@ -425,6 +425,5 @@ def test_a_head_that_lacks_what_the_objective_needs_is_refused(folder, head, mes
         model={**model, "head": head},
         task={"kind": "masked_language_model", "corpus": folder, "tokenizer": "words"},
     )
-    task, model = training.build(settings)
     with pytest.raises(ConfigurationError, match=message):
-        task.sums(model, None, None, Context())
+        training.build(settings)

@@ -22,6 +22,8 @@ class Sentence(TokenEmbedding):
         init_std: standard deviation of the table; 0 stands for 1/√width.
     """
 
+    reads = "sentences"
+
     def __init__(
         self, vocabulary: int, width: int, *, words: int = 12, init_std: float = 0.0, rngs: nnx.Rngs
     ):

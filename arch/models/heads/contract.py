@@ -41,6 +41,10 @@ class Head(nnx.Module):
         no_tokens: why it has no distribution over the vocabulary; empty where it has one, which
             `logits` then gives for each position (for each sequence, where it pools).
         pool: "none", or "mean" for one distribution per sequence.
+        answers: what it gives a score of, which has to be what the task asks for: positions (a
+            token at each, of its own state alone), sequence (one token for the whole), occurrence
+            (one of the input's own tokens for the whole), recollection (all tokens, of the last
+            state) or nothing.
         sentence_classes: number of classes of whole sequences, which `sentence_logits` tells apart;
             0 for none.
     """
@@ -50,6 +54,11 @@ class Head(nnx.Module):
     no_tokens: str = "this kind predicts no tokens"
     pool: str = "none"
     sentence_classes: int = 0
+
+    @property
+    def answers(self) -> str:
+        """See above: of the sequence for a head that pools, of the positions for another."""
+        return "positions" if self.pool == "none" else "sequence"
 
     @abc.abstractmethod
     def score(

@@ -75,6 +75,11 @@ class Masked(VocabularyHead):
         self.norm: Any = norm("layer", self.size, epsilon, rngs) if predict else None
         self.bias: Any = nnx.Param(jnp.zeros((vocabulary,))) if predict else None
 
+    @property
+    def answers(self) -> str:
+        """Positions, or nothing where `predict` is off."""
+        return "nothing" if self.transform is None else "positions"
+
     def logits(
         self, tokens: TokenEmbedding, x: Float[Array, "rows width"]
     ) -> Float[Array, "rows vocabulary"]:

@@ -32,6 +32,11 @@ class Pointer(Head):
         occurrences: summed | each.
     """
 
+    @property
+    def answers(self) -> str:
+        """One of the input's own tokens."""
+        return "occurrence"
+
     def __init__(
         self,
         vocabulary: int,

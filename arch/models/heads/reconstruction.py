@@ -26,6 +26,11 @@ class Reconstruction(Head):
 
     no_tokens = "this head gives back the sequence that was read, and no next token"
 
+    @property
+    def answers(self) -> str:
+        """All tokens, of the last state."""
+        return "recollection"
+
     def __init__(self, vocabulary: int, width: int, tokens: TokenEmbedding, *, rngs: nnx.Rngs):
         self.width, self.vocabulary = width, vocabulary
         self.norms = nnx.List([norm("layer", width, 1e-5, rngs) for _ in range(LAYERS)])

@@ -59,6 +59,7 @@ class Babi(Bucketed):
 
     families = ("encoder",)
     metric = "error_percent"
+    asks, gives = ("sequence",), "sentences"
     splits = ("valid", "test")
 
     def __init__(

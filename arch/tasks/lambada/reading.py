@@ -69,6 +69,7 @@ class Reading(Passages):
     """
 
     families, metric = ("encoder",), "accuracy"
+    asks = ("occurrence", "sequence")
 
     def __init__(
         self,

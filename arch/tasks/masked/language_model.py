@@ -167,7 +167,7 @@ class MaskedLanguageModel(Text):
     ) -> tuple[Sums, Sums]:
         """Nats a hidden token and, as a term of its own, nats a pair; the shares of both that are
         right, and of the pairs that `measure` draws."""
-        self._check(model.head.module)
+        self.check_model(model)
         x, extras = self._hidden(model, parameters, batch, context)
         score = model.score_at(parameters, x, batch.positions, batch.targets, context)
         losses: Sums = {"loss": objective.cross_entropy(score.target, batch.weights)}
@@ -188,14 +188,10 @@ class MaskedLanguageModel(Text):
         context = context.replace(mask=batch.mask, segments=batch.segments)
         return model.hidden(parameters, batch.inputs, context)
 
-    def _check(self, head: Head) -> None:
-        """Raises ConfigurationError for a head that has not what the objective needs."""
-        if head.no_tokens or head.pool != "none":
-            reason = head.no_tokens or f"model.head.pool={head.pool!r}"
-            raise ConfigurationError(
-                "task.kind='masked_language_model' predicts tokens at positions, which this "
-                f"model.head does not ({reason}); use model.head.kind='masked'"
-            )
+    def check_model(self, model: Model) -> None:
+        """See `Task.check_model`; a sentence's classes are asked for too."""
+        super().check_model(model)
+        head: Head = model.head.module
         asked = self.sentence != "none" or self.measure
         if asked and head.sentence_classes != 2:
             raise ConfigurationError(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from arch.checks import at_least
-from arch.registry import ConfigurationError, tasks
+from arch.registry import tasks
 from arch.tasks.recall.draws import uniforms, whole
 from arch.tasks.recall.task import Example, Recall, labelled
 
@@ -80,6 +80,8 @@ class Compression(Recall):
         options: those of every kind; see `Recall`.
     """
 
+    asks = ("recollection",)
+
     def __init__(
         self,
         *,
@@ -99,13 +101,3 @@ class Compression(Recall):
         last = self.vocabulary - 1
         tokens = whole(jax.random.uniform(key, (length,)), 0, last).at[-1].set(last)
         return labelled(tokens, tokens, jnp.ones(length, bool))
-
-    def sums(self, model, parameters, batch, context):
-        """Nats a position, and accuracies; ConfigurationError for a head that sees more."""
-        kind = model.head.module.kind
-        if kind != "reconstruction":
-            raise ConfigurationError(
-                f"model.head.kind={kind!r}: task.kind='compression' gives the sequence back from "
-                "its last hidden state; use model.head.kind='reconstruction'"
-            )
-        return super().sums(model, parameters, batch, context)
