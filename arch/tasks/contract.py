@@ -139,9 +139,10 @@ class Task(BatchSource):
                 f"{self.kind!r} gives {self.gives}; use model.embedding.kind={READS[self.gives]}"
             )
         if head.answers not in self.asks:
-            pool = "" if head.pool == "none" else f", model.head.pool={head.pool!r}"
+            why = "" if head.pool == "none" else f", model.head.pool={head.pool!r},"
+            why = f" with {head.no_tokens}" if head.answers == "nothing" else why
             raise ConfigurationError(
-                f"model.head.kind={head.kind!r}{pool} gives {ANSWERS[head.answers]}, and task.kind="
+                f"model.head.kind={head.kind!r}{why} gives {ANSWERS[head.answers]}, and task.kind="
                 f"{self.kind!r} asks for {' or '.join(ANSWERS[asked] for asked in self.asks)}; use "
                 f"{' or '.join(HEADS[asked] for asked in self.asks)}"
             )

@@ -413,7 +413,7 @@ def test_windows_and_splits_that_are_not_there_are_refused(folder):
     ("head", "message"),
     [
         ({"kind": "masked", "classes": 0}, "no sentence head of two classes"),
-        ({"kind": "masked", "predict": False}, "gives no token, and task.kind='masked_lang"),
+        ({"kind": "masked", "predict": False}, "with model.head.predict=False gives no token, and"),
         ({"kind": "softmax"}, "no sentence head"),
         ({"kind": "softmax", "pool": "mean"}, "asks for a token at each position"),
         ({"kind": "pointer"}, "asks for a token at each position"),
