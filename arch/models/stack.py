@@ -30,10 +30,11 @@ def build_stack(model: Config, order: str, causal: bool, has_memory: bool) -> St
                 f"model.sublayers.{letter}.kind={sublayer.kind!r} is not causal: a decoder "
                 f"would see the tokens it is to predict{why and f', since {why}'}"
             )
-        if positions in BIASES and sublayer.not_biased:
+        unfit = sublayer.not_turned if positions == "rotary" else ""
+        if unfit := sublayer.not_biased if positions in BIASES else unfit:
             raise ConfigurationError(
                 f"model.embedding.positions={positions!r}: {sublayer.kind} has no place for it, "
-                f"since {sublayer.not_biased}; allowed are sinusoidal, learned, axial, none"
+                f"since {unfit}; allowed are sinusoidal, learned, axial, none"
             )
         if sublayer.cross and not has_memory:
             raise ConfigurationError(

@@ -33,6 +33,7 @@ class Sublayer(nnx.Module):
         biased: its scores have a bias that tells distances apart: alibi or t5. A kind that can have
             one has the option `positions`, where '' stands for `model.embedding.positions`.
         not_biased: why it attends and has no place for one, for the message that refuses it.
+        not_turned: why it attends and has no place for rotary positions, likewise.
         residual_outputs: the paths of the parameters that make y, such as ("output.kernel",).
             `model.stack.scale_output_init=True` scales their initial values by 1/√depth (Radford et
             al. 2019). () is none; None is not declared, which that option refuses.
@@ -49,6 +50,7 @@ class Sublayer(nnx.Module):
     cross: bool = False
     biased: bool = False
     not_biased: str = ""
+    not_turned: str = ""
     residual_outputs: tuple[str, ...] | None = None
     sharding: tuple[tuple[str, tuple[str, ...]], ...] = ()
 

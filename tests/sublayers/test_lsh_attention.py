@@ -363,9 +363,5 @@ def test_rotary_positions_are_refused():
             "embedding": {"positions": "rotary"},
         }
     ).model
-    built = models.build(model, 32, 16)
     with pytest.raises(ConfigurationError, match="positions='rotary': lsh_attention has no place"):
-        jax.eval_shape(
-            lambda p: built.logits(p, jnp.zeros((1, 8), jnp.int32), Context()),
-            jax.eval_shape(built.init, jax.random.key(0)),
-        )
+        models.build(model, 32, 16)

@@ -55,6 +55,7 @@ class LSHAttention(Sublayer):
     """
 
     causal = True
+    not_turned = "keys are queries"
     not_biased = "its chunks are sorted by bucket, not by place"
     residual_outputs = ("output.kernel",)
 
@@ -115,7 +116,6 @@ class LSHAttention(Sublayer):
     ) -> tuple[Float[Array, "batch length width"], Extras]:
         """(y in the shape and dtype of x, Extras with the buckets to replay)."""
         q, v = self._split(self.query(x)), self._split(self.value(x))
-        self._check(context)
         dropping = dot_product.dropping(self.attention_dropout, context)
         k = dot_product.keys_of(q, self.key_norm)
         if self._exact(context, x.shape[1]):
@@ -162,7 +162,6 @@ class LSHAttention(Sublayer):
     ) -> tuple[Float[Array, "batch 1 width"], Cache]:
         """The token at `context.time`, which sees of the cache what the hashes put near it."""
         assert context.time is not None, "a step of attention needs context.time"
-        self._check(context)
         if self.across:
             raise ConfigurationError(
                 "attend_across_buckets=True: what a position sees depends on what comes later; it "
@@ -194,13 +193,6 @@ class LSHAttention(Sublayer):
         weights = jax.nn.softmax(jnp.where(itself, dot_product.OWN, logits), axis=-1)
         y = jnp.einsum("bhk,bkhd->bhd", weights.astype(v.dtype), cache["v"])
         return self.output(y.reshape(x.shape[0], 1, -1)), cache
-
-    def _check(self, context: Context) -> None:
-        if context.rotary_base:
-            raise ConfigurationError(
-                "model.embedding.positions='rotary': lsh_attention has no place for it, since keys "
-                "are queries; allowed are sinusoidal, learned, axial, none"
-            )
 
     def _exact(self, context: Context, length: int) -> bool:
         """Whether the longest sequence fits one chunk; across buckets, whether this one does."""
