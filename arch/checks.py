@@ -19,7 +19,9 @@ AT_LEAST_ONE = (
     "model.width", "train.steps", "train.batch", "train.accumulate", "save.every", "log.every",
     "evaluate.every", "baseline.n",
 )  # fmt: skip
-AT_LEAST_ZERO = ("train.clip", "evaluate.tokens", "evaluate.window", "evaluate.stride")
+AT_LEAST_ZERO = (
+    "train.clip", "train.patience", "evaluate.tokens", "evaluate.window", "evaluate.stride",
+)  # fmt: skip
 ONE_OF = {
     "train.replicas": ("auto", "map", "vmap"),
     "evaluate.weights": ("best", "last"),
@@ -78,6 +80,14 @@ def check(config: Config) -> None:
             f"train.accumulate={config.train.accumulate} does not divide "
             f"train.batch={config.train.batch}"
         )
+    evaluations = -(-config.train.steps // config.evaluate.every)
+    holds(
+        config.train.patience < evaluations,
+        f"0 (none) to {evaluations - 1}: of train.steps={config.train.steps} every "
+        f"evaluate.every={config.evaluate.every} steps there are {evaluations} evaluations",
+        of="train",
+        patience=config.train.patience,
+    )
     if not config.seeds or any(type(s) is not int or not 0 <= s < SEED_LIMIT for s in config.seeds):
         raise ConfigurationError(
             f"seeds={config.seeds}: expected whole numbers from 0 to {SEED_LIMIT - 1}, one at least"

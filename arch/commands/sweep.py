@@ -13,7 +13,7 @@ from arch.sweeps.held import other_configurations, starts_over
 from arch.sweeps.plan import Plan, estimate
 from arch.sweeps.reuse import finished_elsewhere
 from arch.sweeps.sweep import RESULTS, Sweep
-from arch.training.group import Interrupted
+from arch.training.stopping import Interrupted
 
 
 def run(command: flags.Sweep) -> int:

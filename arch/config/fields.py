@@ -47,6 +47,7 @@ DEFAULTS = {
         "batch": 16,
         "accumulate": 1,
         "clip": 1.0,
+        "patience": 0,
         "optimizer": {},
         "replicas": "auto",
         "mesh": {"data": 1, "fsdp": 1, "tensor": 1},

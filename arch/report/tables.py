@@ -91,7 +91,7 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
         *ladder_notes(experiment),
         *_paper_notes(spec),
         *_loss_notes(rows),
-        *_source_notes(lines),
+        *_run_notes(lines),
     ]
 
     older = from_older_numerics(lines, experiment.get("numerics") or {})
@@ -263,8 +263,23 @@ def _loss_notes(rows: list[Row]) -> list[str]:
     return head * bool(lost) + [f"{what} ({', '.join(runs)})" for what, runs in where.items()]
 
 
+def _run_notes(lines: list[Line]) -> list[str]:
+    """Which lines were trained under another name, and which stopped early."""
+    return [*_source_notes(lines), *_early_notes(lines)]
+
+
+def _early_notes(lines: list[Line]) -> list[str]:
+    steps: dict[str, list[str]] = {}
+    for line in lines:
+        if line.get("stopped_early"):
+            said = f"{line['stopped_early']:,} (seed {line_seed(line)})"
+            steps.setdefault(line["cell"], []).append(said)
+    told = "; ".join(f"{cell} at {', '.join(said)}" for cell, said in steps.items())
+    why = "their validation loss had not fallen for train.patience evaluations"
+    return [f"Stopped early, since {why}: {told}."] if told else []
+
+
 def _source_notes(lines: list[Line]) -> list[str]:
-    """Which lines were trained under another name."""
     seeds: dict[tuple[str, str], list[Seed]] = {}
     for line in lines:
         if line.get("from"):

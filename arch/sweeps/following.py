@@ -22,8 +22,9 @@ from arch.report.seeds import read_seed
 from arch.runs.folders import RunFolder
 from arch.sweeps import machine
 from arch.training import state as states
-from arch.training.group import Group, Interrupted, Member, Stop
+from arch.training.group import Group, Member
 from arch.training.program import Programs, build
+from arch.training.stopping import Interrupted, Stop
 
 
 def lead(run: Callable[[], int]) -> int:

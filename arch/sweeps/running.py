@@ -15,7 +15,7 @@ from arch.sweeps.plan import Plan
 from arch.sweeps.reuse import finished_elsewhere, take
 from arch.sweeps.sweep import Job, Sweep
 from arch.training import describe
-from arch.training.group import Stop
+from arch.training.stopping import Stop
 
 
 def run(sweep: Sweep) -> int:

@@ -17,7 +17,7 @@ from arch.sweeps.executors.orders import REFUSED
 from arch.sweeps.experiment import Experiment
 from arch.sweeps.ladder import Ladder
 from arch.sweeps.sweep import Sweep
-from arch.training.group import Interrupted
+from arch.training.stopping import Interrupted
 
 
 def work(told: Mapping) -> int:

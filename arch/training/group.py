@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,14 +19,11 @@ from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder, SeedFolder, now
 from arch.tasks.contract import Task, Window
 from arch.training import evaluation
-from arch.training.outcome import Outcome, outcome
+from arch.training.outcome import Outcome, out_of_patience, outcome
 from arch.training.program import Program
 from arch.training.replica import STEPS_A_DISPATCH
 from arch.training.state import Swept, TrainState
-
-
-class Interrupted(Exception):
-    """Asked to stop; everything up to here is saved."""
+from arch.training.stopping import Interrupted, Stop
 
 
 @dataclasses.dataclass
@@ -80,30 +75,6 @@ class Member:
             "git": provenance.git(),
             "attempts": self.folder.state.get("attempts", 1),
         }
-
-
-class Stop:
-    """Becomes true at SIGTERM or Ctrl-C; a second one ends at once."""
-
-    def __init__(self):
-        self.asked = False
-
-    def __enter__(self):
-        try:
-            self._old = {s: signal.signal(s, self._ask) for s in (signal.SIGTERM, signal.SIGINT)}
-        except ValueError:  # not the main thread: nobody can ask
-            self._old = {}
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number, frame):
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        os.write(2, b"\nstopping at the next step that is logged; again to stop at once\n")
 
 
 class Group:
@@ -240,7 +211,19 @@ class Group:
                 line = {"step": self.step, "split": "valid"}
                 member.own.append("metrics.jsonl", line | {"loss": figure["loss"]})
         losses = [f["loss"] if a else np.inf for f, a in zip(figures, alive, strict=True)]
-        return self.program.keep_best(state, jnp.asarray(losses, jnp.float32))
+        state = self.program.keep_best(state, jnp.asarray(losses, jnp.float32))
+        return self._stop_early(state)
+
+    def _stop_early(self, state: TrainState) -> TrainState:
+        """Members whose validation loss has not fallen for `train.patience` evaluations take no
+        more steps: they stay as they are, whatever becomes of the others."""
+        if not self.config.train.patience:
+            return state
+        out = [
+            hosts.agreed(out_of_patience(_validation(member), self.config.train.patience))
+            for member in self.members
+        ]
+        return state._replace(alive=state.alive & ~jnp.asarray(out)) if any(out) else state
 
     def _save(self, state: TrainState) -> None:
         host = hosts.fetch(state)
@@ -271,16 +254,18 @@ class Group:
         for checkpoints in self.checkpoints:
             checkpoints.wait()
         for i, member in enumerate(self.members):
-            evaluations = {split: rows[i] for split, rows in figures.items()} if alive[i] else {}
-            step = -1 if alive[i] else int(stopped[i])
+            whole = stopped[i] < 0  # to the last step, or until its patience was at its end
+            evaluations = {split: rows[i] for split, rows in figures.items()} if whole else {}
             metrics = member.own.lines("metrics.jsonl")
-            end = outcome(step, metrics, self.program.task.guessing_loss)
-            member.own.finish(self._summary(member, end, evaluations))
+            end = outcome(int(stopped[i]), metrics, self.program.task.guessing_loss)
+            early = int(metrics[-1]["step"]) if whole and not alive[i] else 0
+            member.own.finish(self._summary(member, end, evaluations, early))
             member.folder.log(f"seed {member.seed}: {end.status}")
 
-    def _summary(self, member: Member, end: Outcome, evaluations: dict) -> dict:
+    def _summary(self, member: Member, end: Outcome, evaluations: dict, early: int) -> dict:
+        """early: the step at which its patience ended; 0 where it did not."""
         task = self.program.task
-        steps = end.step if end.status == "nan" else self.steps
+        steps = end.step if end.status == "nan" else early or self.steps
         timing = member.own.lines("timing.jsonl")
         seconds = sum(line["seconds"] for line in timing)
         rate = sum(line["steps"] for line in timing) * self._per_step() / seconds if timing else 0.0
@@ -289,6 +274,7 @@ class Group:
             evaluations,
             end.error,
             stopped_step=end.step,
+            **({"stopped_early": early} if early else {}),
             steps=steps,
             tokens=round(steps * self._per_step() / len(self.members)),
             tokens_per_second=rate,
@@ -299,6 +285,12 @@ class Group:
             replicas=self._replicas(),
             corpus=corpus(task),
         )
+
+
+def _validation(member: Member) -> list[float]:
+    """The validation losses so far, in nats."""
+    lines = member.own.lines("metrics.jsonl")
+    return [line["loss"] for line in lines if line.get("split") == "valid"]
 
 
 def _cpu_seconds(timing: Sequence[Mapping[str, Any]]) -> float | None:

@@ -16,6 +16,15 @@ class Outcome(NamedTuple):
     step: int = 0
 
 
+def out_of_patience(losses: Sequence[float], patience: int) -> bool:
+    """Whether the last `patience` validation losses are all no lower than the lowest before them;
+    with a patience of 0 never."""
+    if not 0 < patience < len(losses):
+        return False
+    falling = [loss if math.isfinite(loss) else math.inf for loss in losses]
+    return min(falling[-patience:]) >= min(falling[:-patience])
+
+
 def outcome(
     stopped_step: int, metrics: Sequence[Mapping[str, float]], guessing_loss: float | None
 ) -> Outcome:

@@ -15,7 +15,7 @@ from arch.registry import ConfigurationError
 from arch.report.lines import read_lines
 from arch.sweeps.executors import cluster, named, orders
 from arch.sweeps.executors.cluster import Cluster, Lost
-from arch.training.group import Interrupted
+from arch.training.stopping import Interrupted
 from tests import cli
 
 

@@ -17,7 +17,7 @@ from arch.registry import ConfigurationError
 from arch.sweeps.executors import orders
 from arch.sweeps.executors.contract import Executor
 from arch.sweeps.sweep import Job
-from arch.training.group import Interrupted, Stop
+from arch.training.stopping import Interrupted, Stop
 
 POLL = 0.5  # seconds
 STARTS = 3  # of a job that is lost without a word

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from arch.registry import ConfigurationError, Registry, read, suggestion
 from arch.sweeps.sweep import Job, Sweep
-from arch.training.group import Stop
+from arch.training.stopping import Stop
 
 
 class Executor(abc.ABC):

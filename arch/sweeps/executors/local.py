@@ -14,8 +14,9 @@ from arch.sweeps.executors.contract import EXECUTORS, Executor
 from arch.sweeps.groups import groups
 from arch.sweeps.progress import Progress, Whole, say_measured
 from arch.sweeps.sweep import Job, Sweep
-from arch.training.group import Group, Interrupted, Member, Stop, corpus
+from arch.training.group import Group, Member, corpus
 from arch.training.program import Programs
+from arch.training.stopping import Interrupted, Stop
 
 # Parameters below which a core each beats sharing two. Tokens a CPU second with a core of its own,
 # over those with two: 0.3M 1.33, 0.8M 1.21, 4.9M 0.97 (float32, AMD EPYC without AVX-512).

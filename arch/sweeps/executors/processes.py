@@ -19,7 +19,7 @@ from arch.sweeps import machine
 from arch.sweeps.executors import orders
 from arch.sweeps.executors.contract import EXECUTORS, Executor
 from arch.sweeps.sweep import Job
-from arch.training.group import Interrupted, Stop
+from arch.training.stopping import Interrupted, Stop
 
 Order = tuple[dict, Path]  # what a worker is told, and its log file
 
