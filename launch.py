@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Command line: parse and dispatch. `python launch.py COMMAND --help` for a command's options."""
 
 import argparse
@@ -7,6 +8,8 @@ import shutil
 import sys
 from collections.abc import Mapping
 from typing import NoReturn
+
+import shtab
 
 import arch
 from arch.commands.contract import Command
@@ -21,6 +24,7 @@ exit codes:
   2    bad usage or configuration: one line says what to type instead
   130  interrupted; what is printed goes on from there
 """
+COMPLETION = "--print-completion"
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,6 +49,10 @@ def make_parser() -> tuple[Parser, Mapping[str, Parser]]:
         "--version", action="version", version=f"arch-variants {arch.__version__}",
         help="print the version and exit",
     )  # fmt: skip
+    shtab.add_argument_to(
+        parser, COMPLETION, help="print what completes words of ./launch.py in this shell: "
+        'eval "$(./launch.py --print-completion bash)"',
+    )  # fmt: skip
     commands = parser.add_subparsers(
         dest="command", required=True, parser_class=Parser, metavar="COMMAND", title="commands"
     )
@@ -57,7 +65,9 @@ def make_parser() -> tuple[Parser, Mapping[str, Parser]]:
             epilog=f"examples:\n{examples}\n\n{EXIT_CODES}",
         )  # fmt: skip
         for spelling, settings in command.flags():
-            sub.add_argument(spelling, **settings)
+            action = sub.add_argument(spelling, **settings)
+            if (settings.get("metavar") or "").startswith("FILE"):
+                action.complete = shtab.FILE  # pyright: ignore[reportAttributeAccessIssue]
     return parser, commands.choices
 
 
@@ -81,11 +91,11 @@ def parse(argv: list[str]) -> Command:
 def check_names(parser: Parser, commands: Mapping[str, Parser], argv: list[str]) -> None:
     """Of a misspelt flag argparse says that another one is missing; this says how it is spelt."""
     name, *words = argv or [""]
-    if name in ("-h", "--help", "--version"):
+    if name in ("-h", "--help", "--version", COMPLETION):
         return
     if name not in commands:
         said = f"{name!r} is no command" if name else "expected a command"
-        hint = suggestion(name, [*commands, "--help", "--version"])
+        hint = suggestion(name, [*commands, "--help", "--version", COMPLETION])
         parser.error(f"{said}; there are {', '.join(commands)}{hint}")
     flags = dict(COMMANDS[name].flags())
     own, before = [*flags, "--help"], ""
