@@ -107,6 +107,25 @@ class Registry:
             )
         return self._kinds[kind]
 
+    def named(self, text: str, flag: str) -> tuple[str, dict[str, object]]:
+        """The kind and all its options of a flag's NAME or NAME:option=value,…
+
+        Raises ConfigurationError for a name or an option that there is not.
+        """
+        name, _, rest = text.partition(":")
+        options = self.options(name, flag)
+        for part in filter(None, rest.split(",")):
+            option, equals, value = part.partition("=")
+            if not equals:
+                raise ConfigurationError(f"{flag}={text}: expected {name}:option=value,…")
+            if option not in options:
+                raise ConfigurationError(
+                    f"{flag}={text}: {name} has no option {option!r}; it takes "
+                    f"{', '.join(options) or 'none'}{suggestion(option, options)}"
+                )
+            options[option] = read(value, options[option], f"{flag}={name}:{option}")
+        return name, options
+
     def build(self, kind: str, *arguments: Any, field: str = "kind", **options: Any) -> Any:
         """An instance of a kind. Raises ConfigurationError where its constructor leaves out an
         attribute that the contract annotates without a value, such as `vocabulary: int`."""

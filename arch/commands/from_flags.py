@@ -7,6 +7,7 @@ from arch.checks import SEED_LIMIT
 from arch.commands.flags import Configured, Trains
 from arch.devices import hosts
 from arch.registry import ConfigurationError
+from arch.report import trackers
 from arch.report.seeds import Seed, seed_of
 from arch.sweeps.executors import named
 from arch.sweeps.experiment import Experiment
@@ -33,6 +34,7 @@ def sweep(
 ) -> Sweep:
     """The sweep that a command asks for. Raises ConfigurationError for a flag that cannot be."""
     named(executor)
+    trackers.check(command.track)
     if command.distributed and executor != "local":
         raise ConfigurationError(
             f"--distributed --executor={executor}: expected one of them; several hosts train one "
@@ -51,6 +53,7 @@ def sweep(
         fresh=command.fresh,
         strict=command.strict,
         replicas=_replicas(command.replicas),
+        track=command.track,
         executor=executor,
         command=command.command_line,
     )

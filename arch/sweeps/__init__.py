@@ -7,5 +7,6 @@ groups           what trains together       executors/  who trains it; worker  a
 held             other configurations under a name      reuse  what is finished under another name
 audit            results that today's code would not make again
 machine          which machine this is      progress    what is shown meanwhile
+tracking         what trackers are told
 plan             what is left to train: programs, tokens, FLOPs, memory, time
 """

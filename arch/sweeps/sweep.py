@@ -76,6 +76,7 @@ class Sweep:
         fresh: nothing that was finished under another name counts.
         strict: nothing goes on that another kind of machine or other versions began.
         replicas: most replicas a group; 0 for as many as fit.
+        track: the trackers that follow it, as --track names them.
         executor: who trains the jobs: a name in EXECUTORS, with options after a colon.
         gathers: whether it writes results/; a worker leaves that to the sweep that started it.
         runs: the folder that holds the run folders of every name.
@@ -92,6 +93,7 @@ class Sweep:
     fresh: bool = False
     strict: bool = False
     replicas: int = 0
+    track: str = ""
     executor: str = "local"
     gathers: bool = True
     runs: Path = RUNS

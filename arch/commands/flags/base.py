@@ -82,6 +82,11 @@ class Trains(Configured):
         "--fresh", False,
         help="train here, whatever is finished of the same configuration under another name",
     )  # fmt: skip
+    track: str = flag(
+        "--track", "", metavar="NAME[:option=value,…],…", otherwise="none",
+        help="who follows the curves: tensorboard (event files in the run's folder), wandb "
+        "(offline unless wandb:online=true), or a plugin's own",
+    )  # fmt: skip
     distributed: bool = flag(
         "--distributed", False,
         help="one of several hosts that train together, each started with the same command: by "

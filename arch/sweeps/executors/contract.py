@@ -8,7 +8,7 @@ class Cluster(Executor):
 import abc
 from collections.abc import Callable, Mapping, Sequence
 
-from arch.registry import ConfigurationError, Registry, read, suggestion
+from arch.registry import Registry
 from arch.sweeps.sweep import Job, Sweep
 from arch.training.stopping import Stop
 
@@ -53,19 +53,7 @@ def named(text: str) -> tuple[str, dict[str, object]]:
 
     Raises ConfigurationError for a name or an option that there is not.
     """
-    name, _, rest = text.partition(":")
-    options = EXECUTORS.options(name, "--executor")
-    for part in filter(None, rest.split(",")):
-        option, equals, value = part.partition("=")
-        if not equals:
-            raise ConfigurationError(f"--executor={text}: expected {name}:option=value,…")
-        if option not in options:
-            raise ConfigurationError(
-                f"--executor={text}: {name} has no option {option!r}; it takes "
-                f"{', '.join(options) or 'none'}{suggestion(option, options)}"
-            )
-        options[option] = read(value, options[option], f"--executor={name}:{option}")
-    return name, options
+    return EXECUTORS.named(text, "--executor")
 
 
 def chosen(sweep: Sweep) -> Executor:

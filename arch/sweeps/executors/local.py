@@ -14,6 +14,7 @@ from arch.sweeps.executors.contract import EXECUTORS, Executor
 from arch.sweeps.groups import groups
 from arch.sweeps.progress import Progress, Whole, say_measured
 from arch.sweeps.sweep import Job, Sweep
+from arch.sweeps.tracking import Tracking
 from arch.training.group import Group, Member, corpus
 from arch.training.program import Programs
 from arch.training.stopping import Interrupted, Stop
@@ -95,7 +96,9 @@ class Local(Executor):
             group = Group(members, program, progress.update)
             progress.begin(group)
             try:
-                group.run(stop)
+                with Tracking(self.sweep.track, self.sweep.name, group) as tracking:
+                    group.report = lambda group: (tracking.update(group), progress.update(group))
+                    group.run(stop)
             finally:
                 self._whole.end(group)
 

@@ -26,6 +26,7 @@ def order(sweep: Sweep, job: Job) -> dict:
         "name": sweep.name,
         "replicas": sweep.replicas,
         "strict": sweep.strict,
+        "track": sweep.track,
         "command": sweep.command,
         "cells": job.cell.name,
         "seeds": list(map(str, job.seeds)),
