@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LOST = "#C4161C"
 LEGEND_WIDTH = 50  # characters of two columns that fit a panel
+TITLE_WIDTH = 46  # characters of a line that does
 LOG_RATIO = 10  # a metric that spans more than this gets a logarithmic axis
 
 STYLE: dict[Any, Any] = {
@@ -125,7 +126,7 @@ def _draw_legend(axis: "Axes", panel: Panel, raised: bool) -> None:
     legend.set_in_layout(False)  # the title's padding makes its room; its width must not count
     rows = -(-len(legend.get_texts()) // columns)
     padding = 5 + 10.5 * rows + 8 * raised
-    axis.set_title(textwrap.fill(panel.title, 54), color=panel.colour, pad=padding)
+    axis.set_title(textwrap.fill(panel.title, TITLE_WIDTH), color=panel.colour, pad=padding)
 
 
 def _legend_columns(labels: list[str]) -> int:
