@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 
 from arch import config as configuration
-from arch import models
 from arch.data import dataset
 from arch.data.batches import segments
 from arch.data.tokenizers import imported as tokenizer_files
@@ -14,7 +13,7 @@ from arch.huggingface.reformer import causally
 from arch.notebook.loaded import Loaded
 from arch.registry import Config, ConfigurationError
 from arch.sweeps import machine
-from arch.tasks import contract
+from arch.training.program import build
 
 TOKENIZER = "tokenizer.json"
 CORPUS = "stdlib"
@@ -78,10 +77,7 @@ def load(path: str | Path, corpus: str = "") -> Imported:
         task=task,
         train={"batch": max(1, TOKENS_A_BATCH // held.max_length)},
     )
-    # not as for training: a model whose head predicts nothing still has states to look at
-    built = contract.build(config["task"])
-    model = models.build(config["model"], built.vocabulary, built.max_length)
-    model.check_platform(machine.platform())
+    built, model = build(config, machine.platform())
     built.only_evaluate()
     return Imported(config, built, model, held.parameters, note)
 

@@ -125,6 +125,8 @@ class Sweep:
         try:
             task, model = build(config, machine.platform())
             evaluation.check(config, task)
+            if self.experiment.trains:
+                task.check_model(model)
             sizes, devices = Sizes.of(config.train.mesh), machine.all_devices()
             check_devices(sizes, len(devices))
             side_by_side = replica_mode(config.train.replicas, machine.platform()) == "vmap"

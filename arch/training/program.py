@@ -58,7 +58,6 @@ def build(
     counted.check(config, task)
     vocabulary, max_length = sizes or (task.vocabulary, task.max_length)
     model = models.build(config["model"], vocabulary, max_length)
-    task.check_model(model)
     model.check_platform(platform)
     try_own(config, model)
     return task, model
@@ -112,6 +111,7 @@ class Program:
         devices: Sequence[Any] | None = None,
     ):
         one_of(PLATFORMS, platform=platform)
+        task.check_model(model)
         self.config, self.task, self.model, self.platform = config, task, model, platform
         self.batch = config["train"]["batch"]
         self.mode = replica_mode(config["train"]["replicas"], platform)

@@ -425,5 +425,6 @@ def test_a_head_that_lacks_what_the_objective_needs_is_refused(folder, head, mes
         model={**model, "head": head},
         task={"kind": "masked_language_model", "corpus": folder, "tokenizer": "words"},
     )
+    task, model = training.build(settings)
     with pytest.raises(ConfigurationError, match=message):
-        training.build(settings)
+        task.check_model(model)

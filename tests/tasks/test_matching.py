@@ -11,7 +11,7 @@ from arch.context import Context
 from arch.models.embeddings.contract import embeddings
 from arch.models.heads.contract import heads
 from arch.registry import ConfigurationError, tasks
-from arch.training.program import build
+from arch.training.program import Program, build
 
 ATTENTION = {"kind": "attention", "heads": 2}
 MODELS = {
@@ -73,10 +73,11 @@ def test_what_does_not_match_is_refused_before_it_is_traced(name, data, monkeypa
         model = {"family": family, "width": 8, "head": head, "embedding": embedding}
         try:
             made = config.make(model=model | MODELS[family], task=task, train={"batch": 2})
-            built = build(made)
+            task_of, built = build(made)
+            task_of.check_model(built)
         except ConfigurationError:
             continue
-        _trace(*built)
+        _trace(task_of, built)
         taken += 1
     assert taken >= 1
 
@@ -102,4 +103,5 @@ def test_a_language_model_may_not_look_ahead_through_its_head():
     for head, says in (("pointer", "one of a sequence's own"), ("reconstruction", "back from its")):
         model = {"width": 8, "head": {"kind": head}} | MODELS["decoder"]
         with pytest.raises(ConfigurationError, match=f"model.head.kind='{head}' gives .*{says}"):
-            build(config.make(model=model, task={"kind": "language_model", "corpus": "stdlib"}))
+            made = config.make(model=model, task={"kind": "language_model", "corpus": "stdlib"})
+            Program(made, *build(made))
