@@ -75,17 +75,23 @@ class LearningCurves:
             dashes = DASHES[place // len(COLOURS) % len(DASHES)] if not crowd else "-"
             seeds = curves if len(curves) > 1 and not grey else ()
             for curve in seeds:
-                axis.plot(curve.spent(budget), curve.losses, lw=0.4, color=colour, alpha=0.45)
+                thin = {"lw": 0.4, "alpha": 0.45, "marker": _marker(curve.losses), "ms": 2}
+                axis.plot(curve.spent(budget), curve.losses, color=colour, **thin)
             x, y = mean_curve(curves, budget)
             name = label if not grey else f"{crowd} others" if place == 1 else None
             bold = {"lw": 0.5, "zorder": 1} if grey else {"lw": 1.5, "zorder": 3}
-            axis.plot(x, y, dashes, label=name, color=colour, **bold)
+            axis.plot(x, y, dashes, label=name, color=colour, marker=_marker(y), ms=4, **bold)
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(lw=0.4, color="#DDDDDD")
         axis.set_axisbelow(True)
+
+
+def _marker(losses: Sequence[float]) -> str:
+    """A dot where there is one point, of which no line could be drawn."""
+    return "o" if len(losses) == 1 else ""
 
 
 def mean_curve(curves: Sequence[Curve], budget: str) -> tuple[list[float], list[float]]:

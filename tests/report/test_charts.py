@@ -111,3 +111,10 @@ def test_a_heat_map_has_a_field_for_each_figure_and_none_where_there_is_none(tmp
     (image,) = axis.images
     assert image.get_array().mask.tolist() == [[False, False], [True, False]]
     assert "Skills" in drawn({**vars(chart)}, tmp_path)
+
+
+def test_a_curve_of_one_point_is_a_dot():
+    once = Curve((5,), (3.0,), 10.0, 5, None)
+    figure = Figure(layout="constrained")
+    LearningCurves({"a": {"train": [once, once], "valid": [once, once]}}).fill(figure)
+    assert {line.get_marker() for axis in figure.axes for line in axis.lines} == {"o"}
