@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import jax
 import numpy as np
@@ -83,7 +83,7 @@ class TextOptions:
         """How a token is drawn."""
         return Choice(*(getattr(self, name) for name in Choice._fields))
 
-    def each(self) -> list["TextOptions"]:
+    def each(self) -> list[Self]:
         """The options of every draw by itself."""
         return [dataclasses.replace(self, seed=self.seed + n, draws=1) for n in range(self.draws)]
 
