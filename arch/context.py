@@ -71,6 +71,7 @@ class Context:
     rotary: Rotary = _static(Rotary())  # of letters that are, and of the model's
     max_length: int = _static(0)  # of a sequence, which sizes depend on; 0: not known
     record: frozenset[str] = _static(frozenset())
+    norms: bool = _static(False)  # whether stacks measure the stream, see `stacks.norms`
 
     def replace(self, **changes: Any) -> "Context":
         """The context with some fields changed."""

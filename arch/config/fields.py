@@ -65,7 +65,7 @@ DEFAULTS = {
     },
     "baseline": {"kind": "none", "n": 5},
     "save": {"every": 200, "keep": 2},
-    "log": {"every": 20},
+    "log": {"every": 20, "norms": False},
 }
 BINDINGS = {
     "s": {"kind": "attention"},

@@ -14,6 +14,11 @@ from arch.report.seeds import Seed
 EVERYTHING: dict[str, str] = {}  # what a sweep without --cells and --seeds asks for
 
 
+def named_by(cell: str, globs: str) -> bool:
+    """Whether a glob, or one of several with commas between, names a cell: k0,k3 or k[0,3]."""
+    return any(fnmatch.fnmatchcase(cell, glob) for glob in (globs, *globs.split(",")))
+
+
 def choice(cells: str, seeds: Sequence[Seed]) -> dict[str, str]:
     """An entry of `asked`, of a sweep's glob over cells and its seeds."""
     glob = {"cells": cells} if cells != "*" else {}
@@ -38,7 +43,7 @@ def asked(experiment: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def asked_for(experiment: Mapping[str, Any], cell: str) -> bool:
     """Whether a sweep was to train the cell."""
-    return any(fnmatch.fnmatchcase(cell, one.get("cells", "*")) for one in asked(experiment))
+    return any(named_by(cell, one.get("cells", "*")) for one in asked(experiment))
 
 
 def again(experiment: Mapping[str, Any]) -> str:

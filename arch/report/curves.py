@@ -7,6 +7,7 @@ One line per (cell hash, seed, device kind), sealed:
             loss is the mean over the steps since the point before
     valid   the same of every evaluation, the loss of the parameters at that step; of more than 64
             evaluations, 64
+    norms   with log.norms: name → number at each position of the order, of the last line logged
 
 Losses are in nats and have six digits; cpu_seconds are those of training up to a point, null where
 part of the run did not count them.
@@ -55,6 +56,7 @@ def curve_line(
             "flops_per_token": summary["flops_per_token"],
             "train": _with_cpu(_smoothed(trained), timing),
             "valid": _with_cpu(_spaced(evaluated), timing),
+            **({"norms": norms} if (norms := norms_of(metrics)) else {}),
         }
     )
 
@@ -63,6 +65,15 @@ def losses_of(metrics: Iterable[Mapping[str, Any]], split: str) -> list[tuple[in
     """(step, loss in nats) of each line of a metrics.jsonl that has one on a split."""
     found = [line for line in metrics if "loss" in line]
     return [(line["step"], line["loss"]) for line in found if line.get("split", "train") == split]
+
+
+def norms_of(metrics: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """name → number at each position of the order, of the last line of a metrics.jsonl that has
+    any; see `log.norms`."""
+    last: dict[str, list[float]] = {}
+    for line in metrics:
+        last = {name: v for name, v in line.items() if isinstance(v, list)} or last
+    return {name: [_digits(value) for value in values] for name, values in last.items()}
 
 
 def read_curves(folder: str | os.PathLike) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ from arch.report.lines import (
     read_lines,
     revision,
 )
+from arch.report.norms import norm_charts
 from arch.report.rows import Row, group_rows
 from arch.report.seeds import Seed, both, line_seed
 from arch.report.specification import TableSpec
@@ -93,7 +94,6 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
         *_loss_notes(rows),
         *_run_notes(lines),
     ]
-
     older = from_older_numerics(lines, experiment.get("numerics") or {})
     notes += [*_foreign_notes(foreign), *_older_notes(older)]
     found = columns.make_columns(rows, _marks(foreign, older), spec, compared, untrained)
@@ -116,7 +116,8 @@ def tabulate(folder: Path, against: Path | None = None) -> ResultTable:
         *([spread] if spread else []),
         *([verdict_section(verdicts)] if verdicts else []),
     ]
-    charts = [*map(Chart.of, spec.charts), budgets.learning_curves(rows, curves)]
+    curve_charts = (budgets.learning_curves(rows, curves), *norm_charts(rows, curves))
+    charts = (*map(Chart.of, spec.charts), *curve_charts)
     return ResultTable(
         name,
         spec,

@@ -17,6 +17,7 @@ from arch.registry import ConfigurationError, sublayers
 from arch.stacks import depth
 from arch.stacks.contract import Stack
 from arch.stacks.extras import by_position, zero_sums
+from arch.stacks.norms import no_norms, norms_at
 from arch.stacks.parameters import Definition, Parameters, init_owners, residual_outputs, scale
 from arch.stacks.residual import Branch, Cache, check_placement
 from arch.stacks.rows import read_row
@@ -127,17 +128,19 @@ class Block(Stack):
         no_losses, no_statistics = zero_sums(shapes)
 
         def body(carry: tuple, turn: depth.Turn) -> tuple:
-            x, losses, statistics = carry
+            entered, losses, statistics = carry
 
             def run(letter: str):
-                y, extras = bodies[letter](turn.read(letter), x, inner.at(turn.position))
+                y, extras = bodies[letter](turn.read(letter), entered, inner.at(turn.position))
                 record = extras.record if context.record else {}
                 return y, no_losses | extras.losses, no_statistics | extras.statistics, record
 
-            x, lost, counted, record = turn.choose(run, lambda: (x, no_losses, no_statistics, {}))
+            left = entered, no_losses, no_statistics, {}
+            x, lost, counted, record = turn.choose(run, lambda: left)
+            counted |= norms_at(turn, self.schedule, x, x - entered, context)
             return (x, add_sums(losses, lost), add_sums(statistics, counted)), record
 
-        start = (x, no_losses, no_statistics)
+        start = (x, no_losses, no_statistics | no_norms(self.schedule, context))
         (x, losses, statistics), records = walker(body, start, rows, order=context.schedule)
         return x, Extras(losses, statistics, by_position(records))
 

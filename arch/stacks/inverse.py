@@ -20,6 +20,7 @@ from arch.context import Context, Extras, add_sums
 from arch.layers import widened
 from arch.stacks.depth import Turn, Walker
 from arch.stacks.extras import Sums, zero_sums, zeros_of
+from arch.stacks.norms import no_norms, norms_at
 from arch.stacks.parameters import Definition, Parameters
 from arch.stacks.rows import Number, add_row, read_row
 
@@ -213,15 +214,18 @@ def forward(
             for letter, rows in carry.replays.items()
             if letter in turn.candidates
         }
+        streams = carry.streams.plus(y)
+        counted |= norms_at(turn, order.walker.schedule, streams.second, y, data)
         moved = ReversibleForward(
-            carry.streams.plus(y),
+            streams,
             add_sums(carry.losses, lost),
             add_sums(carry.statistics, counted),
             carry.replays | written,
         )
         return moved, record
 
-    start = ReversibleForward(streams, losses, statistics, replays)
+    measured = statistics | no_norms(order.walker.schedule, data)
+    start = ReversibleForward(streams, losses, measured, replays)
     return order.walker(body, start, {}, order=schedule)
 
 

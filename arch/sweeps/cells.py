@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from arch.registry import ConfigurationError, suggestion
+from arch.report.again import named_by
 from arch.report.cards import Card, Shown
 from arch.report.flat import flat_rows
 from arch.report.seeds import Seed, both, line_seed
@@ -126,18 +127,22 @@ class Results(Shown):
         return Card(f"{self._metric} ({self._split}), {len(self._lines)} runs", facts)
 
 
-def matching(cells: list[Cell], glob: str, flag: str = "--cells") -> list[Cell]:
-    """The cells whose name matches, and pilots of an arm whose name does; ConfigurationError where
-    none does."""
-    found = [
-        cell
-        for cell in cells
-        if fnmatch.fnmatchcase(cell.name, glob)
-        or (cell.rung and fnmatch.fnmatchcase(cell.rung.arm, glob))
-    ]
-    if not found:
-        names = [cell.name for cell in cells]
-        raise ConfigurationError(
-            f"{flag}={glob}: no cell matches; there are {', '.join(names)}{suggestion(glob, names)}"
-        )
-    return found
+def matching(cells: list[Cell], globs: str, flag: str = "--cells") -> list[Cell]:
+    """The cells that a glob, or several with commas between, names, and pilots of an arm that they
+    name; ConfigurationError where one of them names none."""
+
+    def named(glob: str) -> list[Cell]:
+        return [
+            cell
+            for cell in cells
+            if named_by(cell.name, glob) or (cell.rung and named_by(cell.rung.arm, glob))
+        ]
+
+    for glob in globs.split(","):
+        if not any(fnmatch.fnmatchcase(cell.name, globs) for cell in cells) and not named(glob):
+            names = [cell.name for cell in cells]
+            raise ConfigurationError(
+                f"{flag}={globs}: no cell matches{f' {glob}' * (glob != globs)}; there are "
+                f"{', '.join(names)}{suggestion(glob, names)}"
+            )
+    return named(globs)

@@ -1,13 +1,13 @@
 """What a sweep's name holds of its cells in other configurations, and the fields that tell them
 apart. Nothing is trained under such a name before the user has said what is meant."""
 
-import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from arch import config as configuration
 from arch.config import canonical, differences, flat, said_differences
 from arch.registry import Config, ConfigurationError
+from arch.report.again import named_by
 from arch.report.lines import Line, read_lines
 from arch.runs.folders import RunFolder, read_json
 from arch.sweeps.sweep import RESULTS, RUNS, Job, Sweep
@@ -55,7 +55,7 @@ def other_configurations(sweep: Sweep, jobs: Sequence[Job]) -> list[Held]:
 
 def starts_over(sweep: Sweep, cell: str) -> bool:
     """Whether --rerun names a cell."""
-    return bool(sweep.rerun) and fnmatch.fnmatchcase(cell, sweep.rerun)
+    return bool(sweep.rerun) and named_by(cell, sweep.rerun)
 
 
 def check_name(sweep: Sweep, jobs: Sequence[Job]) -> list[str]:

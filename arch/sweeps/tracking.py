@@ -51,10 +51,18 @@ def _tracked(sweep: str, member: Member) -> Tracked:
 
 
 def _figures(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """'split/name' → number, of the finite ones: a chart has no place for others."""
-    return {
-        f"{split}/{name}": float(value)
+    """'split/name' → number, of the finite ones: a chart has no place for others. What has a number
+    at each position of an order is 'split/name/position', from 00."""
+    flat = {
+        f"{split}/{name}{place}": number
         for split, figures in splits.items()
         for name, value in figures.items()
-        if isinstance(value, int | float) and math.isfinite(value)
+        for place, number in _numbers(value)
     }
+    return {name: value for name, value in flat.items() if math.isfinite(value)}
+
+
+def _numbers(value: Any) -> list[tuple[str, float]]:
+    if isinstance(value, list):
+        return [(f"/{place:02}", float(number)) for place, number in enumerate(value)]
+    return [("", float(value))] if isinstance(value, int | float) else []

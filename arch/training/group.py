@@ -188,7 +188,7 @@ class Group:
         for i, member in enumerate(self.members):
             line: dict[str, Any] = {"step": self.step}
             if alive[i]:
-                means = {k: float(np.mean(v[i], dtype=np.float64)) for k, v in metrics.items()}
+                means = {name: _mean(rows[i]) for name, rows in metrics.items()}
                 line |= {**means, "learning_rate": float(metrics["learning_rate"][i, -1])}
                 if self.step == steps:
                     line["initial_loss"] = float(metrics["loss"][i, 0])
@@ -285,6 +285,13 @@ class Group:
             replicas=self._replicas(),
             corpus=corpus(task),
         )
+
+
+def _mean(rows: np.ndarray) -> float | list[float]:
+    """Over steps: a number, or a number for each position of an order, which may end before them
+    all."""
+    mean = np.mean(rows, axis=0, dtype=np.float64)
+    return float(mean) if mean.ndim == 0 else mean[np.isfinite(mean)].tolist()
 
 
 def _validation(member: Member) -> list[float]:

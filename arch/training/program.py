@@ -154,7 +154,7 @@ class Program:
 
     def train(
         self, state: TrainState, swept: Swept, source: Any, first: int, count: int
-    ) -> tuple[TrainState, dict[str, Float[Array, "R steps"]]]:
+    ) -> tuple[TrainState, dict[str, Float[Array, "R steps ..."]]]:
         """`count` steps (at most STEPS_A_DISPATCH) from `state` at step `first`; it is donated.
 
         source: what the task trains on, or where it streams, the gathered batches (R, steps, …).

@@ -17,6 +17,7 @@ from arch.context import Context, Sums, add_sums, figure, named
 from arch.devices import sharding
 from arch.models import generation
 from arch.registry import Config
+from arch.stacks.norms import GRADIENT, gradient_norms
 from arch.stacks.parameters import Parameters
 from arch.tasks.contract import BatchSource, Task
 from arch.training.state import Swept, TrainState, transform
@@ -62,7 +63,7 @@ class Replica:
         schedule: Int[Array, "2 depth"],
         first: Int[Array, ""],
         count: Int[Array, ""],
-    ) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
+    ) -> tuple[TrainState, dict[str, Float[Array, "steps ..."]]]:
         """`count` steps, at most STEPS_A_DISPATCH, from `state` at step `first`.
 
         source: what the task trains on, or where it streams, the gathered batches (steps, …).
@@ -82,7 +83,7 @@ class Replica:
 
         branches = [step_on(batches) for batches in self.task.batches]
         shapes = jax.eval_shape(branches[0], state, 0)[1]
-        metrics = jax.tree.map(lambda _: jnp.full((STEPS_A_DISPATCH,), jnp.nan), shapes)
+        metrics = jax.tree.map(lambda a: jnp.full((STEPS_A_DISPATCH, *a.shape), jnp.nan), shapes)
 
         def going(carry):
             index, state, _ = carry
@@ -108,7 +109,7 @@ class Replica:
         swept: Swept,
         gathered: Any,
         schedule: Int[Array, "2 depth"] | None,
-    ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+    ) -> tuple[TrainState, dict[str, Float[Array, "..."]]]:
         """One update on a gathered batch, and its metrics.
 
         A loss or gradient that is not finite ends the replica: its state stays as it was, `alive`
@@ -124,6 +125,8 @@ class Replica:
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
         metrics = {name: figure(term) for name, term in sums.items()}
         metrics["gradient_norm"], metrics["learning_rate"] = norm, rate
+        if self.config["log"]["norms"]:
+            metrics |= self._gradient_norms(grads, schedule)
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
         moved = optax.apply_updates(state.parameters, updates)
 
@@ -187,6 +190,16 @@ class Replica:
         grads, each = jax.lax.scan(add, zeros, (parts, indices))
         return grads, jax.tree.map(lambda a: a.sum(0), each)
 
+    def _gradient_norms(
+        self, grads: Parameters, schedule: Int[Array, "2 depth"] | None
+    ) -> dict[str, Float[Array, " depth"]]:
+        """The norms at each position, of the decoder and of an encoder before it."""
+        found = {}
+        for name, stack in self.model.stacks.items():
+            prefix, order = ("", schedule) if name == "stack" else (f"{name}_", None)
+            found[f"{prefix}{GRADIENT}"] = gradient_norms(grads[name], stack.schedule, order)
+        return found
+
     def _rows(self, tree: Any) -> Any:
         return sharding.rows(tree, self.mesh)
 
@@ -204,6 +217,7 @@ class Replica:
             dropout=dropout,
             schedule=schedule,
             train=True,
+            norms=self.config["log"]["norms"],
             has_dropout=self.config["model"]["dropout"] > 0,
             platform=self.platform,
             mesh=self.mesh,

@@ -41,6 +41,14 @@ def test_every_choice_is_a_line_and_what_another_contains_is_none(asked, lines):
     assert again.again(held).splitlines() == lines
 
 
+@pytest.mark.parametrize(
+    "globs, named",
+    [("*", "abc"), ("a", "a"), ("a,c", "ac"), ("[ab]", "ab"), ("[a,b]", "ab"), ("d", "")],
+)
+def test_globs_with_commas_between_name_what_any_of_them_does(globs, named):
+    assert "".join(cell for cell in "abc" if again.named_by(cell, globs)) == named
+
+
 def test_cells_that_no_sweep_asked_for_are_no_rows_unless_they_have_lines(tmp_path):
     line = {"seed": 0, "device": "cpu", "hash": "h", "status": "finished",
             "evaluations": {"valid": {"loss": 1.0}}}  # fmt: skip

@@ -67,7 +67,7 @@ class Trains(Configured):
         help="the most seeds and cells that train in one program; auto: as many as fit in memory",
     )  # fmt: skip
     rerun: str = flag(
-        "--rerun", "", metavar="GLOB", otherwise="no cell",
+        "--rerun", "", metavar="GLOB,…", otherwise="no cell",
         help="start these cells over; what they have is kept beside",
     )  # fmt: skip
     keep: bool = flag(

@@ -17,7 +17,7 @@ class Describe(Configured, Answers):
     )
 
     cells: str = flag(
-        "--cells", "*", metavar="GLOB", help="the cells whose names match", otherwise="*, all"
+        "--cells", "*", metavar="GLOB,…", help="the cells whose names match", otherwise="*, all"
     )
     parameters: bool = flag("--parameters", False, help="every parameter: path, shape, dtype")
 
@@ -71,7 +71,7 @@ class Sweep(Trains):
     )
 
     cells: str = flag(
-        "--cells", "*", metavar="GLOB", help="the cells whose names match", otherwise="*, all"
+        "--cells", "*", metavar="GLOB,…", help="the cells whose names match", otherwise="*, all"
     )
     dry_run: bool = flag("--dry-run", False, help="say what would be trained, and train nothing")
     executor: str = flag(
@@ -117,7 +117,7 @@ class Bench(Configured):
     )
 
     cells: str = flag(
-        "--cells", "*", metavar="GLOB", help="the cells whose names match", otherwise="*, all"
+        "--cells", "*", metavar="GLOB,…", help="the cells whose names match", otherwise="*, all"
     )
     against: str = flag(
         "--against", "", metavar="PEER,…",
