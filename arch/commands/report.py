@@ -30,8 +30,10 @@ def run(command: flags.Report) -> int:
     for said in refresh(folder) if command.refresh else ():
         print(said, file=sys.stderr)
     html = RUNS / command.directory / "report.html"
-    print_table(write_report(folder, formats, against=against, html_path=html))
-    print(f"written: {folder} ({', '.join(formats)})")
+    print_table(write_report(folder, formats, against, html, command.notes))
+    beside = ", ".join(name for name in formats if name != "html")
+    places = [f"{folder} ({beside})"] * bool(beside) + [str(html)] * ("html" in formats)
+    print(f"written: {' and '.join(places)}")
     held = sorted((RUNS / command.directory).glob("*/config.json"))
     terminal.print_runs(RunFolder(path.parent) for path in held)
     return 0

@@ -12,12 +12,11 @@ log         axes with a logarithmic scale: '' | 'x' | 'y' | 'xy'
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arch.report.figures import STYLE, save
+from arch.report.figures import STYLE
 from arch.report.statistics import Summary
 
 if TYPE_CHECKING:
@@ -76,11 +75,8 @@ class Chart:
         """Whether there is nothing to draw."""
         return not any(self.series.values())
 
-    def draw(self, folder: Path) -> str:
-        """Writes the chart as .svg and .png into the folder; returns the name of its SVG.
-
-        Equal charts are equal bytes.
-        """
+    def picture(self) -> "Figure":
+        """The chart as a matplotlib Figure; equal charts are equal bytes."""
         from matplotlib import rc_context
         from matplotlib.figure import Figure
 
@@ -93,8 +89,7 @@ class Chart:
         with rc_context(STYLE):
             figure = Figure(figsize=size, layout="constrained")
             draw(figure, self)
-        save(figure, folder, self.name)
-        return f"{self.name}.svg"
+        return figure
 
 
 def points(found: Iterable[tuple[Any, Summary]]) -> list[list[Any]]:

@@ -6,10 +6,8 @@ matplotlib is imported where it draws: it takes longer to import than most comma
 import textwrap
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arch.report.files import replace_file
 from arch.report.panels import FigurePlan, Panel
 
 if TYPE_CHECKING:
@@ -184,15 +182,13 @@ def _name_places(axis: "Axes", plan: FigurePlan) -> None:
             label.set(rotation=30, ha="right")
 
 
-def save(figure: "Figure", folder: Path, stem: str) -> None:
-    """Writes `stem`.svg and `stem`.png into the folder, which must exist.
-
-    They carry no dates, so that equal figures are equal bytes.
-    """
+def image(figure: "Figure", kind: str) -> bytes:
+    """The figure as an svg or png file. It carries no date, so that equal figures are equal
+    bytes."""
     from matplotlib import rc_context
 
-    for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
-        buffer = BytesIO()
-        with rc_context(STYLE):
-            figure.savefig(buffer, format=suffix, dpi=200, metadata=metadata)
-        replace_file(folder / f"{stem}.{suffix}", buffer.getvalue())
+    metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[kind]
+    buffer = BytesIO()
+    with rc_context(STYLE):
+        figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
+    return buffer.getvalue()

@@ -4,13 +4,19 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from arch.report import figures, interactive
+from arch.report import figures
 from arch.report.claims import to_claims_csv
 from arch.report.files import replace_file
+from arch.report.latex import to_latex
+from arch.report.page import to_html
 from arch.report.panels import plan_figure
-from arch.report.renderers import to_csv, to_html, to_latex, to_markdown
+from arch.report.renderers import to_csv, to_markdown
 from arch.report.tables import ResultTable, tabulate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMATS = ("md", "csv", "svg", "html", "latex")
 
@@ -20,6 +26,7 @@ def write_report(
     formats: Sequence[str] = ("md", "csv", "svg"),
     against: str | os.PathLike | None = None,
     html_path: str | os.PathLike | None = None,
+    notes: bool = False,
 ) -> ResultTable:
     """Writes table.md, table.csv, <metric>.svg and .png, report.html, table.tex; returns the table.
 
@@ -28,6 +35,7 @@ def write_report(
     formats: which of FORMATS to write; svg writes the pictures, as .svg and .png.
     against: another results folder, shown beside this one and subtracted where the setting (split,
     unit, window, stride) and the corpus are equal. html_path: where the HTML goes instead.
+    notes: whether table.tex has what stands below the tables.
     Raises ValueError for an unknown format, a folder that is not there, or a damaged file.
     """
     folder = Path(folder)
@@ -38,26 +46,22 @@ def write_report(
         if not path.is_dir():
             raise ValueError(f"{path}: no such results folder")
     table = tabulate(folder, Path(against) if against else None)
-    plan = plan_figure(table.rows, table.spec)
-    metric = re.sub(r"[^\w.-]", "_", table.spec.metric)
+    pictures = _pictures(table) if {"svg", "html"} & {*formats} else []
     if "svg" in formats:
-        if plan:
-            figures.save(figures.draw(plan), folder, metric)
-        for chart in table.charts:
-            chart.draw(folder)
-    pictures = {table.main.title: f"{metric}.svg"}
-    pictures |= {chart.title: f"{chart.name}.svg" for chart in table.charts}
-    pictures = {title: file for title, file in pictures.items() if (folder / file).exists()}
+        for picture in pictures:
+            for kind in ("svg", "png"):
+                path = folder / f"{picture.stem}.{kind}"
+                replace_file(path, figures.image(picture.figure, kind))
+    files = {title: f"{stem}.svg" for title, stem in _titles(table)}
+    there = {title: file for title, file in files.items() if (folder / file).exists()}
 
     def page() -> str:
-        plot = interactive.draw_interactive(plan) if plan else None
-        drawn = [folder / f"{chart.name}.svg" for chart in table.charts]
-        return to_html(table, plot, [file.read_text() for file in drawn if file.exists()])
+        return to_html(table, [figures.image(one.figure, "svg").decode() for one in pictures])
 
     for name, file, text in (
-        ("md", "table.md", lambda: to_markdown(table, pictures)),
+        ("md", "table.md", lambda: to_markdown(table, there)),
         ("csv", "table.csv", lambda: to_csv(table)),
-        ("latex", "table.tex", lambda: to_latex(table)),
+        ("latex", "table.tex", lambda: to_latex(table, notes)),
         ("html", "report.html", page),
     ):
         if name in formats:
@@ -67,3 +71,23 @@ def write_report(
     if "csv" in formats and table.verdicts:
         replace_file(folder / "claims.csv", to_claims_csv(table.verdicts).encode())
     return table
+
+
+class Picture(NamedTuple):
+    """A figure, and its file's name without the ending."""
+
+    stem: str
+    figure: "Figure"
+
+
+def _titles(table: ResultTable) -> list[tuple[str, str]]:
+    """(title, stem) of the main figure and of each chart."""
+    metric = re.sub(r"[^\w.-]", "_", table.spec.metric)
+    return [(table.main.title, metric), *((chart.title, chart.name) for chart in table.charts)]
+
+
+def _pictures(table: ResultTable) -> list[Picture]:
+    plan = plan_figure(table.rows, table.spec)
+    (_, metric), *_ = _titles(table)
+    main = [Picture(metric, figures.draw(plan))] if plan else []
+    return main + [Picture(chart.name, chart.picture()) for chart in table.charts]

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arch.report.charts import COLOURS, DASHES, FEW, GREY, MANY
 from arch.report.curves import Curve
-from arch.report.figures import STYLE, save
+from arch.report.figures import STYLE
 from arch.report.specification import BUDGETS
 
 if TYPE_CHECKING:
@@ -35,19 +34,15 @@ class LearningCurves:
         """Whether there is nothing to draw."""
         return not any(curves for arm in self.arms.values() for curves in arm.values())
 
-    def draw(self, folder: Path) -> str:
-        """Writes the picture as .svg and .png into the folder; returns the name of its SVG.
-
-        Equal curves are equal bytes.
-        """
+    def picture(self) -> "Figure":
+        """The picture as a matplotlib Figure; equal curves are equal bytes."""
         from matplotlib import rc_context
         from matplotlib.figure import Figure
 
         with rc_context(STYLE):
             figure = Figure(figsize=(7.0, 5.0), layout="constrained")
             self.fill(figure)
-        save(figure, folder, self.name)
-        return f"{self.name}.svg"
+        return figure
 
     def fill(self, figure: "Figure") -> None:
         """Draws into an empty figure."""

@@ -3,7 +3,7 @@
 Every seed, means with intervals, the baseline's band and the paper's figures. What may not be
 compared never shares an axis: there is one panel per (setting, device), and one for the paper. With
 a number per cell (`TableSpec.x`) the panels are curves; without, dot plots by cell.
-`arch.report.figures` draws the plan with matplotlib, `arch.report.interactive` with plotly.
+`arch.report.figures` draws the plan.
 """
 
 from collections.abc import Iterable

@@ -1,18 +1,16 @@
-"""A table as Markdown, CSV, LaTeX or HTML, or on the terminal; each escapes for itself."""
+"""A table as Markdown, CSV, or on the terminal; each escapes for itself."""
 
 import csv
-import html
 import io
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from arch.report import statistics
-from arch.report.columns import MISSING, constant, losses
+from arch.report.columns import constant, losses
 from arch.report.comparisons import Comparison
 from arch.report.lines import revision
 from arch.report.rows import Row
@@ -26,7 +24,7 @@ def print_table(table: ResultTable, to: Console | None = None) -> None:
     for grid in (table.main, *table.sections):
         grid, left_out = _fitting(grid, to.width)
         shown = Table(title=Text(grid.title), title_justify="left")
-        for name, right in zip(grid.columns, _right(grid), strict=True):
+        for name, right in zip(grid.columns, grid.numeric, strict=True):
             shown.add_column(Text(name), justify="right" if right else "left")
         for row in grid.rows:
             shown.add_row(*(Text(cell) for cell in row))
@@ -57,15 +55,6 @@ def _fitting(grid: Grid, width: int) -> tuple[Grid, list[str]]:
     return (Grid(grid.title, tuple(columns), rows, grid.note) if left_out else grid), left_out
 
 
-def _right(grid: Grid) -> list[bool]:
-    """True for each column of numbers: every entry starts with a digit or a sign, or is missing."""
-    return [
-        all(re.match(rf"[−+]?\d|{MISSING}|baseline|$", row[i]) for row in grid.rows)
-        and grid.columns[i] not in ("cell", "order")
-        for i in range(len(grid.columns))
-    ]
-
-
 def to_markdown(table: ResultTable, pictures: Mapping[str, str]) -> str:
     """The whole report; columns are padded, so that the source reads well too.
 
@@ -89,7 +78,7 @@ def markdown_grid(grid: Grid) -> str:
     """The grid as a table of GitHub's Markdown, without its title and note."""
     lines = [[markdown_text(cell) for cell in line] for line in (grid.columns, *grid.rows)]
     widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
-    right = _right(grid)
+    right = grid.numeric
     rule = ["-" * (width - r) + ":" * r for width, r in zip(widths, right, strict=True)]
     return "\n".join(
         "| "
@@ -148,92 +137,3 @@ def _csv_row(spec: TableSpec, row: Row, compared: Comparison | None) -> list[obj
         *((paper.value, paper.sd, paper.n or "") if paper else ("", "", "")),
         *((spec.paper_metric or spec.metric, spec.paper_unit) if paper else ("", "")),
     ]
-
-
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "−": "$-$",
-    "†": r"$\dagger$",
-    "—": "---",
-    "–": "--",
-    "×": r"$\times$",
-    "…": r"\ldots{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    **{c: f"\\{c}" for c in "&%$#_{}"},
-}
-
-
-def _tex(text: str) -> str:
-    return "".join(LATEX.get(c, c) for c in " ".join(text.split()))
-
-
-def to_latex(table: ResultTable) -> str:
-    """One `table` environment per grid, for the package booktabs; the notes in small print."""
-    blocks = ["% needs \\usepackage{booktabs}"]
-    for grid in (table.main, *table.sections):
-        head, *body = (" & ".join(map(_tex, line)) + r" \\" for line in (grid.columns, *grid.rows))
-        notes = table.notes if grid is table.main else [grid.note] * bool(grid.note)
-        align = "".join("r" if right else "l" for right in _right(grid))
-        blocks.append(
-            "\n".join(
-                [
-                    r"\begin{table}",
-                    r"\centering",
-                    rf"\caption{{{_tex(grid.title)}}}",
-                    rf"\begin{{tabular}}{{{align}}}",
-                    r"\toprule",
-                    head,
-                    r"\midrule",
-                    *body,
-                    r"\bottomrule",
-                    r"\end{tabular}",
-                    *(rf"\par\footnotesize {_tex(n)}" for n in notes),
-                    r"\end{table}",
-                ]
-            )
-        )
-    return "\n\n".join(blocks) + "\n"
-
-
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em }}
-table {{ border-collapse: collapse; border: solid; border-width: 1.5px 0; white-space: nowrap }}
-th {{ border-bottom: 1px solid }} th, td {{ padding: .2em .8em; text-align: left }}
-.n {{ text-align: right; font-variant-numeric: tabular-nums }} div.wide {{ overflow-x: auto }}
-ul {{ color: #555; font-size: 90% }} pre {{ background: #f4f4f4; padding: .6em; overflow-x: auto }}
-</style><body>{body}</body></html>
-"""
-
-
-def to_html(table: ResultTable, plot: Any = None, charts: Sequence[str] = ()) -> str:
-    """One page with everything in it, plotly's code included.
-
-    plot: the plotly figure, or None. charts: the text of SVG files.
-    """
-    body = []
-    for grid in (table.main, *table.sections):
-        right, main = _right(grid), grid is table.main
-        lines = [
-            "".join(
-                f"<{tag}{' class=n' * r}>{html.escape(cell)}</{tag}>"
-                for cell, r in zip(line, right, strict=True)
-            )
-            for tag, line in (("th", grid.columns), *(("td", row) for row in grid.rows))
-        ]
-        level = "h1" if main else "h2"
-        body += [
-            f"<{level}>{html.escape(grid.title)}</{level}>",
-            f"<div class=wide><table><tr>{'<tr>'.join(lines)}</table></div>",
-        ]
-        if main and plot is not None:
-            body.append(plot.to_html(full_html=False, include_plotlyjs=True, div_id="figure"))
-        notes = table.notes if main else [grid.note] * bool(grid.note)
-        body.append(f"<ul>{''.join(f'<li>{html.escape(note)}' for note in notes)}</ul>")
-    body += [f"<div class=wide>{chart[chart.index('<svg') :]}</div>" for chart in charts]
-    body += [f"<pre>{html.escape(table.command)}</pre>"] if table.command else []
-    return PAGE.format(title=html.escape(table.main.title), body="\n".join(body))

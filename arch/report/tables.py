@@ -4,6 +4,7 @@ A row holds what may be averaged (`rows.Row`): one cell, configuration, device k
 measuring. A NaN is a result and is counted.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,15 @@ class Grid:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+
+    @property
+    def numeric(self) -> list[bool]:
+        """True for each column of numbers: all start with a digit or a sign, or are missing."""
+        return [
+            all(re.match(rf"[−+]?\d|{MISSING}|baseline|$", row[i]) for row in self.rows)
+            and self.columns[i] not in ("cell", "order")
+            for i in range(len(self.columns))
+        ]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import re
 import pytest
 from matplotlib.figure import Figure
 
-from arch.report import charts
+from arch.report import charts, figures
 from arch.report.curves import Curve
 from arch.report.learning import LearningCurves
 from arch.report.statistics import summary
@@ -43,19 +43,18 @@ def test_points_are_means_with_their_spread_where_there_are_any():
     assert found == [[8, 2.0, pytest.approx(2**0.5)], [16, 5.0, 0.0]]
 
 
-def drawn(chart, folder):
-    assert charts.Chart.of(chart).draw(folder) == "time.svg"
-    return (folder / "time.svg").read_text()
+def drawn(chart):
+    return figures.image(charts.Chart.of(chart).picture(), "svg").decode()
 
 
-def test_equal_charts_are_equal_bytes(tmp_path):
-    assert drawn(LENGTHS, tmp_path) == drawn(LENGTHS, tmp_path)
+def test_equal_charts_are_equal_bytes():
+    assert drawn(LENGTHS) == drawn(LENGTHS)
 
 
 @pytest.mark.parametrize("count, shown", [(3, 3), (8, 8), (12, 6)])
-def test_of_many_lengths_every_other_is_written_the_longest_always(count, shown, tmp_path):
+def test_of_many_lengths_every_other_is_written_the_longest_always(count, shown):
     points = LENGTHS["series"]["ours"][-count:]
-    svg = drawn({**LENGTHS, "series": {"ours": points}}, tmp_path)
+    svg = drawn({**LENGTHS, "series": {"ours": points}})
     lengths = [str(x) for x, _, _ in points]
     written = [n for n in lengths if re.search(rf"(>|<!-- ){n}(<| -->)", svg)]
     assert len(written) == shown and written[-1] == lengths[-1] == "131072"
@@ -96,7 +95,7 @@ def test_a_bar_chart_is_a_chart_with_a_bar_for_each_text():
     assert chart.series == {"a story": [["John went.", 3, 0], ["Where?", 1, 0]]}
 
 
-def test_a_heat_map_has_a_field_for_each_figure_and_none_where_there_is_none(tmp_path):
+def test_a_heat_map_has_a_field_for_each_figure_and_none_where_there_is_none():
     series = {
         "one": [("recall", summary([0.25, 0.75])), ("parity", summary([1.0]))],
         "two": [("recall", summary([])), ("parity", summary([0.5]))],
@@ -110,7 +109,7 @@ def test_a_heat_map_has_a_field_for_each_figure_and_none_where_there_is_none(tmp
     assert [label.get_text() for label in axis.get_xticklabels()] == ["recall", "parity"]
     (image,) = axis.images
     assert image.get_array().mask.tolist() == [[False, False], [True, False]]
-    assert "Skills" in drawn({**vars(chart)}, tmp_path)
+    assert "Skills" in drawn({**vars(chart)})
 
 
 def test_a_curve_of_one_point_is_a_dot():

@@ -57,6 +57,7 @@ class Report(Command):
         metavar="NAME",
         help="the folder results/NAME to compare with, cell by cell",
     )
+    notes: bool = flag("--notes", False, help="of LaTeX: what stands below a table follows it")
     refresh: bool = flag(
         "--refresh", False,
         help="ask the experiment's file again for its cells, table and claims, and its corpus for "
