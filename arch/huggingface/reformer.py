@@ -189,7 +189,13 @@ def own_values(mine: Mapping[str, Any]) -> Values:
     if mine["embedding.positions"] != "axial":
         return {**own, "axial_pos_embds": False}
     shape, widths = mine["embedding.axial_shape"], mine["embedding.axial_widths"]
-    return {**own, "axial_pos_embds": True, "axial_pos_shape": shape, "axial_pos_embds_dim": widths}
+    return {
+        **own,
+        "axial_pos_embds": True,
+        "axial_pos_shape": shape,
+        "axial_pos_embds_dim": widths,
+        "max_position_embeddings": math.prod(shape),  # the table may have room for more
+    }
 
 
 def causally(model: Mapping[str, Any]) -> dict[str, Any]:
