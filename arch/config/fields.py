@@ -59,6 +59,7 @@ DEFAULTS = {
         "tokens": 65536,
         "window": 0,
         "stride": 0,
+        "windows": (),
         "splits": ("valid", "test"),
         "weights": "best",
         "models": {},

@@ -101,6 +101,7 @@ class Task(BatchSource):
 
     outline: Sequence[str] = ()  # more lines of `prepare`: how the data were split
     streamed: bool = False  # batches are gathered on the host, from `stream`
+    slides: bool = False  # evaluation reads a text in windows of any length: `evaluate.windows`
     decodes: bool = False  # evaluation also decodes freely: see `prompt`, `decoded_figures`
     search: Search = Search()  # how: greedily
     asks: tuple[str, ...] = ("positions",)  # of a model's head: see `Head.answers`

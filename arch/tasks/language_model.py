@@ -62,6 +62,7 @@ class LanguageModel(Text):
     """
 
     families = ("decoder",)
+    slides = True
 
     def __init__(
         self,

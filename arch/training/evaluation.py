@@ -21,15 +21,20 @@ BATCHES_A_DISPATCH = 16
 
 
 def evaluate(
-    program: Program, parameters: Parameters, split: str, window: Window = WHOLE
+    program: Program,
+    parameters: Parameters,
+    split: str,
+    window: Window = WHOLE,
+    batch: int = 0,
 ) -> list[dict]:
     """A split's figures for each replica, teacher-forced, as the task reports them.
 
     Args:
         parameters: with a leading replica axis.
         window: how much of the split, in which steps; the default is all of it.
+        batch: sequences at once; 0 is as many as in training.
     """
-    task, batch = program.task, program.batch
+    task, batch = program.task, batch or program.batch
     examples = task.examples(split, window)
     n = len(jax.tree.leaves(examples)[0])
     # at most BATCHES_A_DISPATCH, but no more than there are: padding is work
@@ -56,7 +61,8 @@ def everything(
     program: Program, parameters: Parameters, window: Window = WHOLE
 ) -> dict[str, list[dict]]:
     """Figures of all splits that the configuration names, whole, for each replica: teacher-forced,
-    decoded freely where the task decodes, and under 'split@name' by each of `evaluate.models`."""
+    decoded freely where the task decodes; under 'split@name' by each of `evaluate.models`, and
+    under 'split@512' in windows of 512 tokens, of `evaluate.windows`, one behind the other."""
     task, found, window = program.task, {}, window.whole()
     splits = [split for split in program.config.evaluate.splits if split in task.splits]
     for split in splits:
@@ -68,7 +74,19 @@ def everything(
         other = Program(config, task, model, program.platform, devices=program.devices)
         for split in splits:
             found[f"{split}@{name}"] = evaluate(other, parameters, split, window)
+    for length in program.config.evaluate.windows:
+        asked, batch = Window(window=length), _sequences(program, length)
+        for split in splits:
+            found[f"{split}@{length}"] = evaluate(program, parameters, split, asked, batch)
     return found
+
+
+def _sequences(program: Program, length: int) -> int:
+    """How many windows of a length are evaluated at once: tokens as in a batch of training, and a
+    window at least for each device that batches are divided over."""
+    least = program.sizes.data * program.sizes.fsdp
+    fitting = program.batch * program.task.length // length
+    return max(least, min(program.batch, fitting) // least * least)
 
 
 def others(config: Config) -> dict[str, Config]:
@@ -119,19 +137,11 @@ def check(config: Config, task: Task) -> None:
     """Splits and windows that this task and model can evaluate."""
     settings = config["evaluate"]
     task.check_evaluation(settings)
-    longest = settings["window"] or task.length
-    embedding = config["model"]["embedding"]
-    if embedding["positions"] == "axial":
-        shape = axial.shape_for(embedding["axial_shape"], task.max_length)
-        if longest > math.prod(shape):
-            raise ConfigurationError(
-                f"evaluate.window={longest}: axial positions end at {math.prod(shape)}, the "
-                f"product of model.embedding.axial_shape={shape}"
-            )
-    if embedding["positions"] == "learned" and longest > task.max_length:
-        raise ConfigurationError(
-            f"evaluate.window={longest}: learned positions end at task.length={task.length}"
-        )
+    if settings["windows"]:
+        _check_windows(settings, task)
+    _check_length(config, task, "window", settings["window"] or task.length)
+    for length in settings["windows"]:
+        _check_length(config, task, "windows", length)
     if settings["models"]:
         own = _shapes(config, task)
         for name, other in others(config).items():
@@ -140,6 +150,43 @@ def check(config: Config, task: Task) -> None:
                     f"evaluate.models.{name}: it has other parameters than the model that is "
                     "trained; allowed are changes that leave names and shapes as they are"
                 )
+
+
+def _check_windows(settings: Config, task: Task) -> None:
+    """`evaluate.windows`: of a task that slides them, each a length, each once."""
+    windows = tuple(settings["windows"])
+    if not task.slides:
+        raise ConfigurationError(
+            f"evaluate.windows={windows!r}: allowed is () with task.kind={task.kind!r}, whose "
+            "examples have the length that they have"
+        )
+    if any(type(n) is not int or n < 1 for n in windows) or len(set(windows)) < len(windows):
+        raise ConfigurationError(
+            f"evaluate.windows={windows!r}: expected lengths in tokens, each once, such as (128, "
+            "512)"
+        )
+    for name in settings["models"]:
+        if name in map(str, windows):
+            raise ConfigurationError(
+                f"evaluate.models.{name}: the figures of evaluate.windows={windows!r} are called "
+                "so; choose another name"
+            )
+
+
+def _check_length(config: Config, task: Task, option: str, length: int) -> None:
+    """That the model has positions for windows so long."""
+    embedding = config["model"]["embedding"]
+    if embedding["positions"] == "axial":
+        shape = axial.shape_for(embedding["axial_shape"], task.max_length)
+        if length > math.prod(shape):
+            raise ConfigurationError(
+                f"evaluate.{option}={length}: axial positions end at {math.prod(shape)}, the "
+                f"product of model.embedding.axial_shape={shape}"
+            )
+    if embedding["positions"] == "learned" and length > task.max_length:
+        raise ConfigurationError(
+            f"evaluate.{option}={length}: learned positions end at task.length={task.length}"
+        )
 
 
 def _shapes(config: Config, task: Task) -> dict:

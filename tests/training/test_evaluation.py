@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from arch.config import override
 from arch.context import Context
-from arch.registry import ConfigurationError
+from arch.registry import ConfigurationError, tasks
 from arch.tasks.contract import Window
 from arch.tasks.language_model import LanguageModel, Windows
 from arch.training import evaluation
@@ -196,6 +196,22 @@ def test_other_models_are_evaluated_by_the_window_that_is_asked_for(tiny_config,
     )
 
 
+def test_windows_are_evaluated_one_behind_the_other_with_as_many_tokens_at_once(
+    tiny_config, parameters
+):
+    common = {"splits": ("valid",), "windows": (4, 40, 300), "window": 8, "stride": 2}
+    config = tiny_config(model={"order": "sf"}, evaluate=common)
+    program = Program(config, *build(config))
+    found = evaluation.everything(program, parameters, Window(window=8, stride=2))
+    assert list(found) == ["valid", "valid@4", "valid@40", "valid@300"]
+    for length in (4, 40, 300):
+        asked = Window(window=length)
+        expected = evaluation.evaluate(program, parameters, "valid", asked)
+        for ours, theirs in zip(found[f"valid@{length}"], expected, strict=True):
+            assert (ours["window"], ours["stride"], ours["tokens"]) == (length, length, 499)
+            assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-6)
+
+
 def test_sums_of_dispatches_are_taken_in_float64():
     """In float32 every 1 that is added to 2^24 is lost."""
     n, batch = 100, 2
@@ -275,12 +291,29 @@ def test_on_ascii_bits_per_byte_are_the_loss_in_bits(evaluate):
 # Refusals
 
 
+def test_windows_are_of_texts_that_are_slid_over(tiny_config):
+    configuration = tiny_config(evaluate={"windows": (4,), "splits": ("valid",)})
+    with pytest.raises(ConfigurationError, match=r"evaluate.windows=.4,.: allowed is \(\) with"):
+        evaluation.check(configuration, tasks.build("parity"))
+
+
 @pytest.mark.parametrize(
     "parts, message",
     [
         ({"evaluate": {"splits": ("train",)}}, "evaluate.splits='train': allowed are valid, test"),
         ({"evaluate": {"window": 6, "stride": 7}}, "evaluate.stride=7"),
         ({"evaluate": {"stride": 9}}, "evaluate.stride=9"),
+        ({"evaluate": {"windows": (8, 8)}}, "evaluate.windows=.8, 8.: expected lengths"),
+        ({"evaluate": {"windows": (8, 0)}}, "evaluate.windows=.8, 0.: expected lengths"),
+        ({"evaluate": {"windows": (8, 2.5)}}, "evaluate.windows=.8, 2.5.: expected lengths"),
+        (
+            {"evaluate": {"windows": (9,), "models": {"9": {"order": "fs"}}}},
+            "evaluate.models.9: the figures of evaluate.windows=.9,. are called so",
+        ),
+        (
+            {"evaluate": {"windows": (8, 9)}, "model": {"embedding": {"positions": "learned"}}},
+            "evaluate.windows=9: learned positions end at task.length=8",
+        ),
         (
             {"evaluate": {"window": 9}, "model": {"embedding": {"positions": "learned"}}},
             "evaluate.window=9: learned positions end at task.length=8",
