@@ -18,6 +18,7 @@ from arch.sweeps.experiment import Experiment, Results
 from arch.training import describe
 from experiments import attention_distance
 from experiments.papers import press2020
+from tests.families import always
 
 # Of a family of equal tests one is run always, the others with the slow ones.
 SLOW = pytest.mark.slow
@@ -75,7 +76,7 @@ def test_tiny_and_small_scales_have_the_parameters_of_the_closed_form(reference,
 
 # These have data of their own, see below, or steps: tests/sweeps/test_halving.py.
 OWN_DATA = (
-    "search.py", "battery.py",
+    "search.py", "battery.py", "history.py",
     "ptb.py", "shakespeare.py", "universal_algorithmic.py", "universal_execution.py",
     "universal_babi.py",
     "universal_lambada.py", "universal_translation.py", "sandwich_translation.py",
@@ -85,6 +86,22 @@ OWN_DATA = (
     "shuffle_exchange_algorithmic.py", "shuffle_exchange_lambada.py", "shuffle_exchange_scaling.py",
     "shuffle_exchange_hybrids.py",
 )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    always(
+        ["corpus=stdlib", "corpus=ptb", "scale=desk,corpus=stdlib", "scale=desk,corpus=ptb"],
+        ["corpus=stdlib"],
+    ),
+)
+def test_what_a_history_compares_has_equally_many_parameters(arguments):
+    if "ptb" in arguments and not os.environ.get("ARCH_DATA_DIR"):
+        pytest.skip("ARCH_DATA_DIR is not set: there is no Penn Treebank")
+    rows = described(f"history.py:{arguments}")
+    counts = {row["cell"]: row["parameters"]["unique"] for row in rows}
+    assert counts.pop("kneser-ney") == 0 and len(counts) == 9
+    assert list(counts.values()) == pytest.approx([counts["transformer"]] * 9, rel=0.015)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +124,8 @@ def test_every_experiment_trains_two_steps_and_makes_its_table(file, tmp_path, m
     small += ["evaluate.tokens=64"] * (file == "sharing_meets_order.py")
     cell = {
         "orders.py": "(sf)6",
+        "hybrids.py": "top",
+        "length_extrapolation.py": "attention-alibi",
         "random_orders.py": "b00",
         "sharing_meets_order.py": "sandwich3-attention",
     }.get(file, "k0")
