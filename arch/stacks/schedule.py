@@ -46,7 +46,7 @@ class Schedule:
     @property
     def used(self) -> dict[str, int]:
         """Letter → number of owners that a position uses."""
-        return collections.Counter(letter for letter, _ in set(self.positions))
+        return collections.Counter(letter for letter, _ in dict.fromkeys(self.positions))
 
     def as_data(self) -> Int[np.ndarray, "2 length"]:
         """The number of each position's letter, and its owner; beyond the order's end the number

@@ -124,3 +124,10 @@ def test_room_is_refused_where_initial_weights_depend_on_the_depth(tiny_config):
     settings = tiny_config(model={"order": "sf", "stack": stack})
     with pytest.raises(ConfigurationError, match=r"model.stack.room='sf;s2f2': allowed is ''"):
         models.build(settings.model, 16, 8)
+
+
+def test_letters_are_counted_in_their_order_in_every_process():
+    """Not in that of a set, which differs between processes."""
+    for order in ("(sf)3", "gfedcba", "zsf"):
+        expected = list(dict.fromkeys(letter for letter in order if letter.isalpha()))
+        assert list(make_schedule(order).used) == expected
