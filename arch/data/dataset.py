@@ -23,6 +23,7 @@ import numpy as np
 from arch.data.corpora import named as corpora
 from arch.data.corpora.downloads import cache_directory, sha256
 from arch.data.tokenizers import kinds as tokenizers
+from arch.data.tokenizers.contract import LostTextError
 from arch.data.tokenizers.kinds import Tokenizer
 from arch.data.tokens import Losses, Tokens, tokenise
 
@@ -30,6 +31,7 @@ __all__ = ["Dataset", "cache_directory", "load"]
 
 # Raise it when arrays of an equal corpus and spec, or the files of an entry, come out different.
 FORMAT = 3
+MOST_UNKNOWN = 0.5  # of a split's tokens: of more a model would learn to say <unk>
 
 Tokenised = tuple[Tokenizer, Mapping[str, Tokens]]  # a cache entry: the tokenizer, and the splits
 
@@ -61,7 +63,7 @@ def load(corpus: str, tokenizer: str | Tokenizer) -> Dataset:
     Raises:
       CorpusError: see `corpora.load`.
       ValueError: a malformed tokenizer; see `tokenizers.fixed_size`.
-      LostTextError: a tokenizer that would drop some of the text.
+      LostTextError: a tokenizer that would drop some of the text, or knows less than half of it.
     """
     spec, given = (tokenizer, None) if isinstance(tokenizer, str) else ("", tokenizer)
     if given is None:
@@ -82,6 +84,13 @@ def load(corpus: str, tokenizer: str | Tokenizer) -> Dataset:
         }
 
     learned, splits = kept(place, make)
+    for split, tokens in splits.items():
+        if tokens.unknown > MOST_UNKNOWN:
+            raise LostTextError(
+                f"{tokens.unknown:.0%} of the {split} tokens would be <unk>, allowed is at most "
+                f"{MOST_UNKNOWN:.0%}: the text has other words than the tokenizer; take another "
+                "one (bytes, bpe:N)"
+            )
     return Dataset(corpus, digest, {**text.details, **_shares(splits)}, learned, splits)
 
 

@@ -153,3 +153,15 @@ def test_learning_merges_of_text_without_spaces_ends(monkeypatch):
     text = "".join(np.random.default_rng(0).choice(list("ACGT"), 20_000))
     learned = bpe.BPE.train([text, " " * 3000], 300)
     assert len(learned.merges) > 20 and learned.decode(learned.encode(text)) == text
+
+
+def test_a_text_of_other_words_than_the_tokenizers_is_refused(tmp_path):
+    """A model of it would have perplexity 1, of nothing."""
+    (tmp_path / "train.txt").write_text("the cat sat on a mat\n" * 50)
+    (tmp_path / "valid.txt").write_text("дом лес река\n" * 10)
+    task = LanguageModel(corpus=f"file:{tmp_path}", tokenizer="words", length=4)
+    with pytest.raises(ConfigurationError) as caught:
+        _ = task.dataset
+    said = str(caught.value)
+    assert "75% of the valid tokens would be <unk>, allowed is at most 50%" in said
+    assert "task.tokenizer='words'" in said and "\n" not in said

@@ -543,7 +543,7 @@ def test_a_run_of_our_own_is_evaluated_on_another_corpus_in_its_own_tokens(tmp_p
     folder = cli.write_small(tmp_path)
     done = cli.run(
         "run", "--config=small.py", "--cell=sf", "--seeds=1", "--name=own",
-        "--config.task.tokenizer=words:40", cwd=folder,
+        "--config.task.tokenizer=bpe:300", cwd=folder,
     )  # fmt: skip
     assert done.code == 0, done.err
     path = cli.folder_of(folder / "runs/own", "sf").path

@@ -146,7 +146,7 @@ def test_its_card_says_what_it_is(run, saved):
         assert text in card, text
 
 
-@pytest.mark.parametrize("tokenizer", ["words:40", "characters", "file"])
+@pytest.mark.parametrize("tokenizer", ["words", "characters", "file"])
 def test_its_tokenizer_goes_with_it(tokenizer, tmp_path, corpus):
     if tokenizer == "file":
         from tests.notebook.test_imported import byte_level

@@ -16,7 +16,8 @@ TOGETHER = 1 << 10  # pieces that the package `tokenizers` is given at once, for
 
 
 class LostTextError(ValueError):
-    """Text that a tokenizer would drop: it has neither entries for it nor an unknown token."""
+    """Text that a tokenizer would drop: it has neither entries for it nor an unknown token, or most
+    of it would be unknown tokens."""
 
 
 class Tokenizer(abc.ABC):
