@@ -12,6 +12,7 @@ from arch.bench.our_texts import OurTexts
 from arch.bench.protocol import Side
 from arch.commands import bench, beside, flags
 from arch.registry import ConfigurationError
+from tests.families import always
 
 OURS, PEER = against.OURS, "hf-gpt2"
 SMALL = {"model.width": "16"}
@@ -71,7 +72,7 @@ def test_the_page_has_the_last_line_of_a_text_and_what_is_trained_stays(tmp_path
     assert "Tokens a second in training" not in page
 
 
-@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("cached", always([True, False], (True,)))
 def test_our_side_makes_text(cached):
     side = OurTexts("experiments/sandwich.py", SMALL, "k0", 24, cached)
     made = side.text(seconds=1e-6)

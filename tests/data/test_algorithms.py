@@ -55,7 +55,7 @@ def expected(algorithm, x, base) -> list[int]:
 
 @pytest.mark.parametrize("base", [2, 10])
 @pytest.mark.parametrize("algorithm", GENERATORS)
-@pytest.mark.parametrize("length", always((1, 2, 3, 40, 400), (1, 3, 40)))
+@pytest.mark.parametrize("length", always((1, 2, 3, 40, 400), (1, 40)))
 def test_outputs_are_those_of_python(algorithm, base, length):
     if length < algorithms.least_length(algorithm):
         return
