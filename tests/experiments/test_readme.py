@@ -43,6 +43,7 @@ def test_the_experiment_crosses_two_fields_and_fills_its_table(examples):
     assert "(single run)" not in table and " bits a byte |" in table
 
 
+@pytest.mark.slow
 def test_the_sublayer_takes_the_place_of_a_letter_in_both_experiments(examples):
     plugin = "--config.plugins=gated_linear.py"
     reference = f"wide_or_sandwiched.py:f=gated_linear,corpus={examples}"

@@ -10,6 +10,7 @@ from arch.registry import ConfigurationError
 from arch.sweeps.experiment import Experiment, Results
 from arch.training import describe
 from experiments.papers import dehghani2018
+from tests.families import always
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(
@@ -27,6 +28,11 @@ def references():
         yield from (f"{file}:scale={scale}" if scale else file for scale in scales)
 
 
+def last_of_each():
+    """Of every file its largest scale."""
+    return {reference.split(":")[0]: reference for reference in references()}.values()
+
+
 def configurations(reference):
     """Cell → configuration."""
     experiment = Experiment(str(ROOT / "experiments" / reference))
@@ -41,7 +47,7 @@ def kind_of_model(config):
     return json.dumps([model, orders], default=str)
 
 
-@pytest.mark.parametrize("reference", list(references()))
+@pytest.mark.parametrize("reference", always(references(), last_of_each()))
 def test_every_experiment_is_described_at_every_scale_in_seconds(reference):
     start = time.process_time()
     distinct = {kind_of_model(config): config for config in configurations(reference).values()}

@@ -16,6 +16,7 @@ from arch.context import Context
 from arch.huggingface import weights as huggingface
 from arch.models import families as models
 from arch.registry import ConfigurationError
+from tests.families import always
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "huggingface"
 NAMES = ("bert", "albert", "albert_groups", "albert_square", "gpt2")
@@ -71,7 +72,7 @@ def fixture():
     return get
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", always(NAMES, ("bert", "albert", "gpt2")))
 def test_hidden_states_logits_and_gradients_are_those_of_transformers(name, fixture):
     read, expected = fixture(name)
     (hidden, logits), value, gradient = computed(name, read, expected)

@@ -12,6 +12,7 @@ from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition
 from arch.sublayers.contract import Sublayer
 from tests.draws import drawn
+from tests.families import always
 
 WIDTH, LENGTH, BATCH, ROOM = 32, 9, 3, 12  # the cache has room for more than is decoded
 KINDS = sublayers.names()
@@ -47,6 +48,11 @@ OPTIONS = {
     ),
 }
 CASES = [(kind, options) for kind in CACHED for options in ({}, *OPTIONS.get(kind, ()))]
+USUAL = [  # every kind as it is by default, where a cache is used up, and with heads of their own
+    (kind, options)
+    for kind, options in CASES
+    if not options or "window" in options or "before" in options or "groups" in options
+]
 MASK = np.array(
     [[1, 1, 1, 1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 1, 1, 1, 1], [1, 1, 0, 1, 0, 1, 1, 1, 1]], bool
 )
@@ -102,13 +108,16 @@ def test_a_positionwise_kind_computes_a_token_alone(kind, assert_close):
     assert_close(jnp.concatenate(alone, axis=1), parallel(sublayer, x))
 
 
-@pytest.mark.parametrize("kind, options", CASES)
+@pytest.mark.parametrize("kind, options", always(CASES, USUAL))
 def test_stepping_is_the_parallel_call(kind, options, assert_close):
     sublayer, x = made(kind, **options), normal(BATCH, LENGTH, WIDTH)
     assert_close(decoded(sublayer, x), parallel(sublayer, x))
 
 
-@pytest.mark.parametrize("kind, options", [c for c in CASES if c[1].get("path") != "blocks"])
+@pytest.mark.parametrize(
+    "kind, options",
+    always([c for c in CASES if c[1].get("path") != "blocks"], lambda case: not case[1]),
+)
 def test_stepping_past_padding_is_the_parallel_call_with_its_mask(kind, options, assert_close):
     sublayer, x = made(kind, **options), normal(BATCH, LENGTH, WIDTH)
     room = np.pad(MASK, ((0, 0), (0, ROOM - LENGTH)), constant_values=True)

@@ -14,6 +14,7 @@ from arch import order as orders
 from arch.context import Context
 from arch.models import families as models
 from arch.registry import ConfigurationError
+from tests.families import always
 
 WIDTH, LENGTH, VOCABULARY = 8, 6, 11
 LETTERS = {
@@ -97,7 +98,7 @@ def test_an_encoders_tokens_do_not_see_padding(same_bytes):
     assert same_bytes(y[real], changed[real]) and not same_bytes(y, changed)
 
 
-@pytest.mark.parametrize("stack", [{}, UNIVERSAL])
+@pytest.mark.parametrize("stack", always([{}, UNIVERSAL], [{}]))
 def test_targets_see_those_before_them_and_all_of_the_source(stack):
     model = built(order="fcs", stack=stack)
     source, ids = tokens(LENGTH - 1, seed=1), tokens(LENGTH)
@@ -112,7 +113,10 @@ def test_targets_see_those_before_them_and_all_of_the_source(stack):
 
 
 @pytest.mark.parametrize(
-    "model", [{"encoder_order": "svf", "order": "(scf)2"}, {"stack": UNIVERSAL}]
+    "model",
+    always(
+        [{"encoder_order": "svf", "order": "(scf)2"}, {"stack": UNIVERSAL}], [{"stack": UNIVERSAL}]
+    ),
 )
 def test_the_sources_padding_has_no_influence(model, same_bytes, assert_close):
     model = built(**model)

@@ -29,6 +29,7 @@ from arch.models.generation import (
 )
 from arch.registry import sublayers
 from arch.sublayers.contract import Sublayer
+from tests.families import always
 
 WIDTH, VOCABULARY, STEPS, NEVER = 8, 23, 6, -1
 LETTERS = {
@@ -179,7 +180,16 @@ def test_which_models_are_held_to_their_recomputation():
     assert cached <= {binding["kind"] for binding in LETTERS.values()}
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    always(
+        MODELS,
+        (
+            "learned", "axial, local, shared-QK", "recurrent", "window, alibi",
+            "halting accumulated", "shared, scanned", "memory, halting basic",
+        ),
+    ),
+)  # fmt: skip
 def test_decoding_from_a_cache_is_decoding_anew_token_by_token(name, assert_close):
     model = built(*MODELS[name])
     parameters = drawn(model)
@@ -240,14 +250,17 @@ def test_steps_are_greedy_decodings_logits(same_bytes):
 
 @pytest.mark.parametrize(
     "order, positions",
-    [
-        ("sf", "sinusoidal"),
-        ("waf", "rotary"),
-        ("hf", "sinusoidal"),
-        ("sa", "alibi"),
-        ("sf", "t5"),
-        ("sg", "none"),
-    ],
+    always(
+        [
+            ("sf", "sinusoidal"),
+            ("waf", "rotary"),
+            ("hf", "sinusoidal"),
+            ("sa", "alibi"),
+            ("sf", "t5"),
+            ("sg", "none"),
+        ],
+        [("sf", "sinusoidal"), ("waf", "rotary"), ("sf", "t5")],
+    ),
 )
 def test_beyond_the_trained_length_a_cache_decodes_as_anew(order, positions, assert_close):
     """Where positions are not learned: three times as long as the model was made for."""

@@ -14,6 +14,7 @@ from arch.models import families as models
 from arch.registry import ConfigurationError, stacks
 from arch.stacks.schedule import make_schedule
 from arch.training.program import Programs, build
+from tests.families import always
 
 ORDERS = ("sfs", "ff")
 ROOM = ";".join(ORDERS)
@@ -37,7 +38,7 @@ def first_rows(rows, count):
     return jax.tree.map(lambda leaf: leaf[:count], rows)
 
 
-@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("kind", always(STEPS, ("sequential",)))
 def test_orders_of_unequal_counts_run_in_one_program_as_they_would_alone(kind, assert_close):
     x, weights = jnp.asarray(np.random.default_rng(0).standard_normal((2, 2, 6, 8)), jnp.float32)
     roomy = {order: stack_of(order, kind, room=ROOM, apply="switch") for order in ORDERS}

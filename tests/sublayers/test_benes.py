@@ -246,7 +246,10 @@ def numpy_benes(p, x, unit, blocks, skips, switch=None):
     return run(p["last"], x, entered if skips else None)
 
 
-@pytest.mark.parametrize("blocks, length", [(2, 1), (2, 2), (3, 3), (1, 8), (2, 13), (3, 64)])
+@pytest.mark.parametrize(
+    "blocks, length",
+    always([(2, 1), (2, 2), (3, 3), (1, 8), (2, 13), (3, 64)], [(2, 1), (3, 3), (2, 13)]),
+)
 @pytest.mark.parametrize("name", UNITS)
 def test_the_sublayer_is_its_loops_with_zeros_up_to_a_power_of_two(
     name, blocks, length, assert_close
