@@ -538,6 +538,7 @@ def test_a_memory_is_as_long_as_its_source():
         pytest.param("sxf", "gated", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_it_learns_beside_attention_and_feed_forward(order, unit):
     """To reverse twelve symbols, in an encoder with dropout: the loss falls to less than half."""
     built = model(order, unit=unit, embedding={"positions": "sinusoidal"})

@@ -98,6 +98,7 @@ def test_an_outer_symbol_is_seen_by_all_after_as_many_steps_as_symbols():
     assert reached(steps_per_symbol=0, steps=1) == [True] * 5 + [False] * 4
 
 
+@pytest.mark.slow
 def test_the_neural_gpu_learns_to_reverse():
     made = config.make(
         model=variants.neural_gpu(24),

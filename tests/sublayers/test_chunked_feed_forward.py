@@ -14,6 +14,7 @@ from arch.models import families as models
 from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition
 from tests.draws import drawn
+from tests.families import always
 
 WIDTH, BATCH = 16, 2
 
@@ -120,7 +121,7 @@ def test_it_runs_replicated_and_in_bfloat16(assert_close):
     assert_close(gradient[0], alone[0][0][0], 0.1)
 
 
-@pytest.mark.parametrize("apply", ["unrolled", "scan", "switch"])
+@pytest.mark.parametrize("apply", always(["unrolled", "scan", "switch"], ["scan"]))
 def test_a_model_computes_the_same_whatever_the_chunk(apply, assert_close):
     def gradients(chunk):
         made = config.make(

@@ -72,7 +72,7 @@ def attend(q, k, v, buckets, *, chunk, causal, mask=None, remove_duplicates=True
             (16, 8, 4, 3),  # two chunks: the one before is the one after
             (9, 8, 3, 2),
         ),
-        lambda case: case[0] in (8, 16, 37, 40),
+        lambda case: case[0] in (16, 40),
     ),
 )
 def test_it_is_the_softmax_over_all_that_the_rounds_show(
@@ -217,7 +217,7 @@ def test_a_sequence_of_one_chunk_is_exact_attention(float64):
 
 
 @pytest.mark.parametrize("skewed", [False, True])
-@pytest.mark.parametrize("rounds", [1, 4])
+@pytest.mark.parametrize("rounds", always([1, 4], [4]))
 def test_no_past_output_changes_with_the_future(rounds, skewed):
     """By perturbation: no gradient flows through a sort. Skewed inputs overfill few buckets."""
     definition = build(chunk=8, rounds=rounds, buckets=(4,) if skewed else ())

@@ -16,6 +16,7 @@ from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition, count
 from arch.sublayers.experts import blocks
 from tests.draws import drawn
+from tests.families import always
 from tests.recurrences import normal, stepped
 
 WIDTH, INNER, EXPERTS, LENGTH, BATCH = 8, 12, 4, 11, 3
@@ -296,7 +297,7 @@ STACKS = {
 }
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("stack", always(STACKS, ["reversible, switch"]))
 def test_it_learns_under_every_stack(stack):
     binding = {"kind": "mixture_of_experts", "experts": 2, "active": 1, "renormalise": False}
     given = {
@@ -323,6 +324,7 @@ def test_it_learns_under_every_stack(stack):
     assert statistics["dropped"][1] == 2 * model.stack.steps * BATCH * LENGTH
 
 
+@pytest.mark.slow
 def test_a_run_reports_balance_and_drops_and_replicas_side_by_side_are_solo_runs(
     tiny_config, train, assert_close
 ):

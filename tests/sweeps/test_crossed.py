@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from arch.report.curves import read_curves
 from arch.report.lines import read_lines
 from arch.report.seeds import Apart, line_seed
@@ -9,6 +11,7 @@ from tests import cli
 from tests.sweeps.test_reuse import trains  # noqa: F401  a fixture
 
 
+@pytest.mark.slow
 def test_a_crossing_trains_each_pair_once_and_says_where_the_spread_comes_from(
     tmp_path,
     monkeypatch,

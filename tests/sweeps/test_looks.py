@@ -99,6 +99,7 @@ def test_numbers_of_seeds_are_the_looks_and_no_option(file, tmp_path):
     assert told.code == 2 and "--seeds: e.py adds seeds at its looks (2, 3, 4)" in told.err
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_look_by_look_and_its_verdicts_say_at_which(file, tmp_path):
     told = cli.run("sweep", "--config=e.py", cwd=tmp_path)
     assert told.code == 0, told.err

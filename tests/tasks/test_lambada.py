@@ -596,6 +596,7 @@ def test_an_evaluation_without_passages_says_where_to_put_them(corpus, tmp_path,
 @pytest.mark.parametrize(
     "form", ["reading", pytest.param("language_model", marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_the_experiment_trains_two_steps_and_makes_its_table(
     form, corpus, passages, tmp_path, monkeypatch
 ):

@@ -77,6 +77,7 @@ def test_a_text_to_execute_is_a_prompt_and_others_are_refused():
         made.written_prompt("1" * 400, 3)
 
 
+@pytest.mark.slow
 def test_a_transformer_learns_to_copy():
     configuration = config.make(
         model={

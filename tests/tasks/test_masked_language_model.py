@@ -323,6 +323,7 @@ def test_evaluation_is_of_a_prefix_where_tokens_are_given(folder):
 
 
 @pytest.mark.parametrize("sentence", always(("order", "none", "next"), ("none",)))
+@pytest.mark.slow
 def test_two_steps_have_finite_losses_and_figures(folder, sentence):
     measured = "next" if sentence == "none" else sentence
     settings = configuration(folder, sentence=sentence, spans=3, measure=(measured,))
