@@ -363,6 +363,7 @@ def test_the_scaling_experiment_measures_and_compares(tmp_path, monkeypatch):
     assert "as long in the memory of 4,096" in table and "131,072" in table
 
 
+@pytest.mark.slow
 def test_shuffle_exchange_networks_and_what_they_are_compared_with_are_about_equal():
     counts = {}
     for file in ("algorithmic", "scaling"):

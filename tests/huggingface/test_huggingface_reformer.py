@@ -106,6 +106,7 @@ def test_hidden_states_logits_and_gradients_are_those_of_transformers(read, expe
 
 
 @pytest.mark.usefixtures("theirs")
+@pytest.mark.slow
 def test_the_biases_of_the_head_are_added(read, expected):
     context = Context(mask=jnp.asarray(expected["mask"] == 1))
     model = build(read)

@@ -265,6 +265,7 @@ def test_a_tokens_flops_are_of_both_halves():
 # Training
 
 
+@pytest.mark.slow
 def test_a_sandwich_with_attentions_moved_as_one_unit_trains():
     order = orders.sandwich(2, 1, attention="sc")
     assert order == "scscff"
@@ -348,7 +349,7 @@ def test_the_little_tree_has_the_parts_of_a_models():
     assert set(tree()["encoder"]) < set(held["encoder"]) == {"s", "f", "final_norm", "halting"}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", always(NAMES, ("adamw", "muon")))
 def test_the_encoders_letters_move_as_the_decoders_do(name, assert_close):
     """The same weights and gradients in both halves."""
     moved = trainer(name, growing)(tree())
@@ -356,7 +357,7 @@ def test_the_encoders_letters_move_as_the_decoders_do(name, assert_close):
     assert_close(moved["encoder"], moved["stack"], 1e-6)
 
 
-@pytest.mark.parametrize("name", PER_TENSOR)
+@pytest.mark.parametrize("name", always(PER_TENSOR, ("muon",)))
 def test_an_owner_of_the_encoder_moves_as_if_it_were_alone(name, assert_close):
     parameters = tree(128 if name == "adafactor" else 8)  # where Adafactor begins to factor
 

@@ -186,7 +186,7 @@ def test_which_models_are_held_to_their_recomputation():
         MODELS,
         (
             "learned", "axial, local, shared-QK", "recurrent", "window, alibi",
-            "halting accumulated", "shared, scanned", "memory, halting basic",
+            "shared, scanned", "memory, halting basic",
         ),
     ),
 )  # fmt: skip

@@ -12,6 +12,7 @@ from arch.models import families as models
 from arch.models.embeddings.embedding import sinusoid
 from arch.registry import ConfigurationError
 from arch.stacks.parameters import Definition
+from tests.families import always
 
 WIDTH, LENGTH, VOCABULARY = 16, 8, 50
 
@@ -283,7 +284,7 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", always(HEADS, ["adaptive"]))
 def test_scores_are_read_off_the_log_probabilities(name, assert_close):
     model = tiny(**HEADS[name])
     parameters = drawn(model)
@@ -301,7 +302,7 @@ def test_scores_are_read_off_the_log_probabilities(name, assert_close):
     assert all(((best >= low) & (best < high)).any() for low, high in bands)
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", always(HEADS, ["tied", "adaptive"]))
 def test_a_chunked_head_has_the_scores_and_gradients_of_one_that_is_not(name, assert_close):
     model, x = tiny(**HEADS[name]), normal(3, LENGTH, WIDTH)
     targets, parameters = tokens(3, LENGTH), drawn(model)

@@ -51,6 +51,7 @@ def test_its_parameters_are_the_best_ones(run):
     assert float(run.state.best_loss) == np.float32(min(losses))
 
 
+@pytest.mark.slow
 def test_its_parameters_may_be_closed_over(run):
     """As arrays that jax indexes by traced numbers; NumPy's would refuse them."""
     ids, parameters = jnp.asarray(run.tokenizer.encode("abcd"))[None], run.parameters

@@ -21,6 +21,7 @@ from arch.registry import ConfigurationError
 from arch.sublayers.attention.full import Attention
 from arch.training.program import build
 from tests import cli
+from tests.families import always
 
 PROMPT = "abcde fghij"
 
@@ -133,7 +134,7 @@ def test_a_search_finds_the_text_that_decoding_finds(run, trained):
     assert f'"text": "{found}"' in told.out
 
 
-@pytest.mark.parametrize("alpha", [0.0, 4.0])
+@pytest.mark.parametrize("alpha", always([0.0, 4.0], [4.0]))
 def test_a_hypothesis_that_holds_a_stop_is_finished(run, alpha):
     """Against a search in loops, whose hypotheses end at the stop, here a single character."""
     tokens, beams = 5, 3
@@ -212,7 +213,9 @@ def test_a_translation_is_searched_for_and_refuses_what_is_of_drawing():
     assert search(task, TextOptions(length_penalty=0.0)) == (4, 0.0)
 
 
-@pytest.mark.parametrize("positions, allowed", [("learned", 8), ("axial", 9)])
+@pytest.mark.parametrize(
+    "positions, allowed", always([("learned", 8), ("axial", 9)], [("learned", 8)])
+)
 def test_what_learned_positions_have_no_place_for_is_refused(positions, allowed, tiny_config):
     made = tiny_config(model={"order": "s", "embedding": {"positions": positions}})
     task, model = build(made)

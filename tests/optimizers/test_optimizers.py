@@ -11,6 +11,7 @@ import pytest
 from arch import optimizers
 from arch.registry import ConfigurationError
 from experiments.papers import freivalds2019
+from tests.families import always
 
 NAMES = optimizers.optimizers.names()
 PER_TENSOR = tuple(n for n in NAMES if optimizers.optimizers.get(n).per_tensor)
@@ -100,7 +101,7 @@ def test_every_optimiser_lowers_a_loss(name):
     assert kinds(end) == kinds(start)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", always(NAMES, ("adamw", "adafactor")))
 def test_a_traced_rate_and_decay_are_the_numbers_themselves(name, assert_close):
     """jit of (rate, decay) as arguments against the chain built of Python floats."""
     build, start = built(settings(name)), tree()
@@ -213,7 +214,7 @@ def rows(parameters, owner) -> dict:
     return {**parameters, "stack": stack}
 
 
-@pytest.mark.parametrize("name", PER_TENSOR)
+@pytest.mark.parametrize("name", always(PER_TENSOR, ("adafactor",)))
 def test_an_owner_moves_as_if_it_were_alone(name, assert_close):
     # 128 is where Adafactor begins to factor; the owners are of different sizes of weight
     start = tree(owners=3, width=128)
@@ -229,7 +230,7 @@ def test_an_owner_moves_as_if_it_were_alone(name, assert_close):
         assert_close(rows(together, owner), trained(rows(start, owner)))
 
 
-@pytest.mark.parametrize("name", ["adamw", *PER_TENSOR])
+@pytest.mark.parametrize("name", always(["adamw", *PER_TENSOR], ["muon"]))
 def test_which_entries_have_owners_is_told_and_not_guessed_from_their_names(name, assert_close):
     """The same tree under other names: a letter of many characters, another entry of one."""
     names = {"s": "long", "f": "f", "final_norm": "n"}
@@ -247,7 +248,7 @@ def test_which_entries_have_owners_is_told_and_not_guessed_from_their_names(name
     assert not np.allclose(*scales, rtol=1e-4)  # a norm of three owners is no matrix
 
 
-@pytest.mark.parametrize("name", PER_TENSOR)
+@pytest.mark.parametrize("name", always(PER_TENSOR, ("muon",)))
 def test_an_owners_update_is_optaxs_of_its_matrix(name, assert_close):
     """Against the optax chain on a tree of single matrices and vectors, without an owner axis."""
     start = tree(owners=2, width=128)

@@ -101,7 +101,7 @@ def assert_equal(ours, wanted, tolerance):
             *(("s(sf)2", apply) for apply in APPLIES),
             *(("(lf)2", "scan"), ("(lf)2", "switch"), ("(ge)2", "switch")),
         ),
-        (("s(sf)2", "scan"), ("(lf)2", "switch")),
+        (("(lf)2", "switch"),),
     ),
 )
 def test_gradients_are_autodiffs_in_float64(order, apply, float64):
@@ -257,6 +257,7 @@ def test_the_streams_come_back():
     assert reconstruction(jnp.bfloat16) < 0.05
 
 
+@pytest.mark.slow
 def test_bfloat16_gradients_are_near_float32s():
     stack, x = build("(sf)12"), inputs()
     parameters = stack.init(jax.random.key(0))

@@ -153,6 +153,7 @@ def test_no_chunk_stands_before_the_first_or_after_the_last():
     np.testing.assert_array_equal(np.asarray(run(changed))[:, 6:], before[:, 6:])
 
 
+@pytest.mark.slow
 def test_a_sequence_that_is_all_padding_gets_finite_outputs_and_gradients():
     definition, x = define(chunk=3), jnp.asarray(normal(BATCH, 8, WIDTH))
     mask = jnp.zeros((BATCH, 8), bool).at[0].set(True)

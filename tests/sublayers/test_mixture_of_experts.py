@@ -76,7 +76,7 @@ def loop(p, x, mask, *, active=2, renormalise=True, activation="relu", capacity=
     return y, balance / mask.sum(), dropped
 
 
-@pytest.mark.parametrize("name", CONVENTIONS)
+@pytest.mark.parametrize("name", always(CONVENTIONS, list(CONVENTIONS)[:2]))
 def test_it_is_the_loop_over_tokens_with_its_loss_and_its_drops(name, float64, assert_close):
     options = CONVENTIONS[name]
     definition, x = define(**options), normal(BATCH, LENGTH, WIDTH, dtype=jnp.float64)
@@ -224,6 +224,7 @@ def test_the_variant_jamba_is_that_of_transformers(assert_close):
     assert_close(y, given["y"], 1e-4)
 
 
+@pytest.mark.slow
 def test_one_expert_is_the_feed_forward(assert_close):
     definition, x = define(experts=1, active=1), normal(BATCH, LENGTH, WIDTH)
     parameters = drawn(definition)
@@ -236,6 +237,7 @@ def test_one_expert_is_the_feed_forward(assert_close):
     assert_close(y, plain.bind(one)(x, Context()))
 
 
+@pytest.mark.slow
 def test_blocks_of_any_size_are_the_same_function_with_the_same_gradients(assert_close):
     x = normal(BATCH, 40, WIDTH)
     parameters = random(define())

@@ -17,6 +17,7 @@ from arch.stacks.parameters import Definition
 from arch.sublayers.attention import dot_product
 from arch.sublayers.attention.positions import BIASES, buckets_of, rotate, slopes
 from tests.draws import drawn
+from tests.families import always
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "positions" / "positions.npz"
 FOUND = dict(np.load(FIXTURES))
@@ -171,7 +172,7 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize("kind, options, positions", STEPS)
+@pytest.mark.parametrize("kind, options, positions", always(STEPS, STEPS[::3]))
 def test_steps_from_a_cache_give_the_whole(kind, options, positions, assert_close):
     norm = "" if options.get("shared_qk") else "rms"
     definition = define(kind, positions=positions, qk_norm=norm, **options)

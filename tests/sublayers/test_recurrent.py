@@ -17,6 +17,7 @@ from arch.registry import ConfigurationError, sublayers
 from arch.stacks.parameters import Definition, count
 from arch.sublayers.recurrent import linear
 from tests.draws import drawn
+from tests.families import always
 from tests.recurrences import normal, sigmoid, stepped
 
 WIDTH, LENGTH, BATCH = 8, 11, 2
@@ -181,7 +182,7 @@ def test_the_whole_and_the_steps_are_the_recurrence(kind, float64, assert_close)
     assert_close(stepped(definition.bind(parameters), x), expected, 1e-9)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", always(KINDS, ("rwkv4", "gru")))
 def test_steps_are_the_whole_over_512_positions(kind, assert_close):
     definition, x = in_chunks(kind, 48), normal(1, 512, WIDTH)
     sublayer = definition.bind(drawn(definition))
@@ -304,7 +305,7 @@ def test_the_variant_rwkv4_has_the_published_parameters(layers, width, parameter
 # What may go wrong
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", always(KINDS, ("rwkv4", "gated_linear_attention", "gru")))
 def test_gradients_are_finite_however_fast_or_slowly_the_state_decays(kind):
     definition = define(kind)
     gradient = jax.jit(
@@ -316,7 +317,7 @@ def test_gradients_are_finite_however_fast_or_slowly_the_state_decays(kind):
         assert np.abs(leaves[-1]).max() > 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", always(KINDS, ("rwkv6", "mingru")))
 def test_padding_before_or_after_is_as_if_it_were_not_there(kind, assert_close):
     definition, x = in_chunks(kind, 4), normal(BATCH, LENGTH, WIDTH)
     sublayer = definition.bind(drawn(definition))

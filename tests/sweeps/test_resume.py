@@ -144,6 +144,7 @@ def test_a_checkpoint_with_any_harmed_part_is_passed_over(saved, tmp_path, part,
     np.testing.assert_array_equal(found[1]["a"], np.arange(2000.0))
 
 
+@pytest.mark.slow
 def test_more_seeds_train_only_the_new_ones(tmp_path):
     cli.write_small(tmp_path)
     sweep = ("sweep", "--config=small.py", "--cells=sf", "--replicas=1")
@@ -298,6 +299,7 @@ def test_nan_is_a_result_until_it_is_rerun(undisturbed, tmp_path, monkeypatch):
     assert "--rerun" not in folder.state["command"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_fails_the_cell_and_leaves_its_checkpoints(
     undisturbed, disturbed, monkeypatch
 ):

@@ -13,6 +13,7 @@ from arch.registry import ConfigurationError, tasks
 from arch.tasks.algorithmic.sequences import Algorithmic
 from arch.tasks.contract import Window
 from arch.tasks.sequence_to_sequence import END, Pairs
+from tests.families import always
 
 
 def rows(example: Example) -> list[tuple[list[int], list[int]]]:
@@ -33,7 +34,7 @@ def training_batch(task, seed=0, step=0, n=8):
 FORMATS = ("sequence_to_sequence", "decoder")
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", always(FORMATS, ["decoder"]))
 def test_batches_are_determined_by_seed_and_step(form):
     task = Algorithmic(format=form)
     first = training_batch(task)

@@ -200,6 +200,7 @@ def test_long_sequences_are_evaluated_a_few_at_a_time_with_the_same_figures(monk
     assert set(told.lengths) == {(4, 64)} and sliced == pytest.approx(whole)
 
 
+@pytest.mark.slow
 def test_offsets_are_of_training_alone():
     task = small(position_offsets=30)
     assert task.max_length == 94

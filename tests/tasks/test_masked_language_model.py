@@ -49,6 +49,7 @@ def masked():
     return np.asarray(ids), *jax.device_get((found, chosen))
 
 
+@pytest.mark.slow
 def test_15_percent_of_a_million_tokens_are_hidden(masked):
     ids, found, (hidden, _) = masked
     assert ids.size == 10**6
@@ -233,7 +234,7 @@ def test_the_length_and_the_place_do_not_tell_the_order():
     assert abs(first[swapped].mean() - first[~swapped].mean()) < 3 * error
 
 
-@pytest.mark.parametrize("lines", [(), LINES])
+@pytest.mark.parametrize("lines", [pytest.param((), marks=pytest.mark.slow), LINES])
 def test_a_random_segment_is_of_another_document(lines):
     rows, size = drawn(numbered(SIZES, lines), "next")
     document = np.repeat(np.arange(len(SIZES)), SIZES)

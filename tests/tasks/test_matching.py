@@ -12,6 +12,7 @@ from arch.models.embeddings.contract import embeddings
 from arch.models.heads.contract import heads
 from arch.registry import ConfigurationError, tasks
 from arch.training.program import Program, build
+from tests.families import always
 
 ATTENTION = {"kind": "attention", "heads": 2}
 MODELS = {
@@ -61,7 +62,9 @@ def data(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(
+    "name", always(TASKS, ["language_model", "masked_language_model", "compression", "mqar"])
+)
 def test_what_does_not_match_is_refused_before_it_is_traced(name, data, monkeypatch):
     monkeypatch.setenv("ARCH_DATA_DIR", str(data))
     task = {"kind": name, **TASKS[name]}

@@ -127,6 +127,7 @@ def test_what_is_damaged_is_compiled_again_and_mended(kept, damage):
     assert of()[1] == (damage == "folder")
 
 
+@pytest.mark.slow
 def test_what_jaxs_own_cache_gave_is_not_what_is_kept(tmp_path):
     """Processes in turn: the first fills both caches, then ours is emptied, filled and used."""
     script = (

@@ -466,6 +466,7 @@ def test_orders_of_other_counts_or_sharing_have_programs_of_their_own(tiny_confi
     assert len(unrolled) == 2
 
 
+@pytest.mark.slow
 def test_orders_that_share_a_program_decode_each_by_its_own():
     """Decoding follows the model's order whatever `apply` is, and is compiled for each."""
     task = {"kind": "algorithmic", "format": "decoder", "length": 4, "base": 5}
