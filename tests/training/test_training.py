@@ -172,6 +172,13 @@ def test_the_gradient_norm_is_reported_before_clipping(base, go, initial):
     assert length == pytest.approx(expected, rel=1e-4)
 
 
+def test_each_step_has_the_rate_of_its_own_place_in_the_schedule(base, go):
+    """Of 40 steps a twentieth is warm-up: the second has the peak, and so has the one after it."""
+    rates = go([(base, 0)], (3, 3)).metrics["learning_rate"][0] / RATE
+    np.testing.assert_allclose(rates[:3], [0.5, 1, 1], rtol=1e-6)
+    assert np.all(np.diff(rates[2:]) < 0)
+
+
 def test_accumulating_four_microbatches_is_one_batch(tiny_config, initial, row, assert_close):
     even = np.ones((8, 8), np.float32)
     uneven = np.random.default_rng(0).random((8, 8)).astype(np.float32)
