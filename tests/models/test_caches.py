@@ -142,7 +142,7 @@ def test_stepping_is_the_parallel_call_in_bfloat16(kind, assert_close):
 
 
 @pytest.mark.parametrize(
-    "kind", always(CACHED, ("attention", "local_attention", "delta", "lstm", "cgru"))
+    "kind", always(CACHED, ("attention", "lsh_attention", "lstm", "mamba2", "rwkv4"))
 )
 def test_a_caches_rows_are_its_sequences_so_that_they_may_be_reordered(kind, same_bytes):
     sublayer, x = made(kind), normal(BATCH, LENGTH, WIDTH)

@@ -357,7 +357,7 @@ def test_the_encoders_letters_move_as_the_decoders_do(name, assert_close):
     assert_close(moved["encoder"], moved["stack"], 1e-6)
 
 
-@pytest.mark.parametrize("name", always(PER_TENSOR, ("muon",)))
+@pytest.mark.parametrize("name", always(PER_TENSOR, ("lamb",)))
 def test_an_owner_of_the_encoder_moves_as_if_it_were_alone(name, assert_close):
     parameters = tree(128 if name == "adafactor" else 8)  # where Adafactor begins to factor
 

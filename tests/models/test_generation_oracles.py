@@ -68,7 +68,7 @@ def test_greedy_text_with_a_repetition_penalty_is_that_of_transformers(oracle, g
     assert (found[1.0] != found[1.5]).any() and (found[1.5] != found[4.0]).any()
 
 
-@pytest.mark.parametrize("beams", always([2, 3, 5], [3]))
+@pytest.mark.parametrize("beams", always([2, 3, 5], (3,)))
 def test_a_search_finds_what_that_of_transformers_finds(beams, oracle, gpt2):
     theirs = oracle[f"beams/{beams}/ids"]
     steps, start = theirs.shape[1], oracle["prompt"].shape[1]

@@ -230,7 +230,7 @@ def test_an_owner_moves_as_if_it_were_alone(name, assert_close):
         assert_close(rows(together, owner), trained(rows(start, owner)))
 
 
-@pytest.mark.parametrize("name", always(["adamw", *PER_TENSOR], ["muon"]))
+@pytest.mark.parametrize("name", always(["adamw", *PER_TENSOR], ("adamw", "lamb")))
 def test_which_entries_have_owners_is_told_and_not_guessed_from_their_names(name, assert_close):
     """The same tree under other names: a letter of many characters, another entry of one."""
     names = {"s": "long", "f": "f", "final_norm": "n"}

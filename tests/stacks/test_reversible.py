@@ -109,6 +109,7 @@ def test_gradients_are_autodiffs_in_float64(order, apply, float64):
     assert_equal(*both(order, dtype=jnp.float64, apply=apply), 1e-10)
 
 
+@pytest.mark.slow
 def test_gradients_are_autodiffs_in_float32():
     assert_equal(*both("lsf", STILL), 1e-5)
 

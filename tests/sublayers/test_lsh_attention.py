@@ -94,7 +94,7 @@ def test_it_is_the_softmax_over_all_that_the_rounds_show(
     np.testing.assert_allclose(np.asarray(again)[mask], counted[mask], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("rounds", always([1, 4], [4]))
+@pytest.mark.parametrize("rounds", always([1, 4], (4,)))
 def test_in_one_bucket_and_two_chunks_it_is_full_attention(rounds, float64):
     """Where all is seen: equality with shared queries and keys, several rounds included."""
     q, k, v, buckets = drawn(16, rounds, 1)
@@ -217,7 +217,7 @@ def test_a_sequence_of_one_chunk_is_exact_attention(float64):
 
 
 @pytest.mark.parametrize("skewed", [False, True])
-@pytest.mark.parametrize("rounds", always([1, 4], [4]))
+@pytest.mark.parametrize("rounds", always([1, 4], (4,)))
 def test_no_past_output_changes_with_the_future(rounds, skewed):
     """By perturbation: no gradient flows through a sort. Skewed inputs overfill few buckets."""
     definition = build(chunk=8, rounds=rounds, buckets=(4,) if skewed else ())
@@ -321,7 +321,7 @@ def test_evaluation_may_have_other_rounds():
         assert shapes.replay["buckets"].shape == (2, 2, rounds, 48)
 
 
-@pytest.mark.parametrize("dtype", always(["float32", "bfloat16"], ["float32"]))
+@pytest.mark.parametrize("dtype", always(["float32", "bfloat16"], ("float32",)))
 def test_it_trains_inside_jit_and_vmap(dtype):
     bound = build(chunk=8, attention_dropout=0.1)
     parameters = bound.init(jax.random.key(1))

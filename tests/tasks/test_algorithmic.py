@@ -34,7 +34,7 @@ def training_batch(task, seed=0, step=0, n=8):
 FORMATS = ("sequence_to_sequence", "decoder")
 
 
-@pytest.mark.parametrize("form", always(FORMATS, ["decoder"]))
+@pytest.mark.parametrize("form", always(FORMATS, ("decoder",)))
 def test_batches_are_determined_by_seed_and_step(form):
     task = Algorithmic(format=form)
     first = training_batch(task)

@@ -622,6 +622,7 @@ def test_the_experiment_trains_two_steps_and_makes_its_table(
     assert "LAMBADA" in (tmp_path / "results/x/table.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", always(("nse", "rse", "ut"), ("ut",)))
 def test_the_shuffle_exchange_experiment_trains_two_steps_and_makes_its_table(
     cell, corpus, passages, tmp_path, monkeypatch
