@@ -133,7 +133,9 @@ def test_stepping_past_padding_is_the_parallel_call_with_its_mask(kind, options,
     assert differs == (options.get("window") != 1)
 
 
-@pytest.mark.parametrize("kind", always(CACHED, ("attention", "mamba2", "rwkv4")))
+@pytest.mark.parametrize(
+    "kind", always(CACHED, ("attention", "lsh_attention", "lstm", "mamba2", "rwkv4"))
+)
 def test_stepping_is_the_parallel_call_in_bfloat16(kind, assert_close):
     sublayer, x = made(kind), normal(BATCH, LENGTH, WIDTH)
     y = decoded(sublayer, x.astype(jnp.bfloat16))

@@ -185,8 +185,8 @@ def test_which_models_are_held_to_their_recomputation():
     always(
         MODELS,
         (
-            "learned", "axial, local, shared-QK", "recurrent", "window, alibi",
-            "shared, scanned", "memory, halting basic",
+            "learned", "axial, local, shared-QK", "window, alibi",
+            "halting accumulated", "shared, scanned", "memory, halting basic",
         ),
     ),
 )  # fmt: skip

@@ -101,7 +101,7 @@ def test_every_optimiser_lowers_a_loss(name):
     assert kinds(end) == kinds(start)
 
 
-@pytest.mark.parametrize("name", always(NAMES, ("adamw", "adafactor")))
+@pytest.mark.parametrize("name", always(NAMES, ("adamw", "muon")))
 def test_a_traced_rate_and_decay_are_the_numbers_themselves(name, assert_close):
     """jit of (rate, decay) as arguments against the chain built of Python floats."""
     build, start = built(settings(name)), tree()

@@ -462,7 +462,9 @@ def drawn_like(shapes):
     )
 
 
-@pytest.mark.parametrize("positions", always(["none", "learned", "sinusoidal", "axial"], ["axial"]))
+@pytest.mark.parametrize(
+    "positions", always(["none", "learned", "sinusoidal", "axial"], ("axial",))
+)
 def test_as_the_whole_model_ids_are_filled_up_with_0(positions, assert_close):
     built = model(blocks=1, embedding={"positions": positions})
     parameters, ids = random_parameters(built), ids_of(11)

@@ -109,6 +109,7 @@ def test_in_one_bucket_and_two_chunks_it_is_full_attention(rounds, float64):
     np.testing.assert_allclose(twice, whole, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_duplicates_matter_where_rounds_differ(float64):
     q, k, v, buckets = drawn(64, 3, 4)
     both = [attend(q, k, v, buckets, chunk=8, causal=True, remove_duplicates=d) for d in (0, 1)]

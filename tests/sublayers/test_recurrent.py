@@ -182,7 +182,7 @@ def test_the_whole_and_the_steps_are_the_recurrence(kind, float64, assert_close)
     assert_close(stepped(definition.bind(parameters), x), expected, 1e-9)
 
 
-@pytest.mark.parametrize("kind", always(KINDS, ("rwkv4", "gru")))
+@pytest.mark.parametrize("kind", always(KINDS, ("mingru", "gated_linear_attention")))
 def test_steps_are_the_whole_over_512_positions(kind, assert_close):
     definition, x = in_chunks(kind, 48), normal(1, 512, WIDTH)
     sublayer = definition.bind(drawn(definition))
@@ -305,7 +305,7 @@ def test_the_variant_rwkv4_has_the_published_parameters(layers, width, parameter
 # What may go wrong
 
 
-@pytest.mark.parametrize("kind", always(KINDS, ("rwkv4", "gated_linear_attention", "gru")))
+@pytest.mark.parametrize("kind", always(KINDS, ("gru", "rwkv4", "gated_linear_attention")))
 def test_gradients_are_finite_however_fast_or_slowly_the_state_decays(kind):
     definition = define(kind)
     gradient = jax.jit(

@@ -54,7 +54,7 @@ def expected(algorithm, inputs, length, base) -> list[int]:
     return made + [0] * (length - len(made))
 
 
-@pytest.mark.parametrize("length", always((1, 2, 3, 8, 33, 200), (1, 3, 33)))
+@pytest.mark.parametrize("length", always((1, 2, 3, 8, 33, 200), (1, 33)))
 @pytest.mark.parametrize("algorithm", GENERATORS)
 def test_targets_are_those_of_python_at_any_length_in_a_larger_array(algorithm, length):
     if length < same_length.least_length(algorithm):
