@@ -4,17 +4,20 @@ attribute that changes the computation is read, or refused by name; so is one th
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from arch.huggingface import conversions, files
-from arch.huggingface.family import Family
+from arch.huggingface.family import Family, Values
 from arch.huggingface.harmless import HARMLESS
 from arch.huggingface.reformer_rules import REFORMER
 from arch.huggingface.rules import ALBERT, BERT, GPT2
 from arch.registry import ConfigurationError, suggestion, typed
 
-FAMILIES = {"bert": BERT, "albert": ALBERT, "gpt2": GPT2, "reformer": REFORMER}
-Values = dict[str, Any]  # attribute → value, for every attribute in a family's `defaults`
+FAMILIES = {
+    "bert": BERT,
+    "albert": ALBERT,
+    "gpt2": GPT2,
+    "reformer": REFORMER,
+}
 SHOWN = 60  # characters of a value in a message
 
 
@@ -29,7 +32,7 @@ def load(file: Path) -> tuple[str, Values, str]:
     values = {}
     for attribute, default in family.defaults.items():
         value = written.get(attribute, default)
-        if attribute in family.automatic and value is None:
+        if attribute in family.automatic and value in (None, "auto"):
             value = default
         if attribute in family.automatic and isinstance(default, tuple) and type(value) is int:
             value = (value,)
@@ -113,7 +116,7 @@ def _class(file: Path, name: str, written: object, values: Values) -> str:
             f"{file}: architectures={written!r}: known of {name} are {', '.join(allowed)}; "
             f"{conversions.as_class(file.parent, near)}"
         )
-    if name == "reformer" and values["is_decoder"] != ("causal" in allowed[written[0]]):
+    if "is_decoder" in values and values["is_decoder"] != ("causal" in allowed[written[0]]):
         raise ConfigurationError(
             f"{file}: is_decoder={values['is_decoder']}: {written[0]} has the other"
         )

@@ -1,5 +1,5 @@
-"""A family's attributes ↔ the `model` part of a configuration, by the tables of rules.py and
-reformer.py. A setting that one side cannot express is refused by name."""
+"""A family's attributes ↔ the `model` part of a configuration, by the tables of its
+file. A setting that one side cannot express is refused by name."""
 
 import copy
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from arch import config, variants
+from arch import config
 from arch import order as orders
-from arch.huggingface import reformer
+from arch.huggingface import spellings
 from arch.huggingface.attributes import FAMILIES, Values
 from arch.huggingface.rules import ACTIVATIONS, PARTS
 from arch.registry import Config, ConfigurationError
@@ -19,7 +19,9 @@ UNSAID = frozenset(
     """dtype stack.apply stack.remat stack.scale_output_init head.chunk sublayers.s.path
     sublayers.f.chunk sublayers.s.relative_buckets sublayers.s.relative_distance
     embedding.rotary_base embedding.rotary_scaling embedding.rotary_factor embedding.rotary_share
-    embedding.axial_shape embedding.axial_widths""".split()
+    embedding.axial_shape embedding.axial_widths sublayers.m.chunk sublayers.m.dt_min
+    sublayers.m.dt_max sublayers.m.a_min sublayers.m.a_max sublayers.r.chunk sublayers.e.block
+    """.split()
 )
 
 
@@ -32,21 +34,8 @@ def model_of(name: str, values: Values, parts: Mapping[str, bool]) -> dict[str, 
         raise ConfigurationError(
             f"{family.layers}: {layers} layers are more than anything here can have"
         )
-    if name == "gpt2":
-        model = variants.gpt2_like(layers, values["n_embd"], values["n_head"])
-        values = {**values, "n_inner": values["n_inner"] or 4 * values["n_embd"]}
-    elif name == "reformer":
-        model, values = reformer.start(values)
-    else:
-        embedding, shared = {"kind": "plain"}, {}
-        if name == "albert":
-            _check_groups(layers, values["num_hidden_groups"])
-            embedding = {"kind": "factorised", "early": True, "back": False}
-            shared = {"share": "sf", "inner_groups": inner}
-        sizes = (layers, values["hidden_size"], values["num_attention_heads"], "gelu")
-        head = {"classes": 2 if parts["sentence"] else 0, "predict": parts["predict"]}
-        head["pooler"] = parts["pooler"]
-        model = variants.masked_encoder(*sizes, embedding, head=head, **shared)
+    model, values = family.start(values, parts)
+    model = copy.deepcopy(model)  # of which a variant's defaults are parts
     set_by = {}
     for attribute, paths in family.fields.items():
         for path in filter(lambda path: _is_of(model, path), paths):
@@ -58,20 +47,6 @@ def model_of(name: str, values: Values, parts: Mapping[str, bool]) -> dict[str, 
                 )
             _put(model, path, _ours(family.activation, attribute, values[attribute]))
     return model
-
-
-def _check_groups(layers: int, groups: int) -> None:
-    """Refuses groups that Hugging Face finds differently: it computes them in floating point."""
-    if groups > layers:
-        raise ConfigurationError(
-            f"num_hidden_groups={groups}: allowed is 1 to {layers}, the layers"
-        )
-    for layer in range(layers):
-        if int(layer / (layers / groups)) != layer * groups // layers:
-            raise ConfigurationError(
-                f"num_hidden_groups={groups} of {layers} layers: rounding puts layer {layer} into "
-                "another group there than here"
-            )
 
 
 def _ours(activation: str, attribute: str, value: Any) -> Any:
@@ -109,61 +84,85 @@ def values_of(model: Config, vocabulary: int, max_length: int) -> tuple[str, Val
     Raises ConfigurationError for the first field that the family cannot express.
     """
     filled = filled_model(model).to_dict()
-    kinds = {("decoder", "plain"): "gpt2", ("encoder", "plain"): "bert"}
-    kinds[("encoder", "factorised")] = "albert"
-    kind = (filled["family"], filled["embedding"]["kind"])
-    if kind not in kinds:
-        raise ConfigurationError(
-            f"model.family={kind[0]!r} with model.embedding.kind={kind[1]!r}: none of "
-            f"{', '.join(FAMILIES)} has both"
-        )
-    reversible = kind[1] == "plain" and filled["stack"]["kind"] == "reversible"
-    name = "reformer" if reversible else kinds[kind]
-    if name == "bert" and filled["stack"]["share"]:
-        raise ConfigurationError(
-            f"model.stack.share={filled['stack']['share']!r} with model.embedding.kind='plain': "
-            "a checkpoint of albert has embedding.kind='factorised', also where its size is the "
-            "width"
-        )
-    if name == "reformer":
-        filled = reformer.explicit(filled, max_length)
+    name = _family_of(filled)
     family, head = FAMILIES[name], filled["head"]
+    if family.explicit:
+        filled = family.explicit(filled, max_length)
     parts = {
         "pooler": head.get("pooler", False),
         "predict": head.get("predict", False),
         "sentence": head.get("classes", 0) > 0,
     }
-    example = {**family.defaults, family.layers: 1}
-    if name == "reformer":
-        example = reformer.example(filled)
-        parts["causal"] = example["is_decoder"]
+    example = family.example(filled) if family.example else {**family.defaults, family.layers: 1}
+    parts["causal"] = bool(example.get("is_decoder"))
     mine = _normal(name, filled)
     _compare(name, mine, _filled(name, example, parts), only_kinds=True)
     values = {**example, "vocab_size": vocabulary, family.positions: max_length}
-    if name == "reformer":
-        values |= reformer.own_values(mine)
-    else:
+    if family.letters:
         values[family.layers] = _layers(name, mine, filled["order"])
     for attribute, paths in family.fields.items():
-        found = (mine[path] for path in paths if path in mine)
-        values[attribute] = next(found, values[attribute])
-    theirs = {ours: written for written, ours in reversed(ACTIVATIONS.items())}
-    if values[family.activation] not in theirs:
-        raise ConfigurationError(
-            f"model.sublayers.f.activation={values[family.activation]!r}: a checkpoint of {name} "
-            f"has one of {', '.join(theirs)}"
-        )
-    values[family.activation] = theirs[values[family.activation]]
+        found = [(path, mine[path]) for path in paths if path in mine]
+        if found:
+            values[attribute] = _theirs(name, family.defaults[attribute], *found[0])
+    if family.own:
+        values |= family.own(mine)
+    if family.activation:
+        values[family.activation] = _activation(name, values[family.activation])
     _compare(name, mine, _filled(name, values, parts))
     return name, values, parts
 
 
+def _family_of(filled: Mapping) -> str:
+    """The family that has a model's parts; of decoders, the first that has all their kinds."""
+    kind = (filled["family"], filled["embedding"]["kind"])
+    kinds = {("encoder", "plain"): "bert", ("encoder", "factorised"): "albert"}
+    kinds[("decoder", "plain")] = "gpt2"
+    if kind not in kinds:
+        raise ConfigurationError(
+            f"model.family={kind[0]!r} with model.embedding.kind={kind[1]!r}: none of "
+            f"{', '.join(FAMILIES)} has both"
+        )
+    if kind[1] == "plain" and filled["stack"]["kind"] == "reversible":
+        return "reformer"
+    if kind[0] == "decoder":
+        letters = orders.expand(filled["order"])
+        used = {filled["sublayers"][letter]["kind"] for letter in letters}
+        return next((name for name in FAMILIES if used <= FAMILIES[name].kinds), "gpt2")
+    if kind[1] == "plain" and filled["stack"]["share"]:
+        raise ConfigurationError(
+            f"model.stack.share={filled['stack']['share']!r} with model.embedding.kind='plain': "
+            "a checkpoint of albert has embedding.kind='factorised', also where its size is the "
+            "width"
+        )
+    return kinds[kind]
+
+
+def _theirs(name: str, default: Any, path: str, value: Any) -> Any:
+    """A field's value for an attribute, which may have whole numbers alone."""
+    if type(default) is not int or type(value) is not float:
+        return value
+    if not value.is_integer():
+        raise ConfigurationError(f"model.{path}={value}: a checkpoint of {name} has a whole number")
+    return int(value)
+
+
+def _activation(name: str, ours: str) -> str:
+    theirs = {ours: written for written, ours in reversed(ACTIVATIONS.items())}
+    if ours not in theirs:
+        raise ConfigurationError(
+            f"model.sublayers.f.activation={ours!r}: a checkpoint of {name} has one of "
+            f"{', '.join(theirs)}"
+        )
+    return theirs[ours]
+
+
 def _layers(name: str, mine: Mapping, written: str) -> int:
-    """The n of (sf)ⁿ."""
-    inner = mine["stack.inner_groups"]
-    layers = mine["order"].count("s") // inner
-    if mine["order"] != "sf" * (layers * inner) or not layers:
-        raise ConfigurationError(f"model.order={written!r}: a checkpoint of {name} has (sf)ⁿ")
+    """The n of (sf)ⁿ, or of what the letters of a layer are."""
+    letters, inner = FAMILIES[name].letters, mine["stack.inner_groups"]
+    layers = mine["order"].count(letters[0]) // inner
+    if mine["order"] != letters * (layers * inner) or not layers:
+        has = f"({letters})ⁿ" if len(letters) > 1 else f"{letters}ⁿ"
+        raise ConfigurationError(f"model.order={written!r}: a checkpoint of {name} has {has}")
     return layers
 
 
@@ -177,14 +176,9 @@ def _normal(name: str, filled: dict) -> dict:
     order = orders.expand(filled["order"])
     filled["order"] = order
     filled["sublayers"] = used = {k: v for k, v in filled["sublayers"].items() if k in order}
-    f, s, stack = used.get("f", {}), used.get("s", {}), filled["stack"]
-    if f.get("kind") == "feed_forward":
-        f["inner_width"] = f["inner_width"] or round(f["expand"] * filled["width"])
-        f["expand"] = 4.0
-    if s.get("kind") == "attention":
-        s["kv_heads"] = 0 if s["kv_heads"] == s["heads"] else s["kv_heads"]
-        if s["heads"] * s["head_width"] == filled["width"]:
-            s["head_width"] = 0
+    stack = filled["stack"]
+    for binding in used.values():
+        spellings.unify(binding, filled["width"])
     if not stack["share"]:
         stack["groups"] = 1
         if name == "albert":
@@ -225,12 +219,11 @@ def required(name: str, architecture: str) -> dict[str, bool]:
 
 
 def document(name: str, values: Values, architecture: str) -> dict[str, object]:
-    """The content of config.json. GPT-2's own token ids are left out: they would lie outside of a
-    small vocabulary."""
-    ends = {"bos_token_id": None, "eos_token_id": None} if name == "gpt2" else {}
+    """The content of config.json."""
     about = {"architectures": [architecture], "model_type": name, "dtype": "float32"}
+    ends = {}
     if name == "reformer":
         buckets = values["num_buckets"]
         ends = {"num_buckets": (buckets or (None,))[0] if len(buckets) < 2 else buckets}
         ends["hash_seed"] = (values["hash_seed"] or (None,))[0]
-    return {**about, **values, **ends}
+    return {**about, **FAMILIES[name].said, **values, **ends}

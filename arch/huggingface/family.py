@@ -1,11 +1,19 @@
 """A family's tables: which tensor is which parameter, which attribute is which field.
 
 In names, {base} is the prefix that a model without heads lacks, {layer} the layer of an owner of a
-letter, and {group} and {turn} an owner of ALBERT's: the group, and which of its inner layers.
+letter, {group} and {turn} an owner of ALBERT's: the group, and which of its inner layers; {expert}
+one of a mixture.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Values = dict[str, Any]  # attribute → value, for every attribute in a family's `defaults`
+Parts = Mapping[str, bool]  # part of the head → whether it is there
+Start = Callable[[Values, Parts], tuple[dict[str, Any], Values]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +25,8 @@ class Rule:
         name: name of the tensor, with placeholders in braces.
         transposed: whether the tensor is the parameter's transpose.
         part, parts: which of how many equal parts of the tensor's last axis.
-        unit: an axis of length 1 that only the tensor has; None for none.
+        units: the axes of length 1 that only the tensor has.
+        rows: of a parameter that lies flat, the path of one as long as the tensor has rows.
     """
 
     path: str
@@ -25,7 +34,16 @@ class Rule:
     transposed: bool = False
     part: int = 0
     parts: int = 1
-    unit: int | None = None
+    units: tuple[int, ...] = ()
+    rows: str = ""
+
+    def shape(self, own: tuple[int, ...], rows: int) -> tuple[int, ...]:
+        """The shape that one owner's parameter of shape `own` has in the tensor."""
+        shape = (rows, math.prod(own) // rows) if self.rows else own
+        shape = shape[::-1] if self.transposed else shape
+        for axis in self.units:
+            shape = (*shape[:axis], 1, *shape[axis:])
+        return shape
 
 
 def same(path: str, name: str) -> tuple[Rule, ...]:
@@ -69,7 +87,10 @@ class Family:
         older: tensor → the name that earlier versions gave it: written beside it, read where the
             tensor is missing, else not looked at.
         buffers: optional tensor → what it must hold: a key of `weights.BUFFERS`.
-        layers, positions, activation: the attributes that give these.
+        layers, positions, activation: the attributes that give these; '' where none gives the
+            activation.
+        start: (values, parts of the head) → (the part of `model` that no field sets, the values
+            with automatic ones filled in).
         fields: attribute → the fields of `model` that it sets.
         defaults: every attribute with a meaning → its value where config.json has none.
         fixed: attribute → the only supported value.
@@ -78,6 +99,12 @@ class Family:
         automatic: attributes for which null means the default.
         zero: whole numbers that may be 0.
         unread: attributes that change nothing in this family, beside `harmless.HARMLESS`.
+        letters: of a layer, in their order; '' where `example` says which two a layer has.
+        kinds: of sublayers, all that a decoder of this family may have.
+        explicit: (filled model, longest sequence) → it with automatic choices written out.
+        example: filled model → values with the same order, to compare kinds with.
+        own: flat explicit model → the values that no field sets.
+        said: attributes that are written with one value, where transformers' default is another.
     """
 
     base: str
@@ -86,7 +113,7 @@ class Family:
     buffers: Mapping[str, str]
     layers: str
     positions: str
-    activation: str
+    start: Start
     fields: Mapping[str, tuple[str, ...]]
     defaults: Mapping[str, object]
     fixed: Mapping[str, object]
@@ -96,3 +123,23 @@ class Family:
     automatic: frozenset[str] = frozenset()
     zero: frozenset[str] = frozenset()
     unread: frozenset[str] = frozenset()
+    activation: str = ""
+    letters: str = "sf"
+    kinds: frozenset[str] = frozenset()
+    explicit: Callable[[dict, int], dict] | None = None
+    example: Callable[[Mapping], Values] | None = None
+    own: Callable[[Mapping[str, Any]], Values] | None = None
+    said: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+    def table(self, base: str) -> str:
+        """The name of the table of tokens, whose rule is the first."""
+        return self.rules[0].name.format(base=base)
+
+    def pattern(self) -> re.Pattern:
+        """What the names of the family's tensors match, with the base or without it."""
+        placeholders = {"base": f"(?:{re.escape(self.base)})?"}
+        names = (
+            re.sub(r"\\{(\w+)\\}", lambda of: placeholders.get(of[1], r"\d+"), re.escape(rule.name))
+            for rule in self.rules
+        )
+        return re.compile("|".join(names))

@@ -36,7 +36,7 @@ class Tensors(NamedTuple):
 def read_json(file: Path) -> dict:
     """The object in a JSON file; ConfigurationError where there is none."""
     try:
-        written = json.loads(file.read_text("utf-8"))
+        written = json.loads(file.read_text("utf-8"), object_hook=_float)
     except FileNotFoundError:
         raise ConfigurationError(f"{file.parent}: has no {file.name}") from None
     except (ValueError, OSError) as error:
@@ -44,6 +44,11 @@ def read_json(file: Path) -> dict:
     if not isinstance(written, dict):
         raise ConfigurationError(f"{file}: expected an object, found {type(written).__name__}")
     return written
+
+
+def _float(held: dict) -> dict | float:
+    """A number that JSON has not, as transformers from 5 on writes it."""
+    return float(held["__float__"]) if held.keys() == {"__float__"} else held
 
 
 def read(folder: Path) -> Tensors:

@@ -1,7 +1,7 @@
 """Attributes of a config.json that change nothing of what a model computes: data alone.
 
-They are of four kinds, which the published files of BERT, ALBERT, GPT-2, Reformer and their
-distilled copies hold: where a file comes from, tokens and labels, how transformers runs a model,
+They are of four kinds, which the published files of the families here and their distilled copies
+hold: where a file comes from, tokens and labels, how transformers runs a model,
 and defaults of generation. Parts that only other classes of a family have, such as a classifier's
 dropout, are the fifth.
 """

@@ -25,12 +25,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from arch import order as orders
-from arch.huggingface.reformer_rules import REFORMER
+from arch.huggingface.family import Parts, Values
 from arch.models.embeddings import axial
 from arch.registry import ConfigurationError
 from arch.sublayers.attention import hashing
 
-Values = dict[str, Any]
 LETTERS = {"local": "s", "lsh": "l"}  # of attn_layers
 BINDINGS = {
     "s": {"kind": "local_attention", "bias": False},
@@ -43,10 +42,23 @@ BINDINGS = {
     },
     "f": {"kind": "feed_forward"},
 }
+DEFAULTS: Values = {
+    "vocab_size": 320, "attn_layers": ("local", "lsh") * 3, "max_position_embeddings": 4096,
+    "is_decoder": False, "hidden_size": 256, "num_attention_heads": 12,
+    "attention_head_size": 64, "feed_forward_size": 512, "chunk_size_feed_forward": 0,
+    "hidden_act": "relu", "hidden_dropout_prob": 0.05, "axial_pos_embds": True,
+    "axial_pos_shape": (64, 64), "axial_pos_embds_dim": (64, 192),
+    "local_attention_probs_dropout_prob": 0.05, "local_attn_chunk_length": 64,
+    "local_num_chunks_before": 1, "local_num_chunks_after": 0,
+    "lsh_attention_probs_dropout_prob": 0.0, "lsh_attn_chunk_length": 64,
+    "lsh_num_chunks_before": 1, "lsh_num_chunks_after": 0, "num_hashes": 1, "num_buckets": (),
+    "hash_seed": (),  # or one number
+    "initializer_range": 0.02, "layer_norm_eps": 1e-12,
+}  # fmt: skip
 CAUSAL = {"attend_across_buckets": False, "remove_duplicates": True, "before": 1, "after": 0}
 
 
-def start(values: Values) -> tuple[dict[str, Any], Values]:
+def start(values: Values, parts: Parts) -> tuple[dict[str, Any], Values]:
     """(the part of `model` that no field sets, the values with automatic ones filled in).
 
     Raises ConfigurationError, naming the attribute, for what transformers, or this code, cannot
@@ -162,7 +174,7 @@ def example(filled: Mapping) -> Values:
         "axial_pos_embds": False,
         "local_num_chunks_before": 0,
     }
-    return {**REFORMER.defaults, **own}
+    return {**DEFAULTS, **own}
 
 
 def explicit(filled: dict, max_length: int) -> dict:

@@ -1,5 +1,6 @@
 """Reformer's tables: which tensor is which parameter, which attribute is which field."""
 
+from arch.huggingface import reformer
 from arch.huggingface.family import Family, Rule, linear, matrix, norm, same
 from arch.huggingface.rules import ANY, INIT_STD
 
@@ -11,8 +12,8 @@ REFORMER = Family(
     base="reformer.",
     rules=(
         *same("embedding.tokens.table", "{base}embeddings.word_embeddings.weight"),
-        Rule("embedding.axial.tables.0", f"{_AXIAL}.0", unit=1),
-        Rule("embedding.axial.tables.1", f"{_AXIAL}.1", unit=0),
+        Rule("embedding.axial.tables.0", f"{_AXIAL}.0", units=(1,)),
+        Rule("embedding.axial.tables.1", f"{_AXIAL}.1", units=(0,)),
         *same("embedding.learned", "{base}embeddings.position_embeddings.embedding.weight"),
         *norm("stack.s.norm_before", f"{_LAYER}.attention.layer_norm"),
         *matrix("stack.s.sublayer.query", f"{_SELF}.query"),
@@ -38,6 +39,11 @@ REFORMER = Family(
         f"{_SELF}.self_mask_value_float16": "hardly",
         f"{_SELF}.self_mask_value_float32": "hardly",
     },
+    start=reformer.start,
+    explicit=reformer.explicit,
+    example=reformer.example,
+    own=reformer.own_values,
+    letters="",
     layers="attn_layers",
     positions="max_position_embeddings",
     activation="hidden_act",
@@ -62,19 +68,7 @@ REFORMER = Family(
         "initializer_range": (*INIT_STD, "sublayers.l.init_std"),
         "layer_norm_eps": ("stack.epsilon",),
     },
-    defaults={
-        "vocab_size": 320, "attn_layers": ("local", "lsh") * 3, "max_position_embeddings": 4096,
-        "is_decoder": False, "hidden_size": 256, "num_attention_heads": 12,
-        "attention_head_size": 64, "feed_forward_size": 512, "chunk_size_feed_forward": 0,
-        "hidden_act": "relu", "hidden_dropout_prob": 0.05, "axial_pos_embds": True,
-        "axial_pos_shape": (64, 64), "axial_pos_embds_dim": (64, 192),
-        "local_attention_probs_dropout_prob": 0.05, "local_attn_chunk_length": 64,
-        "local_num_chunks_before": 1, "local_num_chunks_after": 0,
-        "lsh_attention_probs_dropout_prob": 0.0, "lsh_attn_chunk_length": 64,
-        "lsh_num_chunks_before": 1, "lsh_num_chunks_after": 0, "num_hashes": 1, "num_buckets": (),
-        "hash_seed": (),  # or one number
-        "initializer_range": 0.02, "layer_norm_eps": 1e-12,
-    },
+    defaults=reformer.DEFAULTS,
     fixed={
         **ANY,
         "add_cross_attention": False,

@@ -1,8 +1,12 @@
 """The tables of BERT, ALBERT and GPT-2: which tensor is which parameter, which attribute is which
-field. Reformer's are in reformer_rules.py, what may be ignored in harmless.py; family.py says what
-a table holds."""
+field. Other families have a file each, what may be ignored is in harmless.py; family.py says what a
+table holds."""
 
-from arch.huggingface.family import Family, Rule, conv1d, linear, norm, same
+from typing import Any
+
+from arch import variants
+from arch.huggingface.family import Family, Parts, Rule, Values, conv1d, linear, norm, same
+from arch.registry import ConfigurationError
 
 # hidden_act → activation; of those that are one function the first is written
 ACTIVATIONS = {
@@ -68,6 +72,48 @@ GPT2_DEFAULTS = {
     "layer_norm_epsilon": 1e-5, "initializer_range": 0.02, "tie_word_embeddings": True,
 }  # fmt: skip
 
+
+def bert_start(values: Values, parts: Parts) -> tuple[dict[str, Any], Values]:
+    """A masked encoder."""
+    return encoder(values, parts, {"kind": "plain"}), values
+
+
+def albert_start(values: Values, parts: Parts) -> tuple[dict[str, Any], Values]:
+    """A masked encoder whose layers share, and whose tokens are narrow."""
+    _check_groups(values["num_hidden_layers"], values["num_hidden_groups"])
+    embedding = {"kind": "factorised", "early": True, "back": False}
+    shared = {"share": "sf", "inner_groups": values["inner_group_num"]}
+    return encoder(values, parts, embedding, **shared), values
+
+
+def encoder(values: Values, parts: Parts, embedding: dict, **shared: Any) -> dict[str, Any]:
+    """A masked encoder with the parts of a head."""
+    sizes = (values["num_hidden_layers"], values["hidden_size"], values["num_attention_heads"])
+    head = {"classes": 2 if parts["sentence"] else 0, "predict": parts["predict"]}
+    head["pooler"] = parts["pooler"]
+    return variants.masked_encoder(*sizes, "gelu", embedding, head=head, **shared)
+
+
+def _check_groups(layers: int, groups: int) -> None:
+    """Refuses groups that Hugging Face finds differently: it computes them in floating point."""
+    if groups > layers:
+        raise ConfigurationError(
+            f"num_hidden_groups={groups}: allowed is 1 to {layers}, the layers"
+        )
+    for layer in range(layers):
+        if int(layer / (layers / groups)) != layer * groups // layers:
+            raise ConfigurationError(
+                f"num_hidden_groups={groups} of {layers} layers: rounding puts layer {layer} into "
+                "another group there than here"
+            )
+
+
+def gpt2_start(values: Values, parts: Parts) -> tuple[dict[str, Any], Values]:
+    """GPT-2 at any size."""
+    model = variants.gpt2_like(values["n_layer"], values["n_embd"], values["n_head"])
+    return model, {**values, "n_inner": values["n_inner"] or 4 * values["n_embd"]}
+
+
 _BERT, _SELF = "{base}encoder.layer.{layer}", "{base}encoder.layer.{layer}.attention.self"
 BERT = Family(
     base="bert.",
@@ -92,6 +138,7 @@ BERT = Family(
         "cls.predictions.decoder.bias": "cls.predictions.bias",
     },
     buffers=ENCODER_BUFFERS,
+    start=bert_start,
     layers="num_hidden_layers",
     positions="max_position_embeddings",
     activation="hidden_act",
@@ -131,6 +178,7 @@ ALBERT = Family(
         "predictions.decoder.bias": "predictions.bias",
     },
     buffers=ENCODER_BUFFERS,
+    start=albert_start,
     layers="num_hidden_layers",
     positions="max_position_embeddings",
     activation="hidden_act",
@@ -178,6 +226,7 @@ GPT2 = Family(
         "{base}h.{layer}.attn.bias": "causal",
         "{base}h.{layer}.attn.masked_bias": "never",
     },
+    start=gpt2_start,
     layers="n_layer",
     positions="n_positions",
     activation="activation_function",
@@ -210,4 +259,6 @@ GPT2 = Family(
     },
     automatic=frozenset({"n_inner"}),
     zero=frozenset({"n_inner"}),
+    kinds=frozenset({"attention", "feed_forward"}),
+    said={"bos_token_id": None, "eos_token_id": None},  # they would lie outside a small vocabulary
 )

@@ -1,4 +1,4 @@
-"""Weights from and to Hugging Face: BERT, ALBERT, GPT-2 and Reformer in a local directory.
+"""Weights from and to Hugging Face: the families of attributes.py in a local directory.
 
 `read` takes a directory of config.json and safetensors, `write` makes one that `transformers`
 loads. The rules are strict both ways: every tensor of the file is used, or is a known duplicate or
@@ -6,8 +6,8 @@ buffer with the right content; every parameter is filled; an attribute that chan
 is supported, or refused by name. All errors are ConfigurationErrors of one line.
 
 Two differences in training alone: Hugging Face's ALBERT has no dropout after its feed-forward
-layers, and has dropout of `classifier_dropout_prob` before its sentence head. For Reformer's
-differences see reformer.py.
+layers, and has dropout of `classifier_dropout_prob` before its sentence head. For other
+differences see the families' files.
 """
 
 from collections.abc import Mapping
@@ -70,7 +70,7 @@ def read(folder: str | Path) -> Imported:
     vocabulary, positions = values["vocab_size"], values[FAMILIES[name].positions]
     try:
         model = configs.model_of(name, values, parts)
-        shapes = shapes_of(model, vocabulary, positions)
+        shapes = shapes_of(name, model, vocabulary, positions)
     except ConfigurationError as error:
         raise ConfigurationError(f"{file}: {error}") from None
     places = list(places_of(name, base, shapes))
@@ -133,7 +133,7 @@ def as_tensors(
     """A tree of parameters, or of their gradients, under Hugging Face's names."""
     name, values, parts = configs.values_of(model, vocabulary, max_length)
     bare = configs.class_for(name, parts).lower() == f"{name}model"
-    shapes = shapes_of(configs.model_of(name, values, parts), vocabulary, max_length)
+    shapes = shapes_of(name, configs.model_of(name, values, parts), vocabulary, max_length)
     leaves = {path: np.asarray(leaf, np.float32) for path, leaf in flat(parameters).items()}
     for path in shapes.leaves | leaves:
         found = leaves[path].shape if path in leaves else "nothing"
@@ -144,12 +144,7 @@ def as_tensors(
             )
     pieces: dict[str, list[np.ndarray]] = {}
     for place in places_of(name, "" if bare else FAMILIES[name].base, shapes):
-        leaf = leaves[place.rule.path]
-        leaf = leaf if place.owner is None else leaf[place.owner]
-        leaf = leaf.T if place.rule.transposed else leaf
-        unit = place.rule.unit
-        leaf = leaf if unit is None else np.expand_dims(leaf, unit)
-        pieces.setdefault(place.name, []).append(leaf)
+        pieces.setdefault(place.name, []).append(place.stored(leaves[place.rule.path]))
     # the parts of a fused tensor come in their order
     return {k: np.ascontiguousarray(np.concatenate(v, -1)) for k, v in pieces.items()}
 
@@ -179,7 +174,8 @@ def _tree(leaves: Mapping[str, np.ndarray]) -> Parameters:
 def _filled(places: list[Place], shapes: Mapping[str, tuple], tensors: files.Tensors) -> dict:
     """path of a parameter → array, from the tensors."""
     leaves: dict[str, list[np.ndarray]] = {}
-    for rule, _, name, shape in places:
+    for place in places:
+        name, shape = place.name, place.shape
         if name not in tensors.arrays:
             raise ConfigurationError(
                 f"{tensors.source}: tensor {name!r} is missing; expected shape {shape}"
@@ -194,9 +190,7 @@ def _filled(places: list[Place], shapes: Mapping[str, tuple], tensors: files.Ten
             raise ConfigurationError(
                 f"{tensors.files[name]}: tensor {name!r}: expected floats, found {array.dtype}"
             )
-        part = np.split(array, rule.parts, -1)[rule.part].astype(np.float32)
-        part = part if rule.unit is None else part.squeeze(rule.unit)
-        leaves.setdefault(rule.path, []).append(part.T if rule.transposed else part)
+        leaves.setdefault(place.rule.path, []).append(place.taken(array).astype(np.float32))
     return {path: np.stack(v).reshape(shapes[path]) for path, v in leaves.items()}
 
 
@@ -204,7 +198,7 @@ def _check_rest(name: str, base: str, places: list[Place], tensors: files.Tensor
     """Refuses tensors that are neither a parameter nor a known duplicate or buffer with the right
     content."""
     family, used = FAMILIES[name], {place.name for place in places}
-    layers = {place.owner for place in places if place.owner is not None}
+    layers = {place.index[0] for place in places if place.index}
     tied = {copy.format(base=base): of.format(base=base) for copy, of in family.tied.items()}
     buffers = {
         buffer.format(base=base, layer=layer): BUFFERS[holds]
@@ -230,17 +224,15 @@ def _check_rest(name: str, base: str, places: list[Place], tensors: files.Tensor
 
 def _base(name: str, tensors: files.Tensors) -> str:
     """The prefix of the tensors' names, '' in a model without heads."""
-    tables = {
-        (kind, base): family.rules[0].name.format(base=base)
+    held = {
+        kind: sum(map(bool, map(family.pattern().fullmatch, tensors.arrays)))
         for kind, family in FAMILIES.items()
-        for base in (family.base, "")
     }
-    for base in (FAMILIES[name].base, ""):
-        if tables[name, base] in tensors.arrays:
-            return base
-    others = [kind for (kind, _), table in tables.items() if table in tensors.arrays]
-    looks = f"; it looks like one of {others[0]}" if others else ""
-    raise ConfigurationError(
-        f"{tensors.source}: not a checkpoint of {name}, tensor {tables[name, '']!r} is missing"
-        f"{looks}"
-    )
+    looks, family = max(held, key=lambda kind: (held[kind], kind == name)), FAMILIES[name]
+    bases = (base for base in (family.base, "") if family.table(base) in tensors.arrays)
+    base = next(bases, None)
+    if looks == name and base is not None:
+        return base
+    missing = "" if base is not None else f", tensor {family.table('')!r} is missing"
+    also = f"; it looks like one of {looks}" if looks != name else ""
+    raise ConfigurationError(f"{tensors.source}: not a checkpoint of {name}{missing}{also}")

@@ -84,7 +84,7 @@ class Mamba2(Carried):
         holds(a_max >= a_min, f"a_min={a_min} or more", a_max=a_max)
         inner = round(expand * width)
         holds(inner >= 1, f"1/{width} or more", expand=expand)
-        head_width = head_width or max(n for n in range(1, HEAD_WIDTH + 1) if inner % n == 0)
+        head_width = head_width_for(head_width, inner)
         heads = divide(inner, head_width, "head_width", "the inner width")
         per_group = divide(heads, groups, "groups", "heads")
         self.width, self.inner, self.state, self.chunk = width, inner, state, chunk
@@ -145,3 +145,8 @@ class Mamba2(Carried):
         states = 2 * product_flops(length, self.state, self.inner)
         outer = product_flops(length, self.width, 2 * self.inner + self.seen + heads)
         return outer + self.convolution.flops(length) + scores + states
+
+
+def head_width_for(asked: int, inner: int) -> int:
+    """The width of a head: as asked, or of 0 the widest up to `HEAD_WIDTH` that divides."""
+    return asked or max(n for n in range(1, HEAD_WIDTH + 1) if inner % n == 0)
