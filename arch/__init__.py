@@ -5,7 +5,7 @@
     bench/         our training step beside a peer's, in turn
     sweeps/        cells × seeds, resumed where they stood, here or in worker processes
     training/      init, step, evaluate as pure functions; groups of replicas; describe, bench
-    huggingface/   weights of BERT, ALBERT, GPT-2, Reformer, from and to a directory
+    huggingface/   weights of BERT, GPT-2, Reformer, Mamba, RWKV, Jamba, …, both ways
     runs/          folders of runs, checkpoints, where a result comes from
     config/        defaults, overrides, identity
     tasks/         data, objective and metrics: one file or folder per kind

@@ -8,8 +8,11 @@ from pathlib import Path
 from arch.huggingface import conversions, files
 from arch.huggingface.family import Family, Values
 from arch.huggingface.harmless import HARMLESS
+from arch.huggingface.jamba import JAMBA
+from arch.huggingface.mamba import MAMBA, MAMBA2
 from arch.huggingface.reformer_rules import REFORMER
 from arch.huggingface.rules import ALBERT, BERT, GPT2
+from arch.huggingface.rwkv import RWKV
 from arch.registry import ConfigurationError, suggestion, typed
 
 FAMILIES = {
@@ -17,6 +20,10 @@ FAMILIES = {
     "albert": ALBERT,
     "gpt2": GPT2,
     "reformer": REFORMER,
+    "mamba": MAMBA,
+    "mamba2": MAMBA2,
+    "rwkv": RWKV,
+    "jamba": JAMBA,
 }
 SHOWN = 60  # characters of a value in a message
 

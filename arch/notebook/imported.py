@@ -34,11 +34,11 @@ class Imported(Loaded):
 def load(path: str | Path, corpus: str = "") -> Imported:
     """A directory of config.json, safetensors and tokenizer.json.
 
-    GPT-2 and decoders of Reformer are of the task language_model, BERT, ALBERT and encoders of
-    Reformer of masked_language_model, with pairs for their sentence head where they have one: next
-    sentence, or sentence order. Sequences are as long as the model's positions; documents follow
-    each other with nothing between them. Next sentence needs a second document; in a corpus with
-    one it is left out, which `note` says.
+    Decoders are of the task language_model, BERT, ALBERT and encoders of Reformer of
+    masked_language_model, with pairs for their sentence head where they have one: next sentence, or
+    sentence order. Sequences are as long as the model's positions, of Mamba, RWKV and Jamba as
+    config.json says they were in training; documents follow each other with nothing between them.
+    Next sentence needs a second document; in a corpus with one it is left out, which `note` says.
 
     A decoder of Reformer is made causal, which transformers' is not: see
     `huggingface_reformer.causally`; `note` says that, too. Its configuration here is no longer the

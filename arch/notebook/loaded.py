@@ -88,8 +88,8 @@ class Loaded(Shown):
 
         Args:
             folder: a new one; `arch.load` loads it, to the bit.
-            format: arch, for any family; or huggingface, for what BERT, ALBERT, GPT-2 and Reformer
-                can express, which transformers loads as well.
+            format: arch, for any family; or huggingface, for what one of the families in
+                `huggingface.FAMILIES` can express, which transformers loads as well.
             overwrite: allow a folder that is not empty. It is kept beside, as `folder`.old1; in
                 Hugging Face's format the files of the same names are replaced.
 

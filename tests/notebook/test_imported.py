@@ -146,13 +146,23 @@ def models(tmp_path_factory) -> Path:
     return folder
 
 
+def with_tokenizer(name: str, vocabulary: int, folder: Path) -> Path:
+    """A fixture's copy with a tokenizer."""
+    shutil.copytree(FIXTURES / name, folder / name)
+    byte_level(vocabulary, whole=False).save(str(folder / name / "tokenizer.json"))
+    return folder / name
+
+
 @pytest.fixture(scope="module")
 def reformer(tmp_path_factory) -> Path:
     """The fixture with a tokenizer."""
-    folder = tmp_path_factory.mktemp("models") / "reformer"
-    shutil.copytree(FIXTURES / "reformer", folder)
-    byte_level(40, whole=False).save(str(folder / "tokenizer.json"))
-    return folder
+    return with_tokenizer("reformer", 40, tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def jamba(tmp_path_factory) -> Path:
+    """The fixture with a tokenizer."""
+    return with_tokenizer("jamba", VOCABULARY, tmp_path_factory.mktemp("models"))
 
 
 def read(made: package.Tokenizer) -> tokenizer_files.TokenizerFile:
@@ -573,9 +583,12 @@ def generated(*argv) -> str:
     return done.out.removesuffix("\n")
 
 
-@pytest.mark.parametrize("name, length", always([("gpt2", 20), ("reformer", 48)], [("gpt2", 20)]))
-def test_a_decoder_goes_on_as_if_all_were_computed_anew(name, length, models, reformer):
-    folder = reformer if name == "reformer" else models / name
+@pytest.mark.parametrize(
+    "name, length",
+    always([("gpt2", 20), ("reformer", 48), ("jamba", 64)], [("gpt2", 20), ("jamba", 64)]),
+)
+def test_a_decoder_goes_on_as_if_all_were_computed_anew(name, length, models, reformer, jamba):
+    folder = {"gpt2": models / "gpt2", "reformer": reformer, "jamba": jamba}[name]
     loaded = arch.load(folder)
     logits = logits_of(loaded)
     ids = loaded.tokenizer.encode("the cat").tolist()
