@@ -1,5 +1,7 @@
 """Models: published counts, embeddings and heads in NumPy, chunks, types, one order and another."""
 
+import copy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -392,6 +394,21 @@ def test_gpt2_starts_from_normal_kernels_scaled_at_the_outputs():
 )
 def test_variants_have_their_orders(made, order):
     assert orders.expand(made["order"]) == orders.expand(order)
+
+
+def emptied(model):
+    """Every section of a model, inner ones too, is emptied."""
+    for value in model.values():
+        if isinstance(value, dict):
+            emptied(value)
+    model.clear()
+
+
+@pytest.mark.parametrize("name", variants.VARIANTS)
+def test_what_a_user_changes_of_a_variant_changes_no_other_one(name):
+    made = {other: copy.deepcopy(make()) for other, make in variants.VARIANTS.items()}
+    emptied(variants.VARIANTS[name]())
+    assert {other: make() for other, make in variants.VARIANTS.items()} == made
 
 
 def test_an_unknown_size_of_gpt2_is_refused():
