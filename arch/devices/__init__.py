@@ -2,5 +2,6 @@
 
 mesh  the devices as replica × data × fsdp × tensor     sharding  what lies where, by rules
 topologies  devices that are not here     chips  what they can     hlo  what a program moves
+cudnn  the library of fused attention
 compilation_cache  compiled programs kept between processes
 """

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from arch import scopes
 from arch.checks import at_least, below_one, one_of
 from arch.context import Context, Extras, named
 from arch.devices.sharding import Rule, Rules
@@ -114,7 +115,8 @@ class Model(Weighted):
         stack, length = self.stacks[name], ids.shape[1]
         ids, context = filled(ids, context, padded_length(stack, length))
         x, context = self._embedded(parameters, stack, ids, context)
-        x, extras = stack(parameters[name], x, context)
+        with scopes.stack(name):
+            x, extras = stack(parameters[name], x, context)
         return x[:, :length], extras
 
     def score(

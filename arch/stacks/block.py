@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 from ml_collections import FrozenConfigDict
 
+from arch import scopes
 from arch.checks import holds
 from arch.context import Context, Extras, add_sums, named
 from arch.layers import norm as norm_module
@@ -146,7 +147,8 @@ class Block(Stack):
 
     def _body(self, letter: str):
         def body(owned: Parameters, x: Array, context: Context):
-            return self.letters[letter].bind(owned)(x, context)
+            with scopes.letter(letter):
+                return self.letters[letter].bind(owned)(x, context)
 
         return body
 

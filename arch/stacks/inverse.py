@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from arch import scopes
 from arch.context import Context, Extras, add_sums
 from arch.layers import widened
 from arch.stacks.depth import Turn, Walker
@@ -105,7 +106,8 @@ class ReversibleOrder:
     ) -> tuple[Float[Array, "batch length width"], Extras]:
         """What a letter adds to a stream, in the stream's dtype, computed in `dtype`."""
         context = data.replace(**sides._asdict())
-        y, extras = self.letters[letter].bind(owned).branch(x.astype(dtype), context)
+        with scopes.letter(letter):
+            y, extras = self.letters[letter].bind(owned).branch(x.astype(dtype), context)
         return y.astype(x.dtype), extras
 
     def replay_row(self, turn: Turn, letter: str) -> Number:

@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from arch import scopes
 from arch.checks import one_of
 from arch.context import Context
+from arch.devices import cudnn
 from arch.layers import Dropping, dropout, widened
 from arch.registry import ConfigurationError
 from arch.sublayers.attention.positions import Bias
@@ -72,21 +74,29 @@ def attend(
     """
     needs_weights = dropping is not None or want_weights
     chosen = choose(path, q, k, causal, mask, needs_weights, platform, bias is not None)
-    if chosen == "cudnn":
-        sides = (window - 1, 0 if causal else window - 1) if window else None
-        keys = None if mask is None else mask[:, None, None, :]
-        y = jax.nn.dot_product_attention(
-            q, k, v, mask=keys, is_causal=causal, local_window_size=sides, implementation="cudnn"
-        )
-        return y, None
-    if chosen == "blocks":
-        distances = None if bias is None else bias(-jnp.arange(q.shape[1]))
-        return blocks(q, k, v, window, distances), None
-    added = None
-    if bias is not None:
-        places = jnp.arange(k.shape[1])[None] - jnp.arange(q.shape[1])[:, None]
-        added = bias(places if ahead is None else ahead)
-    return plain(q, k, v, causal, window, mask, dropping, want_weights, own, added)
+    with scopes.attention(chosen):
+        if chosen == "cudnn":
+            cudnn.load()
+            sides = (window - 1, 0 if causal else window - 1) if window else None
+            keys = None if mask is None else mask[:, None, None, :]
+            y = jax.nn.dot_product_attention(
+                q,
+                k,
+                v,
+                mask=keys,
+                is_causal=causal,
+                local_window_size=sides,
+                implementation="cudnn",
+            )
+            return y, None
+        if chosen == "blocks":
+            distances = None if bias is None else bias(-jnp.arange(q.shape[1]))
+            return blocks(q, k, v, window, distances), None
+        added = None
+        if bias is not None:
+            places = jnp.arange(k.shape[1])[None] - jnp.arange(q.shape[1])[:, None]
+            added = bias(places if ahead is None else ahead)
+        return plain(q, k, v, causal, window, mask, dropping, want_weights, own, added)
 
 
 def choose(

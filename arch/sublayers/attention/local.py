@@ -8,6 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
+from arch import scopes
 from arch.checks import at_least, below_one
 from arch.context import Context
 from arch.layers import Dropping, Projection, divide, dropout, product_flops, widened
@@ -99,18 +100,19 @@ class LocalAttention(Sublayer):
             )
         q, k, v = self._projected(x, context)
         dropping = dot_product.dropping(self.attention_dropout, context)
-        y = attend(
-            q,
-            k,
-            v,
-            chunk=self.chunk,
-            before=self.before,
-            after=self.after,
-            causal=context.causal,
-            mask=context.mask,
-            dropping=dropping,
-            bias=self.places.bias(context.causal),
-        )
+        with scopes.attention("chunks"):
+            y = attend(
+                q,
+                k,
+                v,
+                chunk=self.chunk,
+                before=self.before,
+                after=self.after,
+                causal=context.causal,
+                mask=context.mask,
+                dropping=dropping,
+                bias=self.places.bias(context.causal),
+            )
         return self.output(y.reshape(*x.shape[:-1], -1))
 
     def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> Cache:

@@ -9,6 +9,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from arch import scopes
 from arch.checks import SEED_LIMIT, at_least, below_one, holds, one_of
 from arch.context import Context, Extras, named
 from arch.layers import Projection, divide, product_flops, widened
@@ -134,16 +135,17 @@ class LSHAttention(Sublayer):
                 hashing.attend_within_buckets, remove_duplicates=self.remove_duplicates
             )
         )
-        y = attend(
-            _grouped(q),
-            _grouped(k * self.head_width**-0.5),
-            _grouped(v),
-            buckets.reshape(-1, *buckets.shape[2:]),
-            chunk=self.chunk,
-            causal=context.causal,
-            mask=None if context.mask is None else jnp.repeat(context.mask, self.heads, axis=0),
-            dropping=dropping,
-        )
+        with scopes.attention("buckets"):
+            y = attend(
+                _grouped(q),
+                _grouped(k * self.head_width**-0.5),
+                _grouped(v),
+                buckets.reshape(-1, *buckets.shape[2:]),
+                chunk=self.chunk,
+                causal=context.causal,
+                mask=None if context.mask is None else jnp.repeat(context.mask, self.heads, axis=0),
+                dropping=dropping,
+            )
         y = y.reshape(x.shape[0], self.heads, *y.shape[1:]).swapaxes(1, 2)
         return self.output(_joined(y)), Extras(replay=replay)
 
