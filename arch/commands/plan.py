@@ -1,10 +1,11 @@
 """`plan`: a cell's training step compiled for hardware that is not here."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from arch.checks import holds
-from arch.commands import flags, from_flags, terminal
+from arch.commands import flags, from_flags, plan_all, terminal
 from arch.commands.answers import answer
 from arch.devices import topologies
 from arch.devices.chips import Chip, chip
@@ -15,7 +16,18 @@ from arch.training import plan as plans
 from arch.training.plan import Plan
 from arch.training.program import build
 
-COLUMNS = ("mesh", "fits", "parameters", "temporary", "peak", "sent", "step", "tokens/s", "hours")
+COLUMNS = (
+    "mesh",
+    "fits",
+    "parameters",
+    "temporary",
+    "peak",
+    "sent",
+    "step",
+    "tokens/s",
+    "hours",
+    "attention",
+)
 GIB = 2**30
 
 
@@ -25,16 +37,24 @@ def run(command: flags.Plan) -> int:
     efficiency = command.efficiency
     holds(0 < efficiency <= 1, "above 0 to 1", of="plan", efficiency=efficiency)
     _, hardware, _ = chip(command.topology)
+    if command.all:
+        return plan_all.run(command)
+    if not command.config:
+        raise ConfigurationError("plan: expected --config=FILE, or --all")
     experiment = from_flags.experiment(command)
     cells = experiment.cells(Results([], *experiment.metric))
     cell = matching(cells, command.cell, "--cell")[0] if command.cell else cells[0]
     config = experiment.config(cell)
     devices = topologies.devices(command.topology)
-    found = tried(config, hardware, devices, efficiency, command.every_mesh)
+    found = tried(config, hardware, devices, efficiency, command.every_mesh, command.first)
     fitting = [one for one in found if one.fits]
     best = min(fitting, key=lambda one: one.seconds, default=None)
     if command.json:
-        about = {"cell": cell.name, "topology": command.topology, "efficiency": efficiency}
+        about = {
+            "experiment": experiment.reference, "cell": cell.name, "topology": command.topology,
+            "efficiency": efficiency, "optimizer": config.train.optimizer.name,
+            "batch": config.train.batch,
+        }  # fmt: skip
         cheapest = None if best is None else best.as_json()
         answer({**about, "cheapest": cheapest, "tried": [p.as_json() for p in found]})
         return 0 if best else 1
@@ -47,10 +67,16 @@ def run(command: flags.Plan) -> int:
 
 
 def tried(
-    config: Config, hardware: Chip, devices: Sequence[Any], efficiency: float, every: bool
+    config: Config,
+    hardware: Chip,
+    devices: Sequence[Any],
+    efficiency: float,
+    every: bool = False,
+    first: bool = False,
 ) -> list[Plan]:
-    """The plans of the mesh that the configuration has, or of those that divide the devices; where
-    none fits, of what would mend the last."""
+    """The plans of the mesh that the configuration has, or of those that divide the devices, of
+    `every` such; where none fits, of what would mend the smallest. `first`: none after one that
+    fits."""
     task, model = build(config, hardware.platform)
     own = Sizes.of(config.train.mesh)
     batch = config.train.batch // config.train.accumulate
@@ -67,9 +93,13 @@ def tried(
         used = devices[: one.devices]
         return plans.plan(made, *of_mesh, hardware, used, changes, efficiency)
 
-    found = [planned(one, {}) for one in sizes]
+    found = []
+    for one in sizes:
+        found.append(planned(one, {}))
+        if first and found[-1].fits:
+            break
     if not any(one.fits for one in found):
-        smallest = min(zip(found, sizes, strict=True), key=lambda pair: pair[0].peak)[1]
+        smallest = min(zip(found, sizes, strict=False), key=lambda pair: pair[0].peak)[1]
         for changes in plans.remedies(config, smallest):
             found.append(planned(smallest, changes))
             if found[-1].fits:
@@ -84,16 +114,26 @@ def named(one: Plan) -> str:
 
 
 def row(one: Plan) -> list[str]:
-    """A plan as a row of the table; of a device, sizes in GiB."""
+    """A plan as a row of the table; of a device, sizes in GiB. One that the compiler refused
+    has no times."""
     over = one.peak / one.memory - 1
-    return [
-        named(one),
-        "yes" if one.fits else f"{over:.0%} over",
-        *(f"{size / GIB:.2f}" for size in (one.parameters, one.temporary, one.peak, one.sent)),
+    times = [
         f"{one.seconds * 1000:.1f} ms",
         f"{one.tokens / one.seconds:,.0f}",
         f"{one.hours:.1f}",
     ]
+    return [
+        named(one),
+        "yes" if one.fits else f"{over:.0%} over",
+        *(f"{size / GIB:.2f}" for size in (one.parameters, one.temporary, one.peak, one.sent)),
+        *(times if math.isfinite(one.seconds) else [""] * 3),
+        attention(one),
+    ]
+
+
+def attention(one: Plan) -> str:
+    """The path of each letter's attention: 's plain, c cudnn'; see `attention.dot_product`."""
+    return ", ".join(f"{letter} {' '.join(paths)}" for letter, paths in one.attention.items())
 
 
 def verdict(found: Sequence[Plan], best: Plan | None, topology: str) -> str:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import os
 from typing import Any
 
 from jax.experimental import topologies
@@ -10,6 +11,8 @@ from arch.devices.chips import CHIPS, chip
 from arch.registry import ConfigurationError
 
 WHEELS = {"tpu": ("libtpu",), "gpu": ("jax_cuda13_plugin", "jax_plugins.xla_cuda13")}
+# No chip is held, so several processes may compile; and none asks Google's cloud who it is.
+COMPILE_ONLY = {"ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "TPU_SKIP_MDS_QUERY": "1"}
 # A GpuTargetConfigProto, as in the OpenXLA repository's GPU specifications.
 TARGET = """gpu_device_info {{ threads_per_block_limit: 1024 threads_per_warp: 32
   shared_memory_per_block: 49152 shared_memory_per_core: {core} threads_per_core_limit: 2048
@@ -43,13 +46,15 @@ def devices(topology: str) -> list[Any]:
     """
     name, of_chip, shape = chip(topology)
     platform = of_chip.platform
-    if missing := [wheel for wheel in WHEELS[platform] if not _there(wheel)]:
+    if missing := [wheel for wheel in WHEELS[platform] if not there(wheel)]:
         raise ConfigurationError(
             f"--topology={topology}: compiling for it needs {missing[0]}, which is not installed; "
             f"on Linux: pip install '.[plan-{platform}]'"
         )
     try:
         if platform == "tpu":
+            for name, value in COMPILE_ONLY.items():
+                os.environ.setdefault(name, value)
             return list(topologies.get_topology_desc(topology, "tpu").devices)
         target = TARGET.format(bandwidth=int(CHIPS[name].bandwidth), **GPUS[name])
         described = topologies.get_topology_desc(
@@ -63,7 +68,8 @@ def devices(topology: str) -> list[Any]:
     return found
 
 
-def _there(module: str) -> bool:
+def there(module: str) -> bool:
+    """Whether a module can be imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # of the package that it is in

@@ -6,6 +6,8 @@ bandwidth, and after it all that is sent between chips, as if nothing overlapped
 
 import dataclasses
 import itertools
+import math
+import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,15 +17,19 @@ import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
 from arch import config as configuration
+from arch import scopes
 from arch.devices import hlo
 from arch.devices.chips import Chip
 from arch.devices.mesh import Sizes
-from arch.registry import Config
+from arch.registry import Config, ConfigurationError
 from arch.tasks.contract import Task
 from arch.training.program import Program
-from arch.training.state import Swept
+from arch.training.state import Swept, shapes
 
 EFFICIENCY = 0.5  # of the peak that products of real sizes reach
+# TPU's compiler makes no program that does not fit, and says what it would have needed.
+REFUSED = re.compile(r"temporaries \(([\d.]+)([KMGT])\)")
+NOT_COMPILED = hlo.Traffic(math.nan, {})
 RECOMPUTED = {"full": 4, "dots": 3}  # forward passes that a step costs; 3 where nothing is redone
 
 
@@ -34,15 +40,19 @@ class Plan:
     Attributes:
         mesh: axis → size, of the axes above 1.
         changes: fields set besides the mesh, so that it fits.
+        weights: scalars of the model, each once.
         state: bytes of parameters, best parameters, moments; `parameters` is a part of it.
         temporary: bytes of gradients, activations and buffers.
         peak: bytes of all that lives at once; `memory` is what the chip has.
+        traffic: NaN bytes where the compiler refused, since it does not fit; so are `seconds`.
         flops: of products, by the model's own count, forward and backward.
+        attention: letter → the paths that its attention takes, see `dot_product`.
     """
 
     mesh: dict[str, int]
     changes: dict[str, Any]
     devices: int
+    weights: int
     parameters: int
     state: int
     temporary: int
@@ -50,6 +60,7 @@ class Plan:
     memory: float
     flops: float
     traffic: hlo.Traffic
+    attention: dict[str, list[str]]
     tokens: float
     steps: int
     chip: Chip
@@ -65,8 +76,8 @@ class Plan:
     def seconds(self) -> float:
         """Of a step, by the roofline."""
         busy = max(
+            self.traffic.bytes / self.chip.bandwidth,  # first, so that NaN stays
             self.flops / (self.chip.flops * self.efficiency),
-            self.traffic.bytes / self.chip.bandwidth,
         )
         return busy + self.sent / self.chip.interconnect
 
@@ -86,6 +97,7 @@ class Plan:
             "mesh": self.mesh,
             "changes": self.changes,
             "devices": self.devices,
+            "weights": self.weights,
             "fits": self.fits,
             "memory": self.memory,
             "peak": self.peak,
@@ -94,6 +106,7 @@ class Plan:
             "temporary": self.temporary,
             "flops": self.flops,
             "bytes": self.traffic.bytes,
+            "attention": self.attention,
             "collectives": {k: v._asdict() for k, v in self.traffic.collectives.items()},
             "step_seconds": self.seconds,
             "tokens_per_second": self.tokens / self.seconds,
@@ -105,9 +118,10 @@ class Plan:
 
 
 def meshes(devices: int, batch: int, every: bool = False) -> Iterator[Sizes]:
-    """Meshes of all the devices that divide a microbatch: first data alone, then fsdp alone; where
-    `every`, all others too."""
-    first = [Sizes(data=devices), Sizes(fsdp=devices)]
+    """Meshes of all the devices that divide a microbatch: first data alone, then fsdp alone, each
+    beside tensor where the batch has fewer parts; where `every`, all others too."""
+    parts = math.gcd(devices, batch)
+    first = [Sizes(parts, 1, devices // parts), Sizes(1, parts, devices // parts)]
     rest = [
         Sizes(data, fsdp, devices // (data * fsdp))
         for data, fsdp in itertools.product(range(1, devices + 1), repeat=2)
@@ -155,13 +169,20 @@ def plan(
         changes: what `config` sets besides the mesh, to be told.
     """
     start = time.perf_counter()
-    compiled = lower(config, task, model, chip.platform, devices).compile()
+    sizes = Sizes.of(config.train.mesh)
+    lowered = lower(config, task, model, chip.platform, devices)
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        refused = refused_bytes(str(error))
+        held = model.sharding.bytes_per_device(shapes(config, model), sizes._asdict())
+        temporary, peak, text = refused, held + refused, None
+    else:
+        memory, text = compiled.memory_analysis(), compiled.as_text() or ""
+        assert memory is not None  # both compilers have one
+        held, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
+        peak = held + memory.output_size_in_bytes + temporary - memory.alias_size_in_bytes
     seconds = time.perf_counter() - start
-    memory = compiled.memory_analysis()
-    assert memory is not None  # both compilers have one
-    shapes, sizes = model.shapes, Sizes.of(config.train.mesh)
-    held = memory.argument_size_in_bytes
-    peak = held + memory.output_size_in_bytes + memory.temp_size_in_bytes
     tokens = config.train.batch * task.tokens_per_sequence
     passes = RECOMPUTED.get(config.model.stack.get("remat", "none"), 3)
     if config.model.stack.kind == "reversible":
@@ -170,19 +191,32 @@ def plan(
         mesh=sizes.divided,
         changes=changes,
         devices=len(devices),
-        parameters=model.sharding.bytes_per_device(shapes, sizes._asdict()),
+        weights=model.parameter_counts()["unique"],
+        parameters=model.sharding.bytes_per_device(model.shapes, sizes._asdict()),
         state=held,
-        temporary=memory.temp_size_in_bytes,
-        peak=peak - memory.alias_size_in_bytes,
+        temporary=temporary,
+        peak=peak,
         memory=chip.memory,
         flops=passes * model.flops_per_token(task.length) * tokens / len(devices),
-        traffic=hlo.traffic(compiled.as_text() or ""),
+        traffic=NOT_COMPILED if text is None else hlo.traffic(text),
+        attention=scopes.attention_paths(text or ""),
         tokens=tokens,
         steps=config.train.steps,
         chip=chip,
         efficiency=efficiency,
         compile_seconds=seconds,
     )
+
+
+def refused_bytes(said: str) -> int:
+    """How many bytes of temporary memory a compiler refused to compile for, from its words.
+
+    Raises ConfigurationError where it refused for another reason.
+    """
+    if found := REFUSED.search(said):
+        number, unit = found.groups()
+        return int(float(number) * 1024 ** " KMGT".index(unit))
+    raise ConfigurationError(f"the compiler refuses: {said.splitlines()[0]}")
 
 
 def lower(

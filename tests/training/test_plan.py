@@ -1,18 +1,25 @@
 """Plans for hardware that is not here: their arithmetic; with the wheels, a step of each chip."""
 
 import dataclasses
-import importlib.util
 import json
+import re
+import shlex
+from pathlib import Path
 
+import jax
 import pytest
 
 import launch
-from arch.devices import hlo, topologies
+from arch import scopes
+from arch.commands.plan import row
+from arch.devices import cudnn, hlo, topologies
 from arch.devices.chips import CHIPS, chip
 from arch.devices.mesh import Sizes
 from arch.registry import ConfigurationError
+from arch.report.jsonl import read_objects
 from arch.training import plan as plans
 from arch.training.plan import Plan
+from arch.training.program import build
 
 PROGRAM = """HloModule step
 
@@ -56,9 +63,10 @@ def one() -> Plan:
     """A step of 1e12 FLOPs, 1e9 bytes moved and 2e8 sent on a device of eight."""
     reduced = {"all-reduce": hlo.Collective(1, 2e8, 2e8)}
     return Plan(
-        mesh={"data": 8}, changes={}, devices=8, parameters=1, state=1, temporary=1, peak=10,
-        memory=10.0, flops=1e12, traffic=hlo.Traffic(1e9, reduced), tokens=4096, steps=1000,
-        chip=CHIPS["v5e"], efficiency=0.5, compile_seconds=1.0,
+        mesh={"data": 8}, changes={}, devices=8, weights=1, parameters=1, state=1, temporary=1,
+        peak=10, memory=10.0, flops=1e12, traffic=hlo.Traffic(1e9, reduced),
+        attention={"s": ["blocks"]}, tokens=4096, steps=1000, chip=CHIPS["v5e"], efficiency=0.5,
+        compile_seconds=1.0,
     )  # fmt: skip
 
 
@@ -70,6 +78,20 @@ def test_a_step_takes_the_longer_of_products_and_memory_and_then_what_is_sent(on
     assert found["tokens_per_second"] == pytest.approx(4096 / one.seconds)
     assert found["chip_hours"] == pytest.approx(8 * 1000 * one.seconds / 3600)
     assert json.loads(json.dumps(found)) == found
+
+
+def test_a_step_that_the_compiler_refuses_has_a_size_and_no_time(one):
+    said = (
+        "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory "
+        "required for HLO temporaries (21.5G) exceeds available HBM (15.75G). HLO module: jit_f."
+    )
+    assert plans.refused_bytes(said) == int(21.5 * 2**30)
+    with pytest.raises(ConfigurationError, match="the compiler refuses: UNIMPLEMENTED: so"):
+        plans.refused_bytes("UNIMPLEMENTED: so\nit is")
+    refused = dataclasses.replace(one, traffic=plans.NOT_COMPILED, peak=11)
+    assert not refused.fits and refused.seconds != refused.seconds
+    assert row(refused)[1] == "10% over" and row(refused)[-4:-1] == ["", "", ""]
+    assert row(one)[-1] == "s blocks"
 
 
 def test_it_fits_up_to_the_last_byte(one):
@@ -106,11 +128,100 @@ def test_without_the_wheels_a_line_says_which(monkeypatch, capsys, corpus):
     assert "a_compiler_that_nobody_has, which is not installed" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("topology", "wheel"), [("v5e:2x2", "tpu"), ("h100:1x1x4", "gpu")])
-def test_a_step_is_compiled_for_chips_that_are_not_here(topology, wheel, capsys, corpus):
-    if missing := [w for w in topologies.WHEELS[wheel] if not importlib.util.find_spec(w)]:
+def test_a_batch_that_the_devices_do_not_divide_has_tensor_beside_it():
+    assert list(plans.meshes(16, 24)) == [Sizes(8, 1, 2), Sizes(1, 8, 2)]
+
+
+def compiled(config, chip_name: str, devices) -> str:
+    """The text of a configuration's training step, compiled for the devices."""
+    task, model = build(config, CHIPS[chip_name].platform if chip_name else "cpu")
+    platform = CHIPS[chip_name].platform if chip_name else "cpu"
+    return plans.lower(config, task, model, platform, devices).compile().as_text()
+
+
+LETTERS = {
+    "s": ({"kind": "attention"}, "plain"),  # shorter than two blocks
+    "d": ({"kind": "attention", "attention_dropout": 0.1}, "plain"),
+    "w": ({"kind": "attention", "path": "blocks"}, "blocks"),
+    "l": ({"kind": "local_attention", "chunk": 8}, "chunks"),
+    "h": ({"kind": "lsh_attention", "chunk": 4}, "buckets"),
+}
+
+
+@pytest.mark.parametrize(("stack", "order"), [("sequential", "sdwlh"), ("reversible", "s")])
+def test_each_letters_path_is_read_from_the_compiled_program(tiny_config, stack, order):
+    letters = {letter: {"heads": 2, **LETTERS[letter][0]} for letter in order}
+    model = {"order": order, "sublayers": letters, "stack": {"kind": stack}}
+    config = tiny_config(model=model, task={"length": 32})
+    found = scopes.attention_paths(compiled(config, "", jax.devices()[:1]))
+    assert found == {letter: [LETTERS[letter][1]] for letter in sorted(order)}
+
+
+def test_an_encoders_letters_are_told_from_the_decoders():
+    text = """
+      %a = dot(), metadata={op_name="jit(step)/vmap(jvp(stack:encoder))/letter:s/attention:plain/d"}
+      %b = dot(), metadata={op_name="jit(step)/transpose(jvp(stack:stack))/while/body/letter:s/attention:cudnn/d"}
+      %c = dot(), metadata={op_name="jit(step)/stack:stack/letter:f/d"}
+    """  # noqa: E501
+    assert scopes.attention_paths(text) == {"encoder.s": ["plain"], "s": ["cudnn"]}
+
+
+def test_fused_attention_without_cudnn_is_refused_in_a_line(monkeypatch, tiny_config):
+    monkeypatch.setattr(cudnn, "LIBRARY", "libcudnn.so.of_nobody")
+    monkeypatch.setattr(cudnn, "WHEEL", "nvidia_of_nobody.cudnn")
+    cudnn.load.cache_clear()
+    half = {"dtype": "bfloat16", "sublayers": {"s": {"kind": "attention", "head_width": 8}}}
+    with pytest.raises(ConfigurationError, match="nvidia-cudnn-cu13, or set the letter's path"):
+        compiled(tiny_config(model=half), "h100", jax.devices()[:1])
+
+
+def with_wheels(chip_name: str, more: tuple[str, ...] = ()) -> None:
+    """Skips, with the name of a wheel that is missing."""
+    platform = CHIPS[chip_name].platform
+    if missing := [w for w in (*topologies.WHEELS[platform], *more) if not topologies.there(w)]:
         pytest.skip(f"{missing[0]} is not installed")
+
+
+def long_config(tiny_config, path: str, length: int):
+    letters = {"s": {"kind": "attention", "heads": 2, "path": path}}
+    model = {"width": 128, "order": "s", "dtype": "bfloat16", "sublayers": letters}
+    return tiny_config(model=model, task={"length": length}, train={"batch": 4})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [Sizes(), Sizes(data=4), Sizes(fsdp=4)], ids=repr)
+def test_on_an_h100_attention_in_bfloat16_is_the_fused_kernel(tiny_config, sizes):
+    with_wheels("h100", ("nvidia.cudnn",))
+    devices = topologies.devices("h100:1x1x4")[: sizes.devices]
+    config = plans.changed(long_config(tiny_config, "auto", 512), sizes)
+    text = compiled(config, "h100", devices)
+    assert scopes.attention_paths(text) == {"s": ["cudnn"]}
+    called = set(re.findall(r'custom_call_target="(__cudnn\$[^"]+)"', text))
+    assert called == {"__cudnn$fmhaSoftmax", "__cudnn$fmhaSoftmaxBackward"}
+
+
+def squares(text: str, length: int) -> list[str]:
+    """The types of a program that have the length twice."""
+    return re.findall(rf"\w+\[(?:\d+,)*{length},{length}(?:,\d+)*\]", text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chip_name", ["v5e", "h100"])
+def test_no_path_of_auto_has_a_buffer_of_length_times_length(tiny_config, chip_name):
+    with_wheels(chip_name, ("nvidia.cudnn",) if chip_name == "h100" else ())
+    length = 8192
+    devices = topologies.devices({"v5e": "v5e:2x2", "h100": "h100:1x1x1"}[chip_name])[:1]
+    plain = compiled(long_config(tiny_config, "plain", length), chip_name, devices)
+    assert squares(plain, length)
+    assert not squares(
+        compiled(long_config(tiny_config, "auto", length), chip_name, devices), length
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("topology", ["v5e:2x2", "h100:1x1x4"])
+def test_a_step_is_compiled_for_chips_that_are_not_here(topology, capsys, corpus):
+    with_wheels(topology.split(":")[0])
     command = ["plan", f"--config=experiments/orders.py:orders=sf,corpus={corpus}", "--json"]
     assert launch.main([*command, f"--topology={topology}"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -118,3 +229,24 @@ def test_a_step_is_compiled_for_chips_that_are_not_here(topology, wheel, capsys,
     assert (data["mesh"], fsdp["mesh"]) == ({"data": 4}, {"fsdp": 4})
     assert data["fits"] and fsdp["parameters"] < 0.3 * data["parameters"]
     assert data["collectives"]["all-reduce"]["bytes"] >= data["parameters"]
+
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = 45.0  # compile seconds of a line that is compiled again
+LINES = read_objects(ROOT / "results" / "plan" / "plan.jsonl", {"experiment": str})
+GOLDEN = [one for one in LINES if (one.get("cheapest") or {}).get("compile_seconds", 1e9) < QUICK]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", GOLDEN, ids=lambda one: f"{one['topology']} {one['experiment']}")
+def test_the_committed_table_has_todays_memory_to_five_percent(line, capsys, monkeypatch):
+    with_wheels(line["topology"].split(":")[0])
+    monkeypatch.chdir(ROOT)
+    mesh = {"data": 1, "fsdp": 1, "tensor": 1} | line["cheapest"]["mesh"]
+    fields = {f"train.mesh.{axis}": size for axis, size in mesh.items()}
+    fields |= line["cheapest"]["changes"]
+    command = [*shlex.split(line["command"])[2:], *(f"--config.{k}={v}" for k, v in fields.items())]
+    assert launch.main(command) == 0
+    found = json.loads(capsys.readouterr().out)["cheapest"]
+    assert found["peak"] == pytest.approx(line["cheapest"]["peak"], rel=0.05)
+    assert found["attention"] == line["cheapest"]["attention"]

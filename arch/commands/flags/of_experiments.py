@@ -29,6 +29,22 @@ class Plan(Configured, Answers):
     examples = (
         "--config=experiments/sandwich.py:scale=paper --topology=v5e:4x4",
         "--config=experiments/sandwich.py:scale=paper --topology=h100:1x1x8 --cell=k6 --json",
+        "--all --topology=v5e:4x4",
+    )
+
+    config: str = flag(
+        "--config", "", metavar="FILE[:name=value,…]",
+        help="the experiment's file and its arguments, as elsewhere; --config.a.b=value sets a "
+        "field",
+        otherwise="none; it or --all is needed",
+    )  # fmt: skip
+    all: bool = flag(
+        "--all", False,
+        help="the paper scale of every file in experiments/, of each the cell with the most FLOPs; "
+        "lines and tables go to results/plan/, and what stands there is not compiled again",
+    )  # fmt: skip
+    minutes: float = flag(
+        "--minutes", 10.0, metavar="N", help="the most that --all compiles for one experiment"
     )
 
     topology: str = flag(
@@ -43,6 +59,7 @@ class Plan(Configured, Answers):
         help="share of the chip's peak that matrix products reach, above 0 to 1",
     )  # fmt: skip
     every_mesh: bool = flag("--every-mesh", False, help="try all meshes, not data and fsdp alone")
+    first: bool = flag("--first", False, help="stop at the first mesh that fits; --all does")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
