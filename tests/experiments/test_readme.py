@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import launch
+from arch.report import plans
 from arch.report.lines import read_lines
 from arch.sweeps.experiment import Experiment, Results
 
@@ -54,3 +55,16 @@ def test_the_sublayer_takes_the_place_of_a_letter_in_both_experiments(examples):
     assert line["parameters"]["by_letter"]["f"] == 4 * (32 * 128 + 128 + 64 * 32 + 32 + 2 * 32)
     reference = f"{ROOT}/experiments/sandwich.py:f=gated_linear"
     assert launch.main(["describe", f"--config={reference}", plugin]) == 0
+
+
+def test_the_sandwich_papers_plan_is_that_of_the_committed_table():
+    lines = plans.read(ROOT / "results" / "plan")
+    (line,) = (
+        one
+        for one in lines
+        if one["topology"] == "h100:1x1x8" and "sandwich.py" in one["experiment"]
+    )
+    found, text = line["cheapest"], " ".join((ROOT / "README.md").read_text().split())
+    assert f"{found['chip_hours']:,.0f} chip-hours, {found['hours']:.1f} hours of eight" in text
+    assert f"with {found['peak'] / 2**30:.2f} GiB in use on each" in text
+    assert (ROOT / "results" / "plan" / "table.md").read_text() == plans.to_page(lines)
