@@ -53,9 +53,9 @@ cd "$OUT" || exit 2
 part 120 sweep "${launch[@]}" sweep "--config=$file:scale=$scale" "--cells=$cells" --seeds=1 \
   --name=gpu "--config.train.steps=$steps" "--config.evaluate.every=$steps" \
   "--config.save.every=$steps" --config.evaluate.tokens=65536
-part 60 bench "${launch[@]}" bench "--config=$file:scale=$scale" --cells=k0 --json
+part 60 bench "${launch[@]}" bench "--config=$file:scale=$scale" --cells=k0
 if has torch; then
-  part 120 bench-torch "${launch[@]}" bench "--config=$file" --cells=k0 --against=torch --json
+  part 120 bench-torch "${launch[@]}" bench "--config=$file" --cells=k0 --against=torch
 else
   echo "bench-torch: left out, torch is not installed"
 fi
