@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arch import config, scopes
+from arch import config
+from arch.devices import scopes
 from arch.sublayers.attention import dot_product
 from arch.training.program import Program, build
 from arch.training.replica import STEPS_A_DISPATCH, Replica

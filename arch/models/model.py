@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from arch import scopes
 from arch.checks import at_least, below_one, one_of
 from arch.context import Context, Extras, named
+from arch.devices import scopes
 from arch.devices.sharding import Rule, Rules
 from arch.models.embeddings.contract import TokenEmbedding
 from arch.models.embeddings.embedding import Embedding

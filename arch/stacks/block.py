@@ -10,9 +10,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 from ml_collections import FrozenConfigDict
 
-from arch import scopes
 from arch.checks import holds
 from arch.context import Context, Extras, add_sums, named
+from arch.devices import scopes
 from arch.layers import norm as norm_module
 from arch.registry import ConfigurationError, sublayers
 from arch.stacks import depth

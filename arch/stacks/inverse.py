@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from arch import scopes
 from arch.context import Context, Extras, add_sums
+from arch.devices import scopes
 from arch.layers import widened
 from arch.stacks.depth import Turn, Walker
 from arch.stacks.extras import Sums, zero_sums, zeros_of

@@ -17,8 +17,7 @@ import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
 from arch import config as configuration
-from arch import scopes
-from arch.devices import hlo
+from arch.devices import hlo, scopes
 from arch.devices.chips import Chip
 from arch.devices.mesh import Sizes
 from arch.registry import Config, ConfigurationError

@@ -10,9 +10,8 @@ import jax
 import pytest
 
 import launch
-from arch import scopes
 from arch.commands.plan import row
-from arch.devices import cudnn, hlo, topologies
+from arch.devices import cudnn, hlo, scopes, topologies
 from arch.devices.chips import CHIPS, chip
 from arch.devices.mesh import Sizes
 from arch.registry import ConfigurationError

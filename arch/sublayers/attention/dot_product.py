@@ -14,10 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from arch import scopes
 from arch.checks import one_of
 from arch.context import Context
-from arch.devices import cudnn
+from arch.devices import cudnn, scopes
 from arch.layers import Dropping, dropout, widened
 from arch.registry import ConfigurationError
 from arch.sublayers.attention.positions import Bias

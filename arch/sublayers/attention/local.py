@@ -8,9 +8,9 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from arch import scopes
 from arch.checks import at_least, below_one
 from arch.context import Context
+from arch.devices import scopes
 from arch.layers import Dropping, Projection, divide, dropout, product_flops, widened
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers.attention import dot_product

@@ -9,9 +9,9 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from arch import scopes
 from arch.checks import SEED_LIMIT, at_least, below_one, holds, one_of
 from arch.context import Context, Extras, named
+from arch.devices import scopes
 from arch.layers import Projection, divide, product_flops, widened
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers.attention import dot_product, hashing
