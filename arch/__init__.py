@@ -20,7 +20,6 @@
     layers.py      projection, norm, activations         checks.py   options refused in one line
     order.py       'sf' strings: parse, expand, compress, generate
     registry.py    kinds by name, with their options     context.py  what a sublayer is given
-    scopes.py      names that parts of a program keep when it is compiled
 
 A file imports from rooms below its own in this list and never from one above; `make lint` checks.
 
