@@ -11,6 +11,10 @@ mixer uses what stands further back, the perplexity falls with the window; where
 break, it rises. Attention with five kinds of positions (none, absolute, rotary, ALiBi of Press et
 al. 2022, the buckets of T5) stands beside recurrences, which have none to break. Within attention
 and within the recurrences the parameters are about equal; see the table.
+
+At tiny scale ALiBi alone of attention's positions keeps its perplexity, 6.75 at 128 tokens and 6.63
+at 4,096; rotary ones are ahead at 128 (5.77) and worst at 4,096 (23.7). Every recurrence gains a
+little from longer windows; Mamba-2 is first, 4.64 and 4.57, with a fifth more parameters.
 """
 
 from arch import config, variants
