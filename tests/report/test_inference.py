@@ -112,3 +112,9 @@ def test_sampling_error_is_not_averaged_away_by_seeds():
     half = stats.t.ppf(0.975, 4) * expected
     assert (joined.low, joined.high) == pytest.approx((joined.mean - half, joined.mean + half))
     assert with_sampling(summary(VALUES), 0.0) == summary(VALUES)
+
+
+def test_two_pairs_at_the_level_of_a_first_look_have_a_detectable_difference():
+    """Of which the critical value is in the tens of thousands; warnings are errors here."""
+    found = detectable_difference(1.0, 2, 1e-6)
+    assert found > detectable_difference(1.0, 2, 1e-2) > 1.0
