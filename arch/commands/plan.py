@@ -11,6 +11,7 @@ from arch.devices import topologies
 from arch.devices.chips import Chip, chip
 from arch.devices.mesh import Sizes, said
 from arch.registry import Config, ConfigurationError
+from arch.report.plans import GIB, attention
 from arch.sweeps.experiment import Results, matching
 from arch.training import plan as plans
 from arch.training.plan import Plan
@@ -28,7 +29,6 @@ COLUMNS = (
     "hours",
     "attention",
 )
-GIB = 2**30
 
 
 def run(command: flags.Plan) -> int:
@@ -99,7 +99,7 @@ def tried(
         if first and found[-1].fits:
             break
     if not any(one.fits for one in found):
-        smallest = min(zip(found, sizes, strict=False), key=lambda pair: pair[0].peak)[1]
+        smallest = min(zip(found, sizes, strict=True), key=lambda pair: pair[0].peak)[1]
         for changes in plans.remedies(config, smallest):
             found.append(planned(smallest, changes))
             if found[-1].fits:
@@ -127,13 +127,8 @@ def row(one: Plan) -> list[str]:
         "yes" if one.fits else f"{over:.0%} over",
         *(f"{size / GIB:.2f}" for size in (one.parameters, one.temporary, one.peak, one.sent)),
         *(times if math.isfinite(one.seconds) else [""] * 3),
-        attention(one),
+        attention(one.attention),
     ]
-
-
-def attention(one: Plan) -> str:
-    """The path of each letter's attention: 's plain, c cudnn'; see `attention.dot_product`."""
-    return ", ".join(f"{letter} {' '.join(paths)}" for letter, paths in one.attention.items())
 
 
 def verdict(found: Sequence[Plan], best: Plan | None, topology: str) -> str:

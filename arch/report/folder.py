@@ -49,14 +49,13 @@ def write_report(
     pictures = _pictures(table) if {"svg", "html"} & {*formats} else []
     if "svg" in formats:
         for picture in pictures:
-            for kind in ("svg", "png"):
-                path = folder / f"{picture.stem}.{kind}"
-                replace_file(path, figures.image(picture.figure, kind))
+            replace_file(folder / f"{picture.stem}.svg", picture.svg)
+            replace_file(folder / f"{picture.stem}.png", figures.image(picture.figure, "png"))
     files = {title: f"{stem}.svg" for title, stem in _titles(table)}
     there = {title: file for title, file in files.items() if (folder / file).exists()}
 
     def page() -> str:
-        return to_html(table, [figures.image(one.figure, "svg").decode() for one in pictures])
+        return to_html(table, [picture.svg.decode() for picture in pictures])
 
     for name, file, text in (
         ("md", "table.md", lambda: to_markdown(table, there)),
@@ -74,10 +73,12 @@ def write_report(
 
 
 class Picture(NamedTuple):
-    """A figure, and its file's name without the ending."""
+    """A figure, its file's name without the ending, and what stands in the file that ends in svg,
+    which a page has too."""
 
     stem: str
     figure: "Figure"
+    svg: bytes
 
 
 def _titles(table: ResultTable) -> list[tuple[str, str]]:
@@ -89,5 +90,6 @@ def _titles(table: ResultTable) -> list[tuple[str, str]]:
 def _pictures(table: ResultTable) -> list[Picture]:
     plan = plan_figure(table.rows, table.spec)
     (_, metric), *_ = _titles(table)
-    main = [Picture(metric, figures.draw(plan))] if plan else []
-    return main + [Picture(chart.name, chart.picture()) for chart in table.charts]
+    drawn = [(metric, figures.draw(plan))] if plan else []
+    drawn += [(chart.name, chart.picture()) for chart in table.charts]
+    return [Picture(stem, figure, figures.image(figure, "svg")) for stem, figure in drawn]

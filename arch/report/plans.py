@@ -89,9 +89,13 @@ def _shown(line: Mapping[str, Any]) -> dict[str, str]:
         "tokens": f"{found['tokens']:.3g}",
         "hours": _number(found["hours"], ",.1f"),
         "chip-hours": _number(found["chip_hours"], ",.0f"),
-        "attention": ", ".join(f"{k} {' '.join(v)}" for k, v in found["attention"].items())
-        or MISSING,
+        "attention": attention(found["attention"]) or MISSING,
     }
+
+
+def attention(paths: Mapping[str, Sequence[str]]) -> str:
+    """The path of each letter's attention: 's plain, c cudnn'; see `attention.dot_product`."""
+    return ", ".join(f"{letter} {' '.join(each)}" for letter, each in paths.items())
 
 
 def _number(number: float | None, form: str) -> str:

@@ -24,8 +24,10 @@ NORMS = (STREAM, UPDATE, GRADIENT)
 
 def no_norms(schedule: Schedule, context: Context) -> Sums:
     """Zeros to add `norms_at` to; nothing where the context asks for no norms."""
+    if not context.norms:
+        return {}
     zeros = jnp.zeros((schedule.length,), jnp.float32)
-    return {name: (zeros, zeros) for name in (STREAM, UPDATE)} if context.norms else {}
+    return {name: (zeros, zeros) for name in (STREAM, UPDATE)}
 
 
 def norms_at(

@@ -3,7 +3,6 @@ computed here, what is read is written back to the bit, and what does not fit is
 
 import json
 import shutil
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +16,8 @@ from arch.huggingface import weights as huggingface
 from arch.models import families as models
 from arch.registry import ConfigurationError
 from tests.families import always
+from tests.huggingface.checkpoints import FIXTURES, known, refused, same
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "huggingface"
 NAMES = ("bert", "albert", "albert_groups", "albert_square", "gpt2")
 ENCODERS = NAMES[:-1]
 
@@ -58,18 +57,10 @@ def computed(name, read, expected):
     return both, value, gradient
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def fixture():
     """name → (what was read, what is expected), each read once."""
-    made = {}
-
-    def get(name):
-        if name not in made:
-            with np.load(FIXTURES / name / "expected.npz") as file:
-                made[name] = huggingface.read(FIXTURES / name), dict(file)
-        return made[name]
-
-    return get
+    return known
 
 
 @pytest.mark.parametrize("name", always(NAMES, ("bert", "albert", "gpt2")))
@@ -161,12 +152,6 @@ def test_groups_and_inner_groups_have_owners_of_their_own(fixture):
 def test_equal_widths_keep_the_map_that_hugging_face_builds(fixture):
     read, _ = fixture("albert_square")
     assert read.parameters["embedding"]["tokens"]["project"]["kernel"].shape == (16, 16)
-
-
-def same(left, right):
-    assert jax.tree.structure(left) == jax.tree.structure(right)
-    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
-        assert a.dtype == b.dtype and np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -301,14 +286,6 @@ def test_half_precision_is_read_as_float32(copy):
 
 
 # Bad inputs
-
-
-def refused(folder, *says):
-    with pytest.raises(ConfigurationError) as caught:
-        huggingface.read(folder)
-    assert "\n" not in str(caught.value)
-    for text in says:
-        assert text in str(caught.value), str(caught.value)
 
 
 def test_a_checkpoint_of_another_family(copy):

@@ -3,9 +3,7 @@
 read is written back to the bit, and what does not fit is refused."""
 
 import copy as copies
-import json
 import shutil
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from arch import config, variants
 from arch import order as orders
@@ -25,24 +23,16 @@ from arch.huggingface.attributes import FAMILIES
 from arch.models import families as models
 from arch.models.parameters import flat
 from arch.registry import ConfigurationError
+from tests.huggingface.checkpoints import FIXTURES, changed_copy, described, known, refused, same
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "huggingface"
 NAMES = ("mamba", "mamba2", "rwkv", "jamba")
 CLASSES = {name: next(iter(FAMILIES[name].architectures)) for name in NAMES}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def fixture():
     """name → (what was read, what is expected), each read once."""
-    made = {}
-
-    def get(name):
-        if name not in made:
-            with np.load(FIXTURES / name / "expected.npz") as file:
-                made[name] = huggingface.read(FIXTURES / name), dict(file)
-        return made[name]
-
-    return get
+    return known
 
 
 # Parity
@@ -96,16 +86,6 @@ def test_cached_steps_are_those_of_transformers(name, fixture):
 
 
 # Writing
-
-
-def same(left, right):
-    assert jax.tree.structure(left) == jax.tree.structure(right)
-    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
-        assert a.dtype == b.dtype and np.asarray(a).tobytes() == np.asarray(b).tobytes()
-
-
-def described(folder) -> dict:
-    return json.loads((folder / "config.json").read_text())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -242,16 +222,7 @@ def copy(tmp_path):
     """A function: a fixture's copy with attributes and tensors changed; ... takes one out."""
 
     def make(name, tensors=None, **change):
-        folder = tmp_path / "copy"
-        shutil.copytree(FIXTURES / name, folder)
-        held = {k: v for k, v in {**described(folder), **change}.items() if v is not ...}
-        (folder / "config.json").write_text(json.dumps(held))
-        if tensors is not None:
-            file = folder / "model.safetensors"
-            changed = tensors(load_file(file))
-            file.unlink()
-            save_file(changed, file)
-        return folder
+        return changed_copy(name, tmp_path / "copy", tensors, **change)
 
     return make
 
@@ -312,14 +283,6 @@ def test_a_model_without_heads_has_no_prefix(name, copy, fixture):
 
 
 # Bad inputs
-
-
-def refused(folder, *says):
-    with pytest.raises(ConfigurationError) as caught:
-        huggingface.read(folder)
-    assert "\n" not in str(caught.value)
-    for text in says:
-        assert text in str(caught.value), str(caught.value)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,9 +6,7 @@ later ones do, and so does this. Where results are compared it is zero here.
 """
 
 import ast
-import json
 import re
-import shutil
 from pathlib import Path
 
 import jax
@@ -16,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from arch import config
 from arch.context import Context
@@ -27,8 +25,9 @@ from arch.registry import ConfigurationError
 from arch.sublayers.attention import hashing
 from arch.sublayers.attention.lsh import LSHAttention
 from tests.families import always
+from tests.huggingface.checkpoints import FIXTURES, changed_copy, described, refused, same
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "huggingface" / "reformer"
+FIXTURE = FIXTURES / "reformer"
 HEADS, WIDTH, ROUNDS, BUCKETS = 2, 8, 2, (2, 4)
 
 
@@ -160,16 +159,6 @@ def test_as_transformers_computes_it_a_decoder_is_refused_and_causally_it_is_not
 # Writing
 
 
-def same(left, right):
-    assert jax.tree.structure(left) == jax.tree.structure(right)
-    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
-        assert a.dtype == b.dtype and np.asarray(a).tobytes() == np.asarray(b).tobytes()
-
-
-def described(folder) -> dict:
-    return json.loads((folder / "config.json").read_text())
-
-
 def test_what_is_read_is_written_and_read_again_to_the_bit(read, tmp_path):
     huggingface.write(tmp_path, read.model, read.parameters, read.vocabulary, read.max_length)
     again = huggingface.read(tmp_path)
@@ -214,10 +203,10 @@ def test_a_seed_of_the_rotations_that_is_none(seed, copy):
 
 def test_with_a_seed_the_rotations_are_the_same_at_every_call():
     x = jax.random.normal(jax.random.key(0), (1, 12, 16))
-    for seed, same in ((-1, False), (3, True)):
+    for seed, repeated in ((-1, False), (3, True)):
         letter = LSHAttention(16, heads=2, chunk=4, hash_seed=seed, rngs=nnx.Rngs(0))
         buckets = [letter._hashed(letter._split(x), Context(key=jax.random.key(k))) for k in (1, 2)]
-        assert np.array_equal(*buckets) == same
+        assert np.array_equal(*buckets) == repeated
 
 
 LEARNED = {"positions": "learned", "scale": False}
@@ -303,15 +292,7 @@ def copy(tmp_path):
     """A function: the fixture's copy with attributes and tensors changed."""
 
     def make(tensors=None, **attributes):
-        folder = tmp_path / "copy"
-        shutil.copytree(FIXTURE, folder)
-        (folder / "config.json").write_text(json.dumps({**described(folder), **attributes}))
-        if tensors is not None:
-            file = folder / "model.safetensors"
-            changed = tensors(load_file(file))
-            file.unlink()
-            save_file(changed, file)
-        return folder
+        return changed_copy("reformer", tmp_path / "copy", tensors, **attributes)
 
     return make
 
@@ -377,14 +358,6 @@ def test_a_size_and_no_list_of_buckets(copy):
 
 
 # Bad inputs
-
-
-def refused(folder, *says):
-    with pytest.raises(ConfigurationError) as caught:
-        huggingface.read(folder)
-    assert "\n" not in str(caught.value)
-    for text in says:
-        assert text in str(caught.value), str(caught.value)
 
 
 @pytest.mark.parametrize(
