@@ -58,7 +58,8 @@ def continuation(
     begin, step = _programs(model, total, prompt.entries, platform, cached)
     tokens = np.zeros((1, total), np.int32)
     tokens[:, :length] = np.asarray(prompt.tokens)
-    carry = jnp.asarray(tokens), begin(parameters)
+    parameters, cache = begin(parameters)
+    carry = jnp.asarray(tokens), cache
     kinds = (np.float32, np.int32, np.float32, np.float32, np.float32)
     settings = tuple(kind(value) for kind, value in zip(kinds, choice, strict=True))
     for time in range(0, needed - 1, TOGETHER):
@@ -80,14 +81,16 @@ def _rounded(model: Model, needed: int) -> int:
 def _programs(
     model: Model, total: int, entries: int, platform: str, cached: bool
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """(parameters → cache, TOGETHER steps of drawing), compiled where they are first called."""
+    """(parameters → these as a step reads them, and a cache; TOGETHER steps of drawing), compiled
+    where they are first called."""
 
     def rows(tokens: Array) -> Prompt:
         return Prompt(None, tokens, jnp.array([0]), 0, -1)
 
     def begin(parameters):
         tokens = jnp.zeros((1, total), jnp.int32)
-        return advancing(model, parameters, rows(tokens), 1, total, cached, platform)[1]
+        cache = advancing(model, parameters, rows(tokens), 1, total, cached, platform)[1]
+        return model.apart(parameters) if cached else parameters, cache
 
     def step(parameters, carry, time, length, key, choice):
         tokens, cache = carry

@@ -195,6 +195,7 @@ def advancing(
         context = context.replace(memory_mask=prompt.source != PAD)
     source = None if prompt.source is None else jnp.repeat(prompt.source, beam, axis=0)
     if can_cache(model) if cached is None else cached:
+        parameters = model.apart(parameters)
         context = model.remember(parameters, prompt.source, context)
         repeat = functools.partial(jnp.repeat, repeats=beam, axis=0)
         context = context.replace(

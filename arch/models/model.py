@@ -184,6 +184,10 @@ class Model(Weighted):
         """The context of decoding steps, with the encoder's output where there is an encoder."""
         return context
 
+    def apart(self, parameters: Parameters) -> Parameters:
+        """The parameters as a loop of decoding steps reads them, see `Stack.apart`."""
+        return parameters | {"stack": self.stack.apart(parameters["stack"])}
+
     def init_cache(self, parameters: Parameters, batch: int, length: int, context: Context) -> Any:
         """The cache of `length` decoding steps; every leaf's first axis is the batch."""
         return self.stack.init_cache(parameters["stack"], batch, length, self.dtype, context)

@@ -116,6 +116,12 @@ class Block(Stack):
         """The parameters of the letters alone."""
         return {letter: parameters[letter] for letter in self.letters}
 
+    def apart(self, parameters: Parameters) -> Parameters:
+        """The parameters, with a list of its owners' in place of each letter's stacked ones."""
+        rows = self.letter_rows(parameters)
+        owners = self.schedule.owners
+        return parameters | {letter: depth.apart(rows[letter], owners[letter]) for letter in rows}
+
     def run_order(
         self, parameters: Parameters, x: Float[Array, "batch length width"], context: Context
     ) -> tuple[Float[Array, "batch length width"], Extras]:

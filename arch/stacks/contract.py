@@ -81,6 +81,14 @@ class Stack(abc.ABC):
         Steps 0, 1, … give the columns of what the causal call gives at once.
         """
 
+    def apart(self, parameters: Parameters) -> Parameters:
+        """Its parameters as a loop of decoding steps is given them, or given already.
+
+        The default leaves them as they are. `Block` splits what is stacked, which a loop would else
+        copy at every step.
+        """
+        return parameters
+
     def steps_at(self, length: int) -> int:
         """How often the order is run over a sequence of this length; with halting at most."""
         return self.steps

@@ -147,9 +147,7 @@ class Walker:
 
     def _unrolled(self, body: Body, carry: Any, rows: Mapping[str, Parameters], reverse: bool):
         # jnp.unstack splits once, so that the gradient is one concatenation per letter
-        owned = {
-            letter: _unstack(tree, self.schedule.owners[letter]) for letter, tree in rows.items()
-        }
+        owned = {letter: apart(tree, self.schedule.owners[letter]) for letter, tree in rows.items()}
         places, outputs = list(_places(self.schedule.positions)), {}
         for letter, owner, position, occurrence in reversed(places) if reverse else places:
             turn = Turn(
@@ -288,9 +286,12 @@ def _occurrences(letters: Int[Array, " depth"], count: int) -> Int[Array, " dept
     return jnp.sum(before * chosen, axis=1)
 
 
-def _unstack(parameters: Parameters, owners: int) -> list[Parameters]:
-    """The tree of each owner."""
-    leaves, tree = jax.tree.flatten(parameters)
+def apart(rows: Parameters, owners: int) -> list[Parameters]:
+    """The tree of each owner, out of a letter's stacked parameters; of a letter that is apart
+    already, as a walk in a loop wants it (a loop would copy every row at every turn), itself."""
+    if isinstance(rows, list):
+        return rows
+    leaves, tree = jax.tree.flatten(rows)
     if not leaves:  # a letter may have no parameters at all
-        return [parameters] * owners
+        return [rows] * owners
     return [tree.unflatten(owner) for owner in zip(*map(jnp.unstack, leaves), strict=True)]

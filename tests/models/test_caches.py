@@ -219,11 +219,11 @@ def test_cross_attention_reads_the_memory_into_its_cache_once():
     context = Context(memory=normal(BATCH, 5, WIDTH, seed=9))
     cache = sublayer.init_cache(BATCH, ROOM, jnp.bfloat16, context)
     assert {(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(cache)} == {
-        ((BATCH, 5, 2, 8), jnp.dtype("bfloat16"))
+        ((BATCH, 2, 5, 8), jnp.dtype("bfloat16"))
     }
     token = normal(BATCH, 1, WIDTH, dtype=jnp.bfloat16)
     y, after = sublayer.step(token, cache, Context(time=jnp.int32(3)))  # needs no memory any more
-    assert y.shape == token.shape and after["k"] is cache["k"] and after["v"] is cache["v"]
+    assert y.shape == token.shape and after.k is cache.k and after.v is cache.v
 
 
 def test_a_cache_of_cross_attention_without_a_memory_is_refused():

@@ -588,6 +588,32 @@ def test_entries_that_no_text_has_are_neither_drawn_nor_found():
     assert max(told) < 4 and int(found.max()) < 4
 
 
+def in_loops(jaxpr, inside=False):
+    """The equations of a program that stand in loops."""
+    for equation in jaxpr.eqns:
+        if inside:
+            yield equation
+        looping = inside or equation.primitive.name in ("scan", "while")
+        for leaf in jax.tree.leaves(equation.params, is_leaf=lambda p: hasattr(p, "jaxpr")):
+            if (inner := getattr(leaf, "jaxpr", leaf)) is not leaf or hasattr(leaf, "eqns"):
+                yield from in_loops(inner, looping)
+
+
+@pytest.mark.parametrize("name", ["halting accumulated", "memory", "hashes, reversible"])
+def test_no_step_of_a_loop_takes_its_weights_out_of_stacked_ones(name):
+    order, encoder, stack, positions = MODELS[name]
+    model = built(order, encoder, stack, positions)
+    parameters = drawn(model)
+    stacked = {a.shape for letter in order for a in jax.tree.leaves(parameters["stack"][letter])}
+    stacked = {shape for shape in stacked if len(shape) > 2}
+    prompt = prompt_of(source=SOURCE if encoder else None)
+    program = jax.make_jaxpr(lambda p: decode(model, p, prompt))(parameters).jaxpr
+    equations = list(in_loops(program))
+    read = {getattr(v.aval, "shape", None) for e in equations for v in e.invars}
+    assert any(e.primitive.name == "dot_general" for e in equations)
+    assert stacked and not stacked & read
+
+
 @pytest.mark.parametrize("cached", [True, False])
 def test_every_context_of_decoding_names_the_platform_that_it_is_given(cached):
     """A stand-in for a model that keeps the platforms of the contexts that reach it."""
@@ -599,6 +625,9 @@ def test_every_context_of_decoding_names_the_platform_that_it_is_given(cached):
         def remember(self, parameters, source, context):
             seen.add(context.platform)
             return context
+
+        def apart(self, parameters):
+            return parameters
 
         def init_cache(self, parameters, batch, length, context):
             seen.add(context.platform)

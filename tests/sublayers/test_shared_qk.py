@@ -193,5 +193,5 @@ def test_a_cache_keeps_keys_at_unit_length():
     sublayer, x = definition.bind(drawn(definition)), jnp.asarray(normal(1, 1, WIDTH))
     cache = sublayer.init_cache(1, 4, x.dtype, Context())
     _, cache = sublayer.step(x, cache, Context(time=jnp.int32(2)))
-    lengths = np.linalg.norm(np.asarray(cache["k"]), axis=-1)[0]
-    np.testing.assert_allclose(lengths, [[0] * 3, [0] * 3, [1] * 3, [0] * 3], atol=1e-6)
+    lengths = np.linalg.norm(np.asarray(cache.k), axis=-1)[0]
+    np.testing.assert_allclose(lengths, [[0, 0, 1, 0]] * 3, atol=1e-6)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
@@ -13,12 +12,11 @@ from arch.context import Context, Extras
 from arch.layers import Projection, divide, product_flops
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers.attention import dot_product
+from arch.sublayers.attention.cache import KeysValues
 from arch.sublayers.attention.positions import BIASES, RelativePositions
 from arch.sublayers.attention.positions import rotate as rotate  # where others look for it
 from arch.sublayers.attention.qk_norm import QueryKeyNorm
 from arch.sublayers.contract import Sublayer
-
-Cache = dict[str, Float[Array, "batch keys kv_heads head_width"]]
 
 
 @sublayers.register("attention")
@@ -139,17 +137,15 @@ class Attention(Sublayer):
         record = {} if weights is None else {"attention.weights": weights}
         return self.output(y.reshape(*x.shape[:-1], -1)), Extras(record=record)
 
-    def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> Cache:
+    def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> KeysValues:
         """Keys and values: room for `length` of them or, where cross, those of the memory."""
         if self.cross:
-            k, v = self._keys_values(self._memory(context, dtype), None)
-            return {"k": k, "v": v}
-        room = jnp.zeros((batch, length, self.kv_heads, self.head_width), dtype)
-        return {"k": room, "v": room}
+            return KeysValues.of(*self._keys_values(self._memory(context, dtype), None))
+        return KeysValues.empty(batch, self.kv_heads, length, self.head_width, dtype)
 
     def step(
-        self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], Cache]:
+        self, x: Float[Array, "batch 1 width"], cache: KeysValues, context: Context
+    ) -> tuple[Float[Array, "batch 1 width"], KeysValues]:
         """The token at `context.time`, which sees the cache up to itself, within the window and
         where `context.mask` (batch, length of the cache) is True; where cross, all of the memory
         that `context.memory_mask` shows. Nothing is dropped and nothing recorded."""
@@ -160,19 +156,15 @@ class Attention(Sublayer):
             k, v = self._keys_values(x, q)
             here = context.time[None, None] if context.positions is None else context.positions
             q, k = self._turned(q, k, context, here)
-            cache = {
-                name: jax.lax.dynamic_update_slice_in_dim(cache[name], new, context.time, axis=1)
-                for name, new in (("k", k), ("v", v))
-            }
-            times, own = jnp.arange(cache["k"].shape[1]), context.time[None]
+            cache = cache.put(KeysValues.of(k, v), context.time)
+            times, own = jnp.arange(cache.room), context.time[None]
             ahead = times[None] - own[:, None]
             mask = dot_product.visible(context.time[None], times, True, self.window)
             assert mask is not None  # since causal
             mask = mask if context.mask is None else mask & context.mask
         y, _ = dot_product.attend(
             q,
-            cache["k"],
-            cache["v"],
+            *cache.given(),
             causal=False,  # the mask says it: a query's time is not its place among the queries
             window=0,
             mask=mask,

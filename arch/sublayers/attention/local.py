@@ -14,11 +14,10 @@ from arch.devices import scopes
 from arch.layers import Dropping, Projection, divide, dropout, product_flops, widened
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers.attention import dot_product
+from arch.sublayers.attention.cache import KeysValues
 from arch.sublayers.attention.positions import BIASES, Bias, RelativePositions
 from arch.sublayers.attention.qk_norm import QueryKeyNorm
 from arch.sublayers.contract import Sublayer
-
-Cache = dict[str, Float[Array, "batch room heads head_width"]]
 
 
 @sublayers.register("local_attention")
@@ -115,25 +114,22 @@ class LocalAttention(Sublayer):
             )
         return self.output(y.reshape(*x.shape[:-1], -1))
 
-    def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> Cache:
+    def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> KeysValues:
         """Keys and values of as many positions as a query may see: a ring, filled in turn."""
-        shape = (batch, min(length, (self.before + 1) * self.chunk), self.heads, self.head_width)
-        return {"k": jnp.zeros(shape, dtype), "v": jnp.zeros(shape, dtype)}
+        room = min(length, (self.before + 1) * self.chunk)
+        return KeysValues.empty(batch, self.heads, room, self.head_width, dtype)
 
     def step(
-        self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], Cache]:
+        self, x: Float[Array, "batch 1 width"], cache: KeysValues, context: Context
+    ) -> tuple[Float[Array, "batch 1 width"], KeysValues]:
         """The token at `context.time`, which sees its chunk up to itself and the chunks before,
         where `context.mask` (batch, all steps) is True. Nothing is dropped."""
         assert context.time is not None, "a step of local_attention needs context.time"
         assert not self.after, "a step sees nothing after it"
         here = context.time[None, None] if context.positions is None else context.positions
         q, k, v = self._projected(x, context.replace(positions=here))
-        room = cache["k"].shape[1]
-        cache = {
-            name: jax.lax.dynamic_update_slice_in_dim(cache[name], new, context.time % room, axis=1)
-            for name, new in (("k", k), ("v", v))
-        }
+        room = cache.room
+        cache = cache.put(KeysValues.of(k, v), context.time % room)
         times = context.time - (context.time - jnp.arange(room)) % room  # of the ring's places
         first = (context.time // self.chunk - self.before) * self.chunk
         mask = (times >= jnp.maximum(first, 0))[None]
@@ -141,8 +137,7 @@ class LocalAttention(Sublayer):
             mask = mask & jnp.take(context.mask, jnp.maximum(times, 0), axis=1)
         y, _ = dot_product.attend(
             q,
-            cache["k"],
-            cache["v"],
+            *cache.given(),
             causal=False,  # the mask says it
             window=0,
             mask=mask,

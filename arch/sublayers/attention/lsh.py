@@ -2,12 +2,13 @@
 hash puts near it, so that time and memory are n log n in the length."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from arch.checks import SEED_LIMIT, at_least, below_one, holds, one_of
 from arch.context import Context, Extras, named
@@ -15,9 +16,15 @@ from arch.devices import scopes
 from arch.layers import Projection, divide, product_flops, widened
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers.attention import dot_product, hashing
+from arch.sublayers.attention.cache import KeysValues
 from arch.sublayers.contract import Sublayer
 
-Cache = dict[str, Array]
+
+class Cache(NamedTuple):
+    """Of the places before a step. buckets: -1 where there is no token yet."""
+
+    places: KeysValues
+    buckets: Int[Array, "batch keys heads rounds"]
 
 
 @sublayers.register("lsh_attention")
@@ -151,13 +158,8 @@ class LSHAttention(Sublayer):
 
     def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> Cache:
         """Room for the keys and values of `length` steps, and for their buckets."""
-        room = jnp.zeros((batch, length, self.heads, self.head_width), dtype)
-        rounds = self._rounds(context)
-        return {
-            "k": room,
-            "v": room,
-            "buckets": jnp.full((batch, length, self.heads, rounds), -1, jnp.int32),
-        }
+        buckets = jnp.full((batch, length, self.heads, self._rounds(context)), -1, jnp.int32)
+        return Cache(KeysValues.empty(batch, self.heads, length, self.head_width, dtype), buckets)
 
     def step(
         self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
@@ -171,20 +173,21 @@ class LSHAttention(Sublayer):
             )
         q, v = self._split(self.query(x)), self._split(self.value(x))
         buckets = self._hashed(q, context).transpose(0, 3, 1, 2)
-        new = {"k": dot_product.keys_of(q, self.key_norm), "v": v, "buckets": buckets}
-        cache = {
-            name: jax.lax.dynamic_update_slice_in_dim(cache[name], row, context.time, axis=1)
-            for name, row in new.items()
-        }
-        times = jnp.arange(cache["k"].shape[1])
+        new = KeysValues.of(dot_product.keys_of(q, self.key_norm), v)
+        places = cache.places.put(new, context.time)
+        cache = Cache(
+            places,
+            jax.lax.dynamic_update_slice_in_dim(cache.buckets, buckets, context.time, axis=1),
+        )
+        times = jnp.arange(places.room)
         there = (times <= context.time)[None]
         there = there if context.mask is None else there & context.mask
-        logits = jnp.einsum("bqhd,bkhd->bhk", q, cache["k"])
+        logits = jnp.einsum("bqhd,bhkd->bhk", q, places.k)
         logits = widened(logits) * self.head_width**-0.5
         if self._exact(context, len(times)):
             seen = jnp.broadcast_to(there[:, None], logits.shape)
         else:
-            same = (cache["buckets"] == buckets) & there[..., None, None]
+            same = (cache.buckets == buckets) & there[..., None, None]
             later = jnp.cumsum(same[:, ::-1], axis=1)[:, ::-1] - same  # of its bucket, after it
             rounds = jnp.sum(same & (later <= self.chunk), axis=-1).swapaxes(1, 2)
             seen = rounds > 0
@@ -193,7 +196,7 @@ class LSHAttention(Sublayer):
         logits = jnp.where(seen, logits, dot_product.MASKED)
         itself = (times == context.time)[None, None]
         weights = jax.nn.softmax(jnp.where(itself, dot_product.OWN, logits), axis=-1)
-        y = jnp.einsum("bhk,bkhd->bhd", weights.astype(v.dtype), cache["v"])
+        y = jnp.einsum("bhk,bhkd->bhd", weights.astype(v.dtype), places.v)
         return self.output(y.reshape(x.shape[0], 1, -1)), cache
 
     def _exact(self, context: Context, length: int) -> bool:
