@@ -142,14 +142,14 @@ def sinusoid(
     return jnp.pad(signal, ((0, 0), (0, 0), (0, width - 2 * half)))
 
 
-def column(
-    mask: Bool[Array, "batch length"] | None, time: Int[Array, ""] | None
-) -> Bool[Array, "batch 1"] | None:
-    """The mask at the time of a decoding step; None where there is no mask."""
+def columns(
+    mask: Bool[Array, "batch length"] | None, time: Int[Array, ""] | None, tokens: int
+) -> Bool[Array, "batch tokens"] | None:
+    """The mask at so many tokens from the time of a decoding step on; None where there is none."""
     if mask is None:
         return None
     assert time is not None, "a mask over the cache needs context.time"
-    return jax.lax.dynamic_slice_in_dim(mask, time, 1, axis=1)
+    return jax.lax.dynamic_slice_in_dim(mask, time, tokens, axis=1)
 
 
 def product_flops(rows: int, inputs: int, outputs: int) -> int:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
+from arch.context import Context
 from arch.models.choices import Choice, drawn, penalised, seen
 from arch.models.generation import (
     Beams,
@@ -31,6 +32,7 @@ from arch.models.model import Model
 from arch.stacks.parameters import Parameters
 
 TOGETHER = 8  # tokens a dispatch
+PREFILL = 64  # tokens of a prompt that are read at once
 ROUNDED = 64  # lengths are rounded up to a multiple: fewer shapes to compile for
 
 # (tokens (beam, added), finished (beam)) → which hypotheses are finished besides
@@ -55,14 +57,17 @@ def continuation(
     needed = length + prompt.steps
     total = _rounded(model, needed)
     cached = can_cache(model) if cached is None else cached
-    begin, step = _programs(model, total, prompt.entries, platform, cached)
+    begin, read, step = _programs(model, total, prompt.entries, platform, cached)
     tokens = np.zeros((1, total), np.int32)
     tokens[:, :length] = np.asarray(prompt.tokens)
     parameters, cache = begin(parameters)
+    start = (length - 1) // PREFILL * PREFILL if cached and model.stack.several else 0
+    for time in range(0, start, PREFILL):
+        cache = read(parameters, cache, tokens[:, time : time + PREFILL], np.int32(time))
     carry = jnp.asarray(tokens), cache
     kinds = (np.float32, np.int32, np.float32, np.float32, np.float32)
     settings = tuple(kind(value) for kind, value in zip(kinds, choice, strict=True))
-    for time in range(0, needed - 1, TOGETHER):
+    for time in range(start, needed - 1, TOGETHER):
         found, carry = step(parameters, carry, np.int32(time), np.int32(length), key, settings)
         for at, token in enumerate(np.asarray(found), start=time + 1):
             if length <= at < needed:
@@ -80,9 +85,9 @@ def _rounded(model: Model, needed: int) -> int:
 @functools.lru_cache(maxsize=16)
 def _programs(
     model: Model, total: int, entries: int, platform: str, cached: bool
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """(parameters → these as a step reads them, and a cache; TOGETHER steps of drawing), compiled
-    where they are first called."""
+) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+    """(parameters → these as a step reads them, and a cache; PREFILL tokens of a prompt; TOGETHER
+    steps of drawing), compiled where they are first called."""
 
     def rows(tokens: Array) -> Prompt:
         return Prompt(None, tokens, jnp.array([0]), 0, -1)
@@ -91,6 +96,10 @@ def _programs(
         tokens = jnp.zeros((1, total), jnp.int32)
         cache = advancing(model, parameters, rows(tokens), 1, total, cached, platform)[1]
         return model.apart(parameters) if cached else parameters, cache
+
+    def read(parameters, cache, ids, time):
+        context = Context(inference=True, time=time, platform=platform)
+        return model.prefill(parameters, ids, cache, context)
 
     def step(parameters, carry, time, length, key, choice):
         tokens, cache = carry
@@ -116,7 +125,7 @@ def _programs(
         carry, found = jax.lax.scan(one, (tokens, cache), jnp.arange(TOGETHER))
         return found, carry
 
-    return jax.jit(begin), jax.jit(step, donate_argnums=1)
+    return jax.jit(begin), jax.jit(read, donate_argnums=1), jax.jit(step, donate_argnums=1)
 
 
 def searched(

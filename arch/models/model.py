@@ -196,12 +196,22 @@ class Model(Weighted):
         self, parameters: Parameters, ids: Int[Array, " batch"], cache: Any, context: Context
     ) -> tuple[Float[Array, "batch vocabulary"], Any]:
         """Logits of the token after `ids`, which stand at `context.time`, and the next cache."""
-        assert context.time is not None
-        context = context.replace(positions=context.time[None, None])
-        x, context = self._embedded(parameters, self.stack, ids[:, None], context)
-        x, cache = self.stack.step(parameters["stack"], x, cache, context.replace(causal=True))
+        x, cache = self._stepped(parameters, ids[:, None], cache, context)
         head, tokens = self.bound_head(parameters)
         return head.logits(tokens, x[:, 0]), cache
+
+    def prefill(
+        self, parameters: Parameters, ids: Int[Array, "batch tokens"], cache: Any, context: Context
+    ) -> Any:
+        """The cache after all of `ids`, of which the first stand at `context.time`, in one pass."""
+        return self._stepped(parameters, ids, cache, context)[1]
+
+    def _stepped(self, parameters: Parameters, ids: Array, cache: Any, context: Context):
+        assert context.time is not None
+        positions = context.time + jnp.arange(ids.shape[1])
+        context = context.replace(positions=positions[None])
+        x, context = self._embedded(parameters, self.stack, ids, context)
+        return self.stack.step(parameters["stack"], x, cache, context.replace(causal=True))
 
     def _embedded(self, parameters: Parameters, stack: Stack, ids: Array, context: Context):
         """(x, the context with what a stack reads of the embedding)."""

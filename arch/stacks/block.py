@@ -185,10 +185,10 @@ class Block(Stack):
     def step_order(
         self,
         parameters: Parameters,
-        x: Float[Array, "batch 1 width"],
+        x: Float[Array, "batch tokens width"],
         caches: list[Cache],
         context: Context,
-    ) -> tuple[Float[Array, "batch 1 width"], list[Cache]]:
+    ) -> tuple[Float[Array, "batch tokens width"], list[Cache]]:
         """The order once, for one decoding step."""
 
         def body(x: Array, turn: depth.Turn):

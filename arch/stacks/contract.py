@@ -32,6 +32,7 @@ class Stack(abc.ABC):
             only then, the program takes the order from `context.schedule`.
         output_width: width of the output, which the head reads.
         steps: how often the order is run; with halting at most.
+        several: whether `step` takes any number of tokens at once.
         adds_signal: whether the stack itself adds `context.signal`, the signal of the positions;
             else the embedding adds it.
     """
@@ -42,6 +43,7 @@ class Stack(abc.ABC):
     apply: str
     output_width: int
     steps: int = 1
+    several: bool = False
     adds_signal: bool = False
 
     @abc.abstractmethod
@@ -72,13 +74,14 @@ class Stack(abc.ABC):
     def step(
         self,
         parameters: Parameters,
-        x: Float[Array, "batch 1 width"],
+        x: Float[Array, "batch tokens width"],
         cache: Cache,
         context: Context,
-    ) -> tuple[Float[Array, "batch 1 output"], Cache]:
-        """One decoding step: the output at `context.time`, and the cache after it.
+    ) -> tuple[Float[Array, "batch tokens output"], Cache]:
+        """One decoding step: the output of the tokens from `context.time` on, and the cache after
+        them. It is given one token, or where the stack says `several` any number.
 
-        Steps 0, 1, … give the columns of what the causal call gives at once.
+        Steps give the columns of what the causal call gives at once.
         """
 
     def apart(self, parameters: Parameters) -> Parameters:

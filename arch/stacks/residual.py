@@ -6,9 +6,12 @@ peri   x + norm(F(norm(x)))           Kim et al. 2025
 none   x + F(x)
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -18,6 +21,7 @@ from arch.context import Context, Extras
 from arch.devices.sharding import rows
 from arch.layers import dropout, norm
 from arch.registry import ConfigurationError, sublayers
+from arch.sublayers.contract import Sublayer
 
 Cache = Any  # what decoding keeps of a letter: a tree of arrays whose first axis is the batch
 PLACEMENTS = ("pre", "post", "peri", "none")
@@ -143,17 +147,36 @@ class Branch(nnx.Module):
         return self.sublayer.init_cache(batch, length, dtype, context)
 
     def step(
-        self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], Cache]:
-        """(x after this letter, the cache) of one decoding step, at `context.time`."""
+        self, x: Float[Array, "batch tokens width"], cache: Cache, context: Context
+    ) -> tuple[Float[Array, "batch tokens width"], Cache]:
+        """(x after this letter, the cache) of the tokens from `context.time` on."""
         y, cache = self.branch_step(x, cache, context)
         return self.combine(x, y), cache
 
     def branch_step(
-        self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], Cache]:
-        """(the letter's branch, the cache) of one decoding step, at `context.time`."""
+        self, x: Float[Array, "batch tokens width"], cache: Cache, context: Context
+    ) -> tuple[Float[Array, "batch tokens width"], Cache]:
+        """(the letter's branch, the cache) of the tokens from `context.time` on."""
         if self.sublayer.positionwise:
             return self.branch(x, context)[0], cache
-        y, cache = self.sublayer.step(self._before(x), cache, context)
+        at_once = x.shape[1] == 1 or self.sublayer.several
+        step = self.sublayer.step if at_once else functools.partial(_one_by_one, self.sublayer)
+        y, cache = step(self._before(x), cache, context)
         return self._after(y, context), cache
+
+
+def _one_by_one(
+    sublayer: Sublayer, x: Float[Array, "batch tokens width"], cache: Cache, context: Context
+) -> tuple[Float[Array, "batch tokens width"], Cache]:
+    """Steps of a sublayer that takes a token at a time."""
+    assert context.time is not None and context.positions is not None
+    times = context.time + jnp.arange(x.shape[1])
+
+    def body(cache: Cache, now: tuple[Array, Array, Array]) -> tuple[Cache, Array]:
+        token, time, position = now
+        context_now = context.replace(time=time, positions=position[:, None])
+        y, cache = sublayer.step(token[:, None], cache, context_now)
+        return cache, y[:, 0]
+
+    cache, y = jax.lax.scan(body, cache, (x.swapaxes(0, 1), times, context.positions.T))
+    return y.swapaxes(0, 1), cache

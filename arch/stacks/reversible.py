@@ -48,6 +48,8 @@ class Reversible(Block):
     the sum, or that brings its own residual.
     """
 
+    several = True
+
     def __init__(
         self,
         width: int,
@@ -125,10 +127,10 @@ class Reversible(Block):
     def step(
         self,
         parameters: Parameters,
-        x: Float[Array, "batch 1 width"],
+        x: Float[Array, "batch tokens width"],
         cache: list[Cache],
         context: Context,
-    ) -> tuple[Float[Array, "batch 1 output"], list[Cache]]:
+    ) -> tuple[Float[Array, "batch tokens output"], list[Cache]]:
         """The output of one decoding step, and the caches after it."""
 
         def body(streams: Streams, turn: Turn) -> tuple[Streams, Cache]:

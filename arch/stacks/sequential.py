@@ -14,6 +14,8 @@ from arch.stacks.residual import Cache
 class Sequential(Block):
     """x through every sublayer of the order, then the final norm; its options are the block's."""
 
+    several = True
+
     def __call__(
         self, parameters: Parameters, x: Float[Array, "batch length width"], context: Context
     ) -> tuple[Float[Array, "batch length width"], Extras]:
@@ -30,10 +32,10 @@ class Sequential(Block):
     def step(
         self,
         parameters: Parameters,
-        x: Float[Array, "batch 1 width"],
+        x: Float[Array, "batch tokens width"],
         cache: list[Cache],
         context: Context,
-    ) -> tuple[Float[Array, "batch 1 width"], list[Cache]]:
+    ) -> tuple[Float[Array, "batch tokens width"], list[Cache]]:
         """The output of one decoding step, and the caches after it."""
         x, cache = self.step_order(parameters, x, cache, context)
         return self.normalise(parameters, x), cache

@@ -66,6 +66,8 @@ class Universal(Block):
     deviation within a batch.
     """
 
+    several = True
+
     def __init__(
         self,
         width: int,
@@ -163,10 +165,10 @@ class Universal(Block):
     def step(
         self,
         parameters: Parameters,
-        x: Float[Array, "batch 1 width"],
+        x: Float[Array, "batch tokens width"],
         cache: list[list[Cache]],
         context: Context,
-    ) -> tuple[Float[Array, "batch 1 width"], list[list[Cache]]]:
+    ) -> tuple[Float[Array, "batch tokens width"], list[list[Cache]]]:
         """The output of one decoding step, for which all steps of the recurrence are run, and the
         caches after it."""
         state, moved = HaltingState.start(x, None), []

@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from arch.context import Context
-from arch.layers import column
+from arch.layers import columns
 from arch.sublayers.contract import Sublayer
 
 Carry = Any  # a tree of arrays (batch, …)
@@ -18,6 +18,7 @@ class Carried(Sublayer):
     """A recurrence. What it carries from one position to the next is a decoder's cache."""
 
     causal = True
+    several = True
 
     @abc.abstractmethod
     def start(self, batch: int, dtype: DTypeLike) -> Carry:
@@ -45,8 +46,8 @@ class Carried(Sublayer):
         return self.start(batch, dtype)
 
     def step(
-        self, x: Float[Array, "batch 1 width"], cache: Carry, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], Carry]:
-        """One token more."""
-        y, carried = self.run(x, column(context.mask, context.time), cache, context)
+        self, x: Float[Array, "batch tokens width"], cache: Carry, context: Context
+    ) -> tuple[Float[Array, "batch tokens width"], Carry]:
+        """Some tokens more."""
+        y, carried = self.run(x, columns(context.mask, context.time, x.shape[1]), cache, context)
         return y, jax.tree.map(lambda new, old: new.astype(old.dtype), carried, cache)

@@ -29,6 +29,8 @@ class Sublayer(nnx.Module):
         not_causal: why it is not, for that message.
         own_residual: y is the new stream itself: the stack adds neither residual, norm nor dropout.
         positionwise: y at a position depends on x at that position alone. It needs no cache.
+        several: its `step` takes any number of tokens at once, those from `context.time` on, as a
+            prompt gives them. Else a stack hands it one after the other.
         cross: it reads `context.memory`, which the decoder of an encoder-decoder alone has.
         biased: its scores have a bias that tells distances apart: alibi or t5. A kind that can have
             one has the option `positions`, where '' stands for `model.embedding.positions`.
@@ -47,6 +49,7 @@ class Sublayer(nnx.Module):
     not_causal: str = ""
     own_residual: bool = False
     positionwise: bool = False
+    several: bool = False
     cross: bool = False
     biased: bool = False
     not_biased: str = ""

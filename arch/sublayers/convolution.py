@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from arch.checks import at_least, below_one, one_of
 from arch.context import Context
-from arch.layers import ACTIVATIONS, Projection, column, dropout, product_flops
+from arch.layers import ACTIVATIONS, Projection, columns, dropout, product_flops
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers.contract import Sublayer
 
@@ -73,6 +73,7 @@ class SeparableConvolution(Sublayer):
     """
 
     causal = True
+    several = True
     residual_outputs = ("output.kernel",)
 
     def __init__(
@@ -123,14 +124,16 @@ class SeparableConvolution(Sublayer):
         }
 
     def step(
-        self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], Cache]:
-        """One token more, of a causal sequence."""
-        mask = column(context.mask, context.time)
+        self, x: Float[Array, "batch tokens width"], cache: Cache, context: Context
+    ) -> tuple[Float[Array, "batch tokens width"], Cache]:
+        """Some tokens more, of a causal sequence."""
+        mask = columns(context.mask, context.time, x.shape[1])
         first = jnp.concatenate([cache["first"], masked(x, mask)], axis=1)
         y = ACTIVATIONS[self.activation](self.input(self.first(first)))
         second = jnp.concatenate([cache["second"], masked(y, mask)], axis=1)
-        return self.output(self.second(second)), {"first": first[:, 1:], "second": second[:, 1:]}
+        count = x.shape[1]
+        after = {"first": first[:, count:], "second": second[:, count:]}
+        return self.output(self.second(second)), after
 
     def flops(self, length: int) -> int:
         """Forward FLOPs of one sequence."""

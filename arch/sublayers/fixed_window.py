@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from arch.checks import at_least
 from arch.context import Context
-from arch.layers import Projection, column, product_flops
+from arch.layers import Projection, columns, product_flops
 from arch.registry import sublayers
 from arch.sublayers.contract import Sublayer
 
@@ -73,7 +73,7 @@ class FixedWindow(Sublayer):
         context: Context,
     ) -> tuple[Float[Array, "batch 1 width"], Float[Array, "batch before width"]]:
         """One token more."""
-        mask = column(context.mask, context.time)
+        mask = columns(context.mask, context.time, x.shape[1])
         x = x if mask is None else jnp.where(mask[:, :, None], x, 0)
         seen = jnp.concatenate([x, cache.astype(x.dtype)], axis=1)
         return self._of(seen.reshape(len(x), 1, -1)), seen[:, : self.tokens - 1].astype(cache.dtype)

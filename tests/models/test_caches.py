@@ -115,6 +115,36 @@ def test_stepping_is_the_parallel_call(kind, options, assert_close):
     assert_close(decoded(sublayer, x), parallel(sublayer, x))
 
 
+SEVERAL = [(kind, options) for kind, options in CASES if made(kind, **options).several]
+
+
+def test_every_kind_reads_a_prompt_at_once_but_these():
+    assert set(CACHED) - {kind for kind, _ in SEVERAL} == {
+        "fixed_window", "local_attention", "lsh_attention"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind, options", always(SEVERAL, lambda case: case[0] in PADDED and case in USUAL)
+)
+def test_a_step_of_several_tokens_is_as_many_steps(kind, options, assert_close):
+    sublayer, x = made(kind, **options), normal(BATCH, LENGTH, WIDTH)
+    room = jnp.asarray(np.pad(MASK, ((0, 0), (0, ROOM - LENGTH)), constant_values=True))
+    for mask in (None, room):
+        if mask is not None and kind not in PADDED:
+            continue
+        cache = sublayer.init_cache(BATCH, ROOM, x.dtype, Context())
+        parts = []
+        for start, end in ((0, 4), (4, 5), (5, LENGTH)):
+            now = Context(time=jnp.int32(start), mask=mask)
+            y, cache = sublayer.step(x[:, start:end], cache, now)
+            parts.append(y)
+        expected = decoded(sublayer, x, Context(mask=mask))
+        y = jnp.concatenate(parts, axis=1)
+        where = slice(None) if mask is None else MASK
+        assert_close(np.asarray(y)[where], np.asarray(expected)[where])
+
+
 @pytest.mark.parametrize(
     "kind, options",
     always(

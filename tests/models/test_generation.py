@@ -14,7 +14,7 @@ from flax import nnx
 from arch import config
 from arch.context import Context
 from arch.layers import Projection
-from arch.models import choices
+from arch.models import choices, drawing
 from arch.models import families as models
 from arch.models.choices import Choice
 from arch.models.drawing import continuation
@@ -578,6 +578,22 @@ def test_what_stands_before_is_penalised_in_prompt_and_text():
     assert np.flatnonzero(seen[0]).tolist() == [1, 3] and np.flatnonzero(seen[1]).tolist() == [2]
 
 
+DECODERS = [name for name, (_, encoder, _, _) in MODELS.items() if not encoder]
+
+
+@pytest.mark.parametrize(
+    "name", always(DECODERS, ("window, rotary, post", "hashes, reversible", "halting basic"))
+)
+def test_a_long_prompt_is_read_at_once_and_goes_on_the_same(name, monkeypatch):
+    monkeypatch.setattr(drawing, "PREFILL", 3)
+    order, _, stack, positions = MODELS[name]
+    model = built(order, "", stack, positions, max_length=16)
+    row, own = np.random.default_rng(3).integers(1, VOCABULARY, 8).tolist(), drawn(model)
+    told = [drawn_from(own, row, STEPS, 0, Choice(0.0), NEVER, cached, model)
+            for cached in (True, False)]  # fmt: skip
+    assert told[0] == told[1]
+
+
 def test_entries_that_no_text_has_are_neither_drawn_nor_found():
     logits = np.zeros((9, 6, 6), np.float32)
     logits[:, :, 4:] = 3.0
@@ -626,8 +642,14 @@ def test_every_context_of_decoding_names_the_platform_that_it_is_given(cached):
             seen.add(context.platform)
             return context
 
+        stack = SimpleNamespace(several=True)
+
         def apart(self, parameters):
             return parameters
+
+        def prefill(self, parameters, ids, cache, context):
+            seen.add(context.platform)
+            return cache
 
         def init_cache(self, parameters, batch, length, context):
             seen.add(context.platform)
@@ -645,7 +667,7 @@ def test_every_context_of_decoding_names_the_platform_that_it_is_given(cached):
     prompt = Prompt(None, tokens, jnp.full(2, 3), 2, -1)
     watching: Any = Watching()
     decode(watching, {}, prompt, cached=cached, platform="tpu")
-    one = Prompt(None, tokens[:1], jnp.full(1, 3), 2, -1)
+    one = Prompt(None, jnp.ones((1, 70), jnp.int32), jnp.full(1, 70), 2, -1)
     list(continuation(watching, {}, one, jax.random.key(0), Choice(0.0), "tpu", cached=cached))
     fill(watching, {}, Blanks(tokens, tokens > 0, 7), "tpu")
     assert seen == {"tpu"}

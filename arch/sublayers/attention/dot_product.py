@@ -69,7 +69,8 @@ def attend(
     `mask`: True at keys that may be seen; a query without any such key gets uniform weights.
     `own`: the key of each query that it sees only where it sees no other; path 'plain' alone.
     `bias`: of how far a key is ahead of a query, for all heads, see `positions.Bias`.
-    `ahead`: how far, where it is not the difference of their places; path 'plain' alone.
+    `ahead`: how far, where it is not the difference of their places, by which causal and window go
+    too; path 'plain' alone.
     """
     needs_weights = dropping is not None or want_weights
     chosen = choose(path, q, k, causal, mask, needs_weights, platform, bias is not None)
@@ -91,11 +92,11 @@ def attend(
         if chosen == "blocks":
             distances = None if bias is None else bias(-jnp.arange(q.shape[1]))
             return blocks(q, k, v, window, distances), None
-        added = None
-        if bias is not None:
-            places = jnp.arange(k.shape[1])[None] - jnp.arange(q.shape[1])[:, None]
-            added = bias(places if ahead is None else ahead)
-        return plain(q, k, v, causal, window, mask, dropping, want_weights, own, added)
+        if ahead is None:
+            ahead = jnp.arange(k.shape[1])[None] - jnp.arange(q.shape[1])[:, None]
+        added = None if bias is None else bias(ahead)
+        allowed = visible(ahead, causal, window)
+        return plain(q, k, v, allowed, mask, dropping, want_weights, own, added)
 
 
 def choose(
@@ -138,8 +139,7 @@ def plain(
     q: Float[Array, "batch queries heads width"],
     k: Float[Array, "batch keys kv_heads width"],
     v: Float[Array, "batch keys kv_heads width"],
-    causal: bool,
-    window: int,
+    allowed: Bool[Array, "queries keys"] | None,
     mask: Bool[Array, "batch keys"] | None,
     dropping: Dropping | None,
     want_weights: bool,
@@ -158,7 +158,6 @@ def plain(
     if own is not None:
         itself = own[:, None] == jnp.arange(keys)[None]
         scores = jnp.where(itself[None, None], OWN, scores)
-    allowed = visible(jnp.arange(queries), jnp.arange(keys), causal, window)
     if allowed is not None:
         scores = jnp.where(allowed[None, None], scores, MASKED)
     if mask is not None:
@@ -185,9 +184,10 @@ def keys_of(q: Float[Array, "*rest width"], key_norm: str) -> Float[Array, "*res
     return k.astype(q.dtype)
 
 
-def visible(queries: Array, keys: Array, causal: bool, window: int) -> Bool[Array, "q k"] | None:
-    """Which key positions each query position may see; None where it is all."""
-    ahead = keys[None, :] - queries[:, None]
+def visible(
+    ahead: Int[Array, "queries keys"], causal: bool, window: int
+) -> Bool[Array, "queries keys"] | None:
+    """Whether a query may see a key that is so far ahead of it; None where it may see all."""
     limits = []
     if causal:
         limits.append(ahead <= 0)
@@ -242,7 +242,8 @@ def _block_scores(q, k, bias, span, window):
         added = _block_bias(bias, span).astype(scores.dtype)
         apart = scores.reshape(-1, *added.shape)  # batch, kv_heads, group, queries, keys
         scores = (apart + added[None]).reshape(scores.shape)
-    allowed = visible(jnp.arange(start, end), jnp.arange(first, end), True, window)
+    ahead = jnp.arange(first, end)[None] - jnp.arange(start, end)[:, None]
+    allowed = visible(ahead, True, window)
     assert allowed is not None  # since causal
     return jnp.where(allowed[None, None], scores, MASKED)
 

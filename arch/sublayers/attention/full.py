@@ -51,6 +51,7 @@ class Attention(Sublayer):
     """
 
     causal = True
+    several = True
     residual_outputs = ("output.kernel",)
 
     def __init__(
@@ -144,29 +145,26 @@ class Attention(Sublayer):
         return KeysValues.empty(batch, self.kv_heads, length, self.head_width, dtype)
 
     def step(
-        self, x: Float[Array, "batch 1 width"], cache: KeysValues, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], KeysValues]:
-        """The token at `context.time`, which sees the cache up to itself, within the window and
-        where `context.mask` (batch, length of the cache) is True; where cross, all of the memory
-        that `context.memory_mask` shows. Nothing is dropped and nothing recorded."""
+        self, x: Float[Array, "batch tokens width"], cache: KeysValues, context: Context
+    ) -> tuple[Float[Array, "batch tokens width"], KeysValues]:
+        """The tokens from `context.time` on, each of which sees the cache up to itself, within the
+        window and where `context.mask` (batch, length of the cache) is True; where cross, all of
+        the memory that `context.memory_mask` shows. Nothing is dropped and nothing recorded."""
         q, mask = self._queries(x), context.memory_mask
         own = ahead = None
         if not self.cross:
             assert context.time is not None, "a step of self-attention needs context.time"
             k, v = self._keys_values(x, q)
-            here = context.time[None, None] if context.positions is None else context.positions
+            own = context.time + jnp.arange(x.shape[1])
+            here = own[None] if context.positions is None else context.positions
             q, k = self._turned(q, k, context, here)
-            cache = cache.put(KeysValues.of(k, v), context.time)
-            times, own = jnp.arange(cache.room), context.time[None]
-            ahead = times[None] - own[:, None]
-            mask = dot_product.visible(context.time[None], times, True, self.window)
-            assert mask is not None  # since causal
-            mask = mask if context.mask is None else mask & context.mask
+            cache, mask = cache.put(KeysValues.of(k, v), context.time), context.mask
+            ahead = jnp.arange(cache.room)[None] - own[:, None]
         y, _ = dot_product.attend(
             q,
             *cache.given(),
-            causal=False,  # the mask says it: a query's time is not its place among the queries
-            window=0,
+            causal=not self.cross,
+            window=self.window,
             mask=mask,
             dropping=None,
             want_weights=False,

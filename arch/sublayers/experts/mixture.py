@@ -16,7 +16,7 @@ from arch.context import Context, Extras, Sums
 from arch.layers import (
     ACTIVATIONS,
     Projection,
-    column,
+    columns,
     kernel_initializer,
     product_flops,
     widened,
@@ -80,7 +80,8 @@ class MixtureOfExperts(Sublayer):
     halting the tokens of all steps are counted.
     """
 
-    causal, positionwise = True, True  # the latter unless there is a capacity
+    causal = several = True
+    positionwise = True  # unless there is a capacity
     residual_outputs = ("output.kernel",)
     # Megatron's columns and rows, of each expert
     sharding = (
@@ -144,11 +145,11 @@ class MixtureOfExperts(Sublayer):
         return self._room(batch, length) if self.capacity else ()
 
     def step(
-        self, x: Float[Array, "batch 1 width"], cache: Any, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], Any]:
-        """One token more."""
+        self, x: Float[Array, "batch tokens width"], cache: Any, context: Context
+    ) -> tuple[Float[Array, "batch tokens width"], Any]:
+        """Some tokens more."""
         room = cache if self.capacity else None
-        routing = self._routed(x, column(context.mask, context.time), room, None)
+        routing = self._routed(x, columns(context.mask, context.time, x.shape[1]), room, None)
         y = self._mixed(x, routing, context)
         return y, cache - routing.kept.sum((1, 2), jnp.int32) if self.capacity else cache
 

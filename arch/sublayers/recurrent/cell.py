@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from arch.checks import at_least
 from arch.context import Context
-from arch.layers import Projection, column, kernel_initializer, product_flops, widened
+from arch.layers import Projection, columns, kernel_initializer, product_flops, widened
 from arch.sublayers.contract import Sublayer
 
 State = dict[str, Float[Array, "batch inner"]]  # 'h' and what else the cell keeps, float32
@@ -34,6 +34,7 @@ class Cell(Sublayer):
     """
 
     causal = True
+    several = True
     gates: int
     state: tuple[str, ...] = ("h",)
 
@@ -62,30 +63,36 @@ class Cell(Sublayer):
         self, x: Float[Array, "batch length width"], context: Context
     ) -> Float[Array, "batch length width"]:
         """y in the shape and dtype of x."""
+        return self._run(x, context.mask, self._start(x.shape[0], x.dtype))[0]
+
+    def _run(
+        self,
+        x: Float[Array, "batch length width"],
+        mask: Bool[Array, "batch length"] | None,
+        state: State,
+    ) -> tuple[Float[Array, "batch length width"], State]:
+        """(y, the state after it) of positions that follow those of the state."""
         # time first before the product, while it is at its narrowest
         inputs = self.input(x.swapaxes(0, 1))
-        mask = None if context.mask is None else context.mask.T[:, :, None]
+        masks = None if mask is None else mask.T[:, :, None]
         recurrent = self.recurrent[...].astype(x.dtype)
 
         def body(state, now):
             state = self._next(recurrent, state, *now)
             return state, state["h"].astype(x.dtype)
 
-        _, y = jax.lax.scan(body, self._start(x.shape[0], x.dtype), (inputs, mask))
-        return self._leave(y.swapaxes(0, 1))
+        state, y = jax.lax.scan(body, state, (inputs, masks))
+        return self._leave(y.swapaxes(0, 1)), state
 
     def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> State:
         """The state before the first token; its size does not depend on the length."""
         return self._start(batch, dtype)
 
     def step(
-        self, x: Float[Array, "batch 1 width"], cache: State, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], State]:
-        """One token more."""
-        recurrent = self.recurrent[...].astype(x.dtype)
-        mask = column(context.mask, context.time)
-        state = self._next(recurrent, cache, self.input(x)[:, 0], mask)
-        return self._leave(state["h"].astype(x.dtype)[:, None]), state
+        self, x: Float[Array, "batch tokens width"], cache: State, context: Context
+    ) -> tuple[Float[Array, "batch tokens width"], State]:
+        """Some tokens more."""
+        return self._run(x, columns(context.mask, context.time, x.shape[1]), cache)
 
     def _next(
         self,

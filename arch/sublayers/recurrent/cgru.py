@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from arch.checks import at_least
 from arch.context import Context
-from arch.layers import Projection, column, product_flops, widened
+from arch.layers import Projection, columns, product_flops, widened
 from arch.registry import sublayers
 from arch.sublayers.contract import Sublayer
 from arch.sublayers.convolution import masked
@@ -36,7 +36,7 @@ class CGRU(Sublayer):
         init_std: of the kernels; 0 is Glorot's uniform.
     """
 
-    causal, own_residual = True, True
+    causal = several = own_residual = True
     residual_outputs = ()
 
     def __init__(
@@ -74,14 +74,14 @@ class CGRU(Sublayer):
         return {"gates": zeros, "candidate": zeros}
 
     def step(
-        self, x: Float[Array, "batch 1 width"], cache: Cache, context: Context
-    ) -> tuple[Float[Array, "batch 1 width"], Cache]:
-        """One token more, of a causal sequence."""
-        now = masked(x, column(context.mask, context.time))
+        self, x: Float[Array, "batch tokens width"], cache: Cache, context: Context
+    ) -> tuple[Float[Array, "batch tokens width"], Cache]:
+        """Some tokens more, of a causal sequence."""
+        now = masked(x, columns(context.mask, context.time, x.shape[1]))
         seen = jnp.concatenate([cache["gates"].astype(x.dtype), now], axis=1)
         keep, read = self._gates(seen)
         kept = jnp.concatenate([cache["candidate"].astype(x.dtype), read * now], axis=1)
-        after = {"gates": seen[:, 1:], "candidate": kept[:, 1:]}
+        after = {"gates": seen[:, x.shape[1] :], "candidate": kept[:, x.shape[1] :]}
         moved = {name: part.astype(cache[name].dtype) for name, part in after.items()}
         return self._mixed(x, keep, kept), moved
 
