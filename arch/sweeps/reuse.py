@@ -52,7 +52,7 @@ def finished_elsewhere(sweep: Sweep, jobs: Sequence[Job]) -> list[Found]:
 def take(found: Sequence[Found]) -> list[str]:
     """Make them results of their jobs, in folders that are there; a sentence for each source.
 
-    The line says where it comes from. Metrics are copied and checkpoints are linked, so that the
+    The line says where it comes from, unless that is this very cell. Metrics are copied and checkpoints are linked, so that the
     run can be loaded and goes on to cost no space.
     """
     said: dict[tuple[str, str], list[Seed]] = {}
@@ -61,13 +61,19 @@ def take(found: Sequence[Found]) -> list[str]:
         with job.folder.seed(seed).anew() as own:
             if folder is not None:
                 _copy(folder.path, own.path)
-            own.finish({**kept, "cell": job.cell.name, **job.details, "from": source})
+            line = {**kept, "cell": job.cell.name, **job.details}
+            own.finish(line if source == _own(job) else {**line, "from": source})
         job.folder.log(f"seed {seed}: the same run as {source}, which is finished")
         said.setdefault((job.cell.name, source), []).append(seed)
     return [
         f"{cell} seeds {', '.join(map(str, seeds))}: finished as {source}, by the same hash"
         for (cell, source), seeds in said.items()
     ]
+
+
+def _own(job: Job) -> str:
+    """The name and the cell of the job itself, whose committed lines are no other run's."""
+    return f"{job.folder.path.parent.name}/{job.cell.name}"
 
 
 def _runs(job: Job, seed: Seed) -> Iterator[Found]:

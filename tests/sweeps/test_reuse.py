@@ -86,6 +86,7 @@ def test_committed_lines_count_where_reuse_asks_for_it(folder, trains):
     done = cli.run(*argv, "--reuse")
     assert done.code == 0, done.err
     assert trains == [] and "sf seeds 0, 1: finished as first/sf" in done.out
+    assert not any("from" in line for line in read_lines("results/first"))  # they are its own
     curves = read_curves("results/first")
     assert [(one["cell"], one["seed"], one["valid"]["step"]) for one in curves] == [
         ("sf", 0, [20, 40, 60, 80]),
