@@ -16,7 +16,6 @@ from unittest import mock
 
 import jax
 import numpy as np
-from jax.experimental.compilation_cache import compilation_cache
 
 import launch
 from arch import plugins, registry
@@ -134,7 +133,6 @@ def run(*argv: str, cwd: Path | None = None) -> Outcome:
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.chdir(cwd or "."))
         stack.enter_context(forgetful())
-        stack.enter_context(compiled_once())
         stack.enter_context(mock.patch.object(local, "Programs", SessionPrograms))
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))
@@ -159,38 +157,11 @@ def forgetful() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def compiled_once() -> Iterator[None]:
-    """What XLA compiles is kept for the session, in files that processes share."""
-    settings = {
-        "jax_compilation_cache_dir": str(xla_cache()),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-
-
-def xla_cache() -> Path:
-    return downloads.cache_directory() / "xla"
-
-
 def environment() -> dict[str, str]:
-    """That of a subprocess: `python` is this one, compiled programs are shared."""
+    """That of a subprocess: `python` is this one."""
     return {
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "JAX_COMPILATION_CACHE_DIR": str(xla_cache()),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 

@@ -3,6 +3,8 @@ small models."""
 
 import os
 import random
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import hypothesis
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from arch import config
+from arch.devices import compilation_cache
 from arch.report.seeds import both
 from arch.training.program import Program, build
 from arch.training.replica import STEPS_A_DISPATCH
@@ -20,7 +23,7 @@ from arch.training.state import Swept
 jax.config.update("jax_numpy_rank_promotion", "raise")
 hypothesis.settings.register_profile("untimed", deadline=None)  # others may use the machine too
 hypothesis.settings.load_profile("untimed")
-
+KEPT = 1 << 30  # bytes of compiled programs that runs of the suite leave to the next
 
 os.environ["ARCH_PROGRAMS"] = ""  # tests change code while they run: no program outlives them
 
@@ -46,12 +49,30 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """Compile without most of XLA's optimisations, here and in processes that tests start: most of
-    the suite's time is the compiler's. A test of what the compiler may break takes
-    `full_compile`."""
+    """Compile without most of XLA's optimisations, and what was compiled before not again, here and
+    in processes that tests start: most of the suite's time is the compiler's. A test of what the
+    compiler may break takes `full_compile`.
+
+    Programs are kept by their content in pytest's own folder, so that a second run, or the other
+    worker's, finds them.
+    """
+    settings: dict[str, object] = {}
     if not config.getoption("--full-compile"):
-        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-        jax.config.update("jax_disable_most_optimizations", True)
+        settings["jax_disable_most_optimizations"] = True
+    if config.pluginmanager.hasplugin("cacheprovider"):
+        kept = config.cache.mkdir(f"xla-{compilation_cache.machine()}")
+        if not hasattr(config, "workerinput") and _size(kept) > KEPT:
+            shutil.rmtree(kept)
+        settings["jax_compilation_cache_dir"] = kept
+        settings["jax_persistent_cache_min_compile_time_secs"] = 0
+        settings["jax_persistent_cache_min_entry_size_bytes"] = -1
+    for name, value in settings.items():
+        os.environ[name.upper()] = str(value)
+        jax.config.update(name, str(value) if isinstance(value, Path) else value)
+
+
+def _size(folder):
+    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 @pytest.fixture

@@ -52,8 +52,8 @@ def finished_elsewhere(sweep: Sweep, jobs: Sequence[Job]) -> list[Found]:
 def take(found: Sequence[Found]) -> list[str]:
     """Make them results of their jobs, in folders that are there; a sentence for each source.
 
-    The line says where it comes from, unless that is this very cell. Metrics are copied and checkpoints are linked, so that the
-    run can be loaded and goes on to cost no space.
+    The line says where it comes from, unless that is this very cell. Metrics are copied and
+    checkpoints are linked, so that the run can be loaded and goes on to cost no space.
     """
     said: dict[tuple[str, str], list[Seed]] = {}
     for job, seed, summary, source, folder in found:
