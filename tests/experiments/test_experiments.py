@@ -76,7 +76,7 @@ def test_tiny_and_small_scales_have_the_parameters_of_the_closed_form(reference,
 
 # These have data of their own, see below, or steps: tests/sweeps/test_halving.py.
 OWN_DATA = (
-    "search.py", "battery.py", "history.py",
+    "search.py", "battery.py", "history.py", "mixer_speed.py",
     "ptb.py", "shakespeare.py", "universal_algorithmic.py", "universal_execution.py",
     "universal_babi.py",
     "universal_lambada.py", "universal_translation.py", "sandwich_translation.py",
@@ -196,6 +196,11 @@ def evaluated(file, corpus, cell, *fields) -> dict:
     assert launch.main(command) == 0
     (found,) = [x for x in read_lines(f"results/{file}") if x["status"] == "finished"]
     return found["evaluations"]
+
+
+def test_speed_and_memory_of_mixers_are_measured(documents):
+    figures = evaluated("mixer_speed.py", documents, "mamba2-l1024")["measured"]
+    assert figures["microseconds"] > 0 and figures["MiB"] > 0
 
 
 @SLOW
