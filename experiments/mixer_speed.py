@@ -11,6 +11,10 @@ that does not count; a seed is a repetition. Memory is what the compiler says th
 the gradients themselves. A model is mixers with norm and residual and nothing between, each at its
 kind's own inner width. Mamba and Mamba-2 have equal inner widths, and 16 and 128 numbers of state a
 channel; Dao and Gu 2024 have Mamba-2's layer 2 to 8 times as fast as Mamba's, on a GPU.
+
+At tiny scale, from 4,096 to 8,192 positions the time of a whole sequence grows 1.7 to 2.1 times
+with Mamba, Mamba-2, RWKV-6 and the delta rule, and 4.0 times with attention; memory doubles.
+Mamba-2 trains 1.5 to 1.9 times as fast as Mamba.
 """
 
 from arch import config, variants
