@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 from scipy.stats import norm
@@ -44,6 +44,7 @@ def test_looking_several_times_errs_no_more_often_than_is_said(looks):
     assert wrong.mean() < 0.055 and naive.mean() > 0.09
 
 
+@settings(max_examples=20)
 @given(st.lists(st.integers(2, 40), min_size=1, max_size=5, unique=True).map(sorted),
        st.sampled_from([0.05, 0.01, 0.05 / 7]))  # fmt: skip
 def test_every_level_is_below_alpha_and_all_together_are_no_less(looks, alpha):
