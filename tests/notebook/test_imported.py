@@ -42,13 +42,6 @@ LETTERS = "abcdefghijklmnop"
 VOCABULARY = 50  # of the fixtures
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_once():
-    """Most of the module's time would be the compiler's, at the same few programs."""
-    with cli.compiled_once():
-        yield
-
-
 # Tokenizers of the three families, as small as the fixtures
 
 

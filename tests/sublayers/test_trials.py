@@ -22,6 +22,7 @@ class Sound(nnx.Module):
     """Keeps every promise; the cases below change one member."""
 
     kind, causal, positionwise, cross, cached = "sound", True, True, False, False
+    several = False
 
     def __init__(self, width, *, rngs):
         self.input = Projection(width, width, rngs=rngs)
@@ -155,6 +156,9 @@ FAULTS = {
         "not finite, for all-zero inputs",
     ),
     "steps that differ": (vars(Stepping) | {"off": 0.01}, "step at time 1 differs"),
+    "several at once that differ": (
+        vars(Stepping) | {"several": True}, "step at time 0 differs",
+    ),
 }  # fmt: skip
 
 
