@@ -15,11 +15,11 @@ GRU, Transformer, Sandwich, Universal Transformer, Mamba-2, RWKV-4, and a small 
 size chosen so that all have the Transformer's parameters: a width where the whole model is one
 layer, else an inner width or a state. The sections compare at equal tokens and at equal CPU time.
 
-At tiny scale on stdlib, 1.2 million bytes a run, what carries a state is ahead: Mamba-2 4.4, the
-small Jamba 4.8, RWKV-4 5.0, GRU 5.3, a window of seven 5.8, LSTM 7.1, Universal 7.5, Sandwich 7.8,
-Transformer 8.1. Attention with sinusoidal positions has learned little by then; Kneser-Ney, which
-counts all 8.0 million bytes once, has 3.2. At equal CPU time GRU, RWKV-4, the window and Mamba-2
-are level.
+At tiny scale on stdlib, 1.2 million bytes a run, every other mixer is ahead of attention alone:
+Mamba-2 4.4, the small Jamba 4.8, RWKV-4 5.0, GRU 5.3, a window of seven 5.8, LSTM 7.1, Universal
+7.5, Sandwich 7.8, Transformer 8.1. Kneser-Ney, which counts all 8.0 million bytes once and reads
+with its whole window everywhere, has 3.2. At equal CPU time GRU, the window, RWKV-4 and Mamba-2 are
+within 0.07 nats of each other.
 """
 
 import functools

@@ -13,8 +13,9 @@ kind's own inner width. Mamba and Mamba-2 have equal inner widths, and 16 and 12
 channel; Dao and Gu 2024 have Mamba-2's layer 2 to 8 times as fast as Mamba's, on a GPU.
 
 At tiny scale, from 4,096 to 8,192 positions the time of a whole sequence grows 1.7 to 2.1 times
-with Mamba, Mamba-2, RWKV-6 and the delta rule, and 4.0 times with attention; memory doubles.
-Mamba-2 trains 1.5 to 1.9 times as fast as Mamba.
+with Mamba, Mamba-2, RWKV-6 and the delta rule, and 4.0 times with attention. Memory for as many
+tokens stays the same, that of attention grows 1.9 times. Mamba-2 trains 1.5 to 1.9 times as fast as
+Mamba.
 """
 
 from arch import config, variants

@@ -4,7 +4,6 @@ small models."""
 import os
 import random
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import hypothesis
@@ -63,12 +62,12 @@ def pytest_configure(config):
         kept = config.cache.mkdir(f"xla-{compilation_cache.machine()}")
         if not hasattr(config, "workerinput") and _size(kept) > KEPT:
             shutil.rmtree(kept)
-        settings["jax_compilation_cache_dir"] = kept
+        settings["jax_compilation_cache_dir"] = str(kept)
         settings["jax_persistent_cache_min_compile_time_secs"] = 0
         settings["jax_persistent_cache_min_entry_size_bytes"] = -1
     for name, value in settings.items():
         os.environ[name.upper()] = str(value)
-        jax.config.update(name, str(value) if isinstance(value, Path) else value)
+        jax.config.update(name, value)
 
 
 def _size(folder):

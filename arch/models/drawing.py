@@ -60,7 +60,9 @@ def continuation(
     begin, read, step = _programs(model, total, prompt.entries, platform, cached)
     tokens = np.zeros((1, total), np.int32)
     tokens[:, :length] = np.asarray(prompt.tokens)
-    parameters, cache = begin(parameters)
+    cache: Any = ()
+    if cached:
+        parameters, cache = begin(parameters)
     start = (length - 1) // PREFILL * PREFILL if cached and model.stack.several else 0
     for time in range(0, start, PREFILL):
         cache = read(parameters, cache, tokens[:, time : time + PREFILL], np.int32(time))
@@ -86,16 +88,15 @@ def _rounded(model: Model, needed: int) -> int:
 def _programs(
     model: Model, total: int, entries: int, platform: str, cached: bool
 ) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
-    """(parameters → these as a step reads them, and a cache; PREFILL tokens of a prompt; TOGETHER
-    steps of drawing), compiled where they are first called."""
+    """(parameters → these as cached steps read them, and a cache; PREFILL tokens of a prompt;
+    TOGETHER steps of drawing), compiled where they are first called."""
 
     def rows(tokens: Array) -> Prompt:
         return Prompt(None, tokens, jnp.array([0]), 0, -1)
 
     def begin(parameters):
-        tokens = jnp.zeros((1, total), jnp.int32)
-        cache = advancing(model, parameters, rows(tokens), 1, total, cached, platform)[1]
-        return model.apart(parameters) if cached else parameters, cache
+        parameters, tokens = model.apart(parameters), jnp.zeros((1, total), jnp.int32)
+        return parameters, advancing(model, parameters, rows(tokens), 1, total, True, platform)[1]
 
     def read(parameters, cache, ids, time):
         context = Context(inference=True, time=time, platform=platform)

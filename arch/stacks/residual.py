@@ -6,7 +6,6 @@ peri   x + norm(F(norm(x)))           Kim et al. 2025
 none   x + F(x)
 """
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -159,9 +158,11 @@ class Branch(nnx.Module):
         """(the letter's branch, the cache) of the tokens from `context.time` on."""
         if self.sublayer.positionwise:
             return self.branch(x, context)[0], cache
-        at_once = x.shape[1] == 1 or self.sublayer.several
-        step = self.sublayer.step if at_once else functools.partial(_one_by_one, self.sublayer)
-        y, cache = step(self._before(x), cache, context)
+        entered = self._before(x)
+        if x.shape[1] == 1 or self.sublayer.several:
+            y, cache = self.sublayer.step(entered, cache, context)
+        else:
+            y, cache = _one_by_one(self.sublayer, entered, cache, context)
         return self._after(y, context), cache
 
 

@@ -8,6 +8,7 @@ dtype, FLOPs, causality, independence of the batch, its mask, randomness, gradie
 import dataclasses
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -193,7 +194,7 @@ def _steps(trial: Trial) -> str:
     whole = np.asarray(trial.run(train=False, key=None))
     cache, largest = module.init_cache(BATCH, LENGTH, trial.x.dtype, context), np.abs(whole).max()
     ends = (LENGTH // 2, LENGTH - 1, LENGTH) if module.several else range(1, LENGTH + 1)
-    for time, end in zip((0, *ends), ends, strict=False):
+    for time, end in itertools.pairwise((0, *ends)):
         tokens = trial.x[:, time:end]
         y, cache = module.step(tokens, cache, context.replace(time=jnp.int32(time)))
         if y.shape != tokens.shape:
