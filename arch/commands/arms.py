@@ -1,22 +1,16 @@
 """What the cells of an experiment differ in, as `describe` and `sweep --dry-run` print it."""
 
-from collections.abc import Collection
+from collections.abc import Iterator, Mapping
 
-from arch.config import said_differences
-from arch.sweeps.experiment import Cell, Experiment, Results
+from arch.config import differences, said_differences
+from arch.registry import Config
 
 
-def arm_lines(
-    experiment: Experiment, cells: list[Cell], known: Results, shown: Collection[str]
-) -> list[str]:
-    """A line for each cell in `shown`: the fields in which it differs from the baseline.
-
-    cells: all of the experiment's, among which the baseline is.
-    """
-    base = experiment.baseline(cells, known).name
-    lines = []
-    for name, found in experiment.differences(cells, known).items():
-        if name in shown and name != base:
+def arm_lines(baseline: str, configs: Mapping[str, Config]) -> Iterator[str]:
+    """A line for each cell: the fields in which its configuration differs from the baseline's,
+    which is among them."""
+    for name, config in configs.items():
+        if name != baseline:
+            found = differences(configs[baseline], config)
             said = said_differences(found) or "nothing: one and the same run"
-            lines.append(f"{name} differs from {base} in: {said}")
-    return lines
+            yield f"{name} differs from {baseline} in: {said}"

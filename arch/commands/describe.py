@@ -3,6 +3,7 @@
 from arch.commands import flags, from_flags, terminal
 from arch.commands.answers import answer
 from arch.commands.arms import arm_lines
+from arch.config import differences
 from arch.models.parameters import Leaf, written
 from arch.sweeps import machine
 from arch.sweeps.experiment import Results, matching
@@ -15,22 +16,23 @@ def run(command: flags.Describe) -> int:
     of parameters, a line each."""
     experiment = from_flags.experiment(command)
     none = Results([], *experiment.metric)
-    every = cells = experiment.cells(none)
-    if command.cells != "*":
-        cells = matching(cells, command.cells)
+    every = experiment.cells(none)
+    cells = every if command.cells == "*" else matching(every, command.cells)
+    baseline = experiment.baseline(every, none)
+    configs = experiment.configs([baseline, *cells])
     rows = [
         describe.describe(
             cell.name,
             cell.variant or "order",
-            experiment.config(cell),
+            configs[cell.name],
             machine.platform(),
             command.parameters,
         )
         for cell in cells
     ]
     if command.json:
-        found = experiment.differences(every, none)
-        answer(*({**row, "differs": found[row["cell"]]} for row in rows))
+        base = configs[baseline.name]
+        answer(*({**row, "differs": differences(base, configs[row["cell"]])} for row in rows))
         return 0
     table = terminal.table(experiment.reference, *describe.COLUMNS)
     for row in rows:
@@ -38,7 +40,7 @@ def run(command: flags.Describe) -> int:
     terminal.show(table)
     for said in filter(None, map(describe.said_layout, rows)):
         print(said)
-    for line in arm_lines(experiment, every, none, [cell.name for cell in cells]):
+    for line in arm_lines(baseline.name, configs):
         print(line)
     for found in (row for row in rows if row.get("tree")):
         print(f"\nparameters of {found['cell']}: path, shape, dtype, scalars")

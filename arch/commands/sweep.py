@@ -81,7 +81,8 @@ def _plan(sweep: Sweep) -> int:
         if said := estimate(jobs):
             print(said)
     known = sweep.results()
-    shown = [job.cell.name for job in jobs]
-    for line in arm_lines(sweep.experiment, sweep.experiment.cells(known), known, shown):
+    baseline = sweep.experiment.baseline(sweep.experiment.cells(known), known)
+    configs = sweep.experiment.configs([baseline, *(job.cell for job in jobs)])
+    for line in arm_lines(baseline.name, configs):
         print(line)
     return 0

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from arch import config
@@ -64,7 +63,7 @@ def shapes_of(name: str, model: Mapping, vocabulary: int, positions: int) -> Sha
     """The shapes of a model: of its causal form, where a decoder's letters must be so to build."""
     filled = config.make(model=causally(model)).model
     built = models.build(filled, vocabulary, positions)
-    leaves = flat(jax.eval_shape(built.init, jax.random.key(0)))
+    leaves = flat(built.shapes)
     layers: dict[str, list[int]] = {}
     each = len(FAMILIES[name].letters) or 2
     for position, letter in enumerate(orders.expand(filled.order)):

@@ -265,7 +265,7 @@ class Model(Weighted):
     @functools.cached_property
     def shapes(self) -> Parameters:
         """The shapes of what `init` gives; nothing is computed."""
-        return jax.eval_shape(self.init, jax.random.key(0))
+        return jax.eval_shape(lambda: self.init(jax.random.key(0)))
 
     def card(self) -> Card:
         """What `repr` and a notebook show of it."""

@@ -29,17 +29,18 @@ class Definition:
     would lose other state.
     """
 
+    _graph: nnx.GraphDef
+
     def __init__(self, create: Callable[..., nnx.Module]):
-        self._init = jax.jit(lambda key: _arrays(create(rngs=nnx.Rngs(key))))  # traced once
-        self.module: Any = nnx.eval_shape(lambda: create(rngs=nnx.Rngs(0)))
-        self._graph, state = nnx.split(self.module)
-        for path, variable in nnx.to_flat_state(state):
-            if not isinstance(variable, nnx.Param):
-                raise ConfigurationError(
-                    f"{type(self.module).__name__} keeps {'.'.join(map(str, path))} as "
-                    f"{type(variable).__name__}; a module's state must be nnx.Param alone"
-                )
-        self.shapes = nnx.to_pure_dict(state)
+        def init(key: Key[Array, ""]) -> Parameters:  # traced once, and gives the graph beside
+            module = create(rngs=nnx.Rngs(key))
+            self._graph, state = nnx.split(module)
+            _check_params_alone(module, state)
+            return nnx.to_pure_dict(state)
+
+        self._init = jax.jit(init)
+        self.shapes = jax.eval_shape(self._init, jax.eval_shape(jax.random.key, 0))
+        self.module: Any = self.bind(self.shapes)
 
     def init(self, key: Key[Array, ""]) -> Parameters:
         """The module's initial arrays."""
@@ -50,8 +51,13 @@ class Definition:
         return nnx.merge(self._graph, parameters)
 
 
-def _arrays(module: nnx.Module) -> Parameters:
-    return nnx.to_pure_dict(nnx.split(module)[1])
+def _check_params_alone(module: nnx.Module, state: nnx.State) -> None:
+    for path, variable in nnx.to_flat_state(state):
+        if not isinstance(variable, nnx.Param):
+            raise ConfigurationError(
+                f"{type(module).__name__} keeps {'.'.join(map(str, path))} as "
+                f"{type(variable).__name__}; a module's state must be nnx.Param alone"
+            )
 
 
 def init_owners(definition: Definition, key: Key[Array, ""], owners: int) -> Parameters:

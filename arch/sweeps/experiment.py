@@ -6,7 +6,7 @@ import functools
 import hashlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -66,7 +66,7 @@ class Experiment:
     @property
     def default_name(self) -> str:
         """The configuration's, else the file's name and what was said beside it."""
-        if chosen := self.overrides.get("name") or self.base().name:
+        if chosen := self.overrides.get("name") or self.base.name:
             return chosen
         said = [f"{k}={v}" for k, v in {**self.given, **self.letters, **self.overrides}.items()]
         said += [f"ladder-{self.ladder.field}"] if self.ladder else []
@@ -76,6 +76,7 @@ class Experiment:
             name = f"{name[:111]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         return name
 
+    @functools.cached_property
     def base(self) -> Config:
         """What `get_config` gives for the arguments."""
         with self._blamed("get_config"):
@@ -88,7 +89,7 @@ class Experiment:
 
     def _bound(self) -> Config:
         """`base` with the letters of the reference bound."""
-        base = self.base()
+        base = self.base
         for letter, kind in self.letters.items():
             base = configuration.bind(base, letter, kind, self._tell)
         return base
@@ -107,6 +108,8 @@ class Experiment:
             with self._blamed(f"cell {cell.name}"):
                 base = configuration.override(base, cell.overrides)
         typed = self.overrides | self.first_values | dict(cell.typed if cell else {})
+        if not typed and cell is not None:
+            return base  # finished by the cell's own overrides
         try:
             return configuration.override(base, typed, self._tell)
         except ConfigurationError as error:
@@ -125,12 +128,9 @@ class Experiment:
         named = self.table(cells, results).get("baseline")
         return next((cell for cell in cells if cell.name == named), cells[0])
 
-    def differences(
-        self, cells: list[Cell], results: Results
-    ) -> dict[str, dict[str, tuple[object, object]]]:
-        """Cell → field → (the baseline's value, its own), of the fields in which they differ."""
-        base = self.config(self.baseline(cells, results))
-        return {cell.name: configuration.differences(base, self.config(cell)) for cell in cells}
+    def configs(self, cells: Iterable[Cell]) -> dict[str, Config]:
+        """Cell → its filled configuration."""
+        return {cell.name: self.config(cell) for cell in cells}
 
     @functools.cached_property
     def products(self) -> dict[str, tuple[str, ...]]:

@@ -191,5 +191,5 @@ def _check_length(config: Config, task: Task, option: str, length: int) -> None:
 
 def _shapes(config: Config, task: Task) -> dict:
     model = models.build(config["model"], task.vocabulary, task.max_length)
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
-    return {str(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
+    leaves = jax.tree_util.tree_leaves_with_path(model.shapes)
+    return {str(path): leaf.shape for path, leaf in leaves}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from arch.config import differences
 from arch.sweeps.experiment import Experiment, Results
 from tests.families import always
 
@@ -28,7 +29,9 @@ def strays(reference: str) -> set[str]:
     """The fields in which a cell differs from the baseline, and that VARIES does not name."""
     experiment = Experiment(reference)
     none = Results([], *experiment.metric)
-    found = experiment.differences(experiment.cells(none), none)
+    cells = experiment.cells(none)
+    base = experiment.config(experiment.baseline(cells, none))
+    found = {cell.name: differences(base, experiment.config(cell)) for cell in cells}
     globs = experiment.contents.VARIES
     return {
         field
