@@ -164,7 +164,7 @@ def train():
 @pytest.fixture(scope="session")
 def row():
     """A function: one replica's part of a group's tree."""
-    return lambda tree, index: jax.tree.map(lambda a: a[index], tree)
+    return lambda tree, index: jax.tree.map(lambda a: a[index], jax.device_get(tree))
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from jaxtyping import Array, Int, Key
 from arch.context import Context
 from arch.models.choices import Choice, drawn, penalised, seen
 from arch.models.generation import (
+    PREFILL,
     Beams,
     Blanks,
     Prompt,
@@ -27,12 +28,12 @@ from arch.models.generation import (
     fill,
     grow,
     growing,
+    prefilled,
 )
 from arch.models.model import Model
 from arch.stacks.parameters import Parameters
 
 TOGETHER = 8  # tokens a dispatch
-PREFILL = 64  # tokens of a prompt that are read at once
 ROUNDED = 64  # lengths are rounded up to a multiple: fewer shapes to compile for
 
 # (tokens (beam, added), finished (beam)) → which hypotheses are finished besides
@@ -60,16 +61,15 @@ def continuation(
     begin, read, step = _programs(model, total, prompt.entries, platform, cached)
     tokens = np.zeros((1, total), np.int32)
     tokens[:, :length] = np.asarray(prompt.tokens)
-    cache: Any = ()
+    cache, start = (), 0
     if cached:
         parameters, cache = begin(parameters)
-    start = (length - 1) // PREFILL * PREFILL if cached and model.stack.several else 0
-    for time in range(0, start, PREFILL):
-        cache = read(parameters, cache, tokens[:, time : time + PREFILL], np.int32(time))
+        if length > PREFILL and model.stack.several:
+            cache, start = read(parameters, cache, tokens, np.array([length], np.int32))
     carry = jnp.asarray(tokens), cache
     kinds = (np.float32, np.int32, np.float32, np.float32, np.float32)
     settings = tuple(kind(value) for kind, value in zip(kinds, choice, strict=True))
-    for time in range(start, needed - 1, TOGETHER):
+    for time in range(int(start), needed - 1, TOGETHER):
         found, carry = step(parameters, carry, np.int32(time), np.int32(length), key, settings)
         for at, token in enumerate(np.asarray(found), start=time + 1):
             if length <= at < needed:
@@ -88,24 +88,23 @@ def _rounded(model: Model, needed: int) -> int:
 def _programs(
     model: Model, total: int, entries: int, platform: str, cached: bool
 ) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
-    """(parameters → these as cached steps read them, and a cache; PREFILL tokens of a prompt;
-    TOGETHER steps of drawing), compiled where they are first called."""
-
-    def rows(tokens: Array) -> Prompt:
-        return Prompt(None, tokens, jnp.array([0]), 0, -1)
+    """(parameters → these as cached steps read them, and a cache; the prompt, PREFILL tokens at a
+    time; TOGETHER steps of drawing), compiled where they are first called."""
+    context = Context(inference=True, platform=platform)
+    one_row = Prompt(None, jnp.zeros((1, 1), jnp.int32), jnp.array([1]), 0, -1)
 
     def begin(parameters):
-        parameters, tokens = model.apart(parameters), jnp.zeros((1, total), jnp.int32)
-        return parameters, advancing(model, parameters, rows(tokens), 1, total, True, platform)[1]
+        parameters = model.apart(parameters)
+        return parameters, model.init_cache(parameters, 1, total, context)
 
-    def read(parameters, cache, ids, time):
-        context = Context(inference=True, time=time, platform=platform)
-        return model.prefill(parameters, ids, cache, context)
+    def read(parameters, cache, tokens, lengths):
+        prompt = one_row._replace(tokens=tokens, lengths=lengths)
+        return prefilled(model, parameters, prompt, cache, context)
 
     def step(parameters, carry, time, length, key, choice):
         tokens, cache = carry
         choice = Choice(*choice)
-        forward, _ = advancing(model, parameters, rows(tokens), 1, total, cached, platform)
+        forward, _ = advancing(model, parameters, one_row, 1, total, cached, platform)
 
         def one(carry, ahead):
             tokens, cache = carry

@@ -17,6 +17,7 @@ from arch.models.model import Model
 from arch.stacks.parameters import Parameters
 
 PAD = 0  # in sources, and after an end
+PREFILL = 64  # tokens of a prompt that are read at once
 
 
 class Prompt(NamedTuple):
@@ -70,6 +71,13 @@ def can_cache(model: Model) -> bool:
     return not uncached(model)
 
 
+class Begun(NamedTuple):
+    """A cache that holds the tokens before `time`; () where none is kept."""
+
+    cache: Any
+    time: Int[Array, ""]
+
+
 class Beams(NamedTuple):
     """The hypotheses of a search after some steps, in the order of their scores.
 
@@ -100,14 +108,14 @@ def decode(
     cached: whether to decode by cached steps; None for wherever every sublayer has them.
     """
     total = prompt.tokens.shape[1] + prompt.steps
-    advance, cache = advancing(model, parameters, prompt, search.beam, total, cached, platform)
-    start = beginning(prompt, search.beam, cache)
+    advance, begun = advancing(model, parameters, prompt, search.beam, total, cached, platform)
+    start = beginning(prompt, search.beam, begun)
     grown = jax.lax.while_loop(growing, lambda beams: grow(advance, prompt, beams), start)
     return best(prompt, grown, search.length_penalty)
 
 
-def beginning(prompt: Prompt, beam: int, cache: Any) -> Beams:
-    """The beams of a prompt, before the first step."""
+def beginning(prompt: Prompt, beam: int, begun: Begun) -> Beams:
+    """The beams of a prompt, before the first step. begun: of `advancing`."""
     rows = prompt.tokens.shape[0]
     tokens = jnp.pad(prompt.tokens, ((0, 0), (0, prompt.steps)))
     scores = jnp.where(jnp.arange(beam) == 0, 0.0, -jnp.inf)[None].repeat(rows, axis=0)
@@ -115,12 +123,12 @@ def beginning(prompt: Prompt, beam: int, cache: Any) -> Beams:
     if prompt.source is not None:  # a row of padding is finished before it starts
         finished = finished | (prompt.source[:, :1] == PAD)
     return Beams(
-        jnp.zeros((), jnp.int32),
+        begun.time,
         jnp.repeat(tokens[:, None], beam, axis=1),
         scores,
         jnp.zeros((rows, beam), jnp.int32),
         finished,
-        cache,
+        begun.cache,
     )
 
 
@@ -188,8 +196,9 @@ def advancing(
     total: int,
     cached: bool | None,
     platform: str,
-) -> tuple[Callable[..., tuple[Float[Array, "rows vocabulary"], Any]], Any]:
-    """A function (tokens, cache, time) → (logits of the token after time, cache), and a cache."""
+) -> tuple[Callable[..., tuple[Float[Array, "rows vocabulary"], Any]], Begun]:
+    """A function (tokens, cache, time) → (logits of the token after time, cache), and where its
+    steps begin: behind what can be read at once of a prompt of more than PREFILL tokens."""
     context = Context(inference=True, platform=platform)
     if prompt.source is not None:
         context = context.replace(memory_mask=prompt.source != PAD)
@@ -197,18 +206,21 @@ def advancing(
     if can_cache(model) if cached is None else cached:
         parameters = model.apart(parameters)
         context = model.remember(parameters, prompt.source, context)
+        rows, width = prompt.tokens.shape
+        begun = Begun(model.init_cache(parameters, rows, total, context), jnp.int32(0))
+        if width > PREFILL and source is None and model.stack.several:
+            begun = prefilled(model, parameters, prompt, begun.cache, context)
         repeat = functools.partial(jnp.repeat, repeats=beam, axis=0)
+        begun = begun._replace(cache=jax.tree.map(repeat, begun.cache))
         context = context.replace(
             memory=jax.tree.map(repeat, context.memory),
             memory_mask=jax.tree.map(repeat, context.memory_mask),
         )
-        rows = prompt.tokens.shape[0] * beam
-        cache = model.init_cache(parameters, rows, total, context)
 
         def step(tokens, cache, time) -> tuple[Float[Array, "rows vocabulary"], Any]:
             return model.step(parameters, tokens[:, time], cache, context.replace(time=time))
 
-        return step, cache
+        return step, begun
     if source is not None:
         context = context.replace(memory_mask=source != PAD)
 
@@ -216,4 +228,19 @@ def advancing(
         inputs = tokens if source is None else (source, tokens)
         return model.logits(parameters, inputs, context)[:, time], cache
 
-    return recomputed, ()
+    return recomputed, Begun((), jnp.int32(0))
+
+
+def prefilled(
+    model: Model, parameters: Parameters, prompt: Prompt, cache: Any, context: Context
+) -> Begun:
+    """The cache after the tokens that all rows have, as many as can be read PREFILL at a time. One
+    is left, since what follows the last is asked of a step."""
+
+    def read(turn, cache):
+        time = turn * PREFILL
+        ids = jax.lax.dynamic_slice_in_dim(prompt.tokens, time, PREFILL, axis=1)
+        return model.prefill(parameters, ids, cache, context.replace(time=time))
+
+    turns = (jnp.min(prompt.lengths) - 1) // PREFILL
+    return Begun(jax.lax.fori_loop(0, turns, read, cache), turns * PREFILL)

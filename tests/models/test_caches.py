@@ -70,8 +70,12 @@ def made(kind, **options):
 
 
 def parallel(sublayer, x, context=None):
-    y = sublayer(x, context or Context())
-    return y[0] if isinstance(y, tuple) else y
+    @jax.jit
+    def run(x):
+        y = sublayer(x, context or Context())
+        return y[0] if isinstance(y, tuple) else y
+
+    return run(x)
 
 
 def decoded(sublayer, x, context=None, positions=None):
@@ -79,7 +83,7 @@ def decoded(sublayer, x, context=None, positions=None):
     context = context or Context()
 
     @jax.jit
-    def run(x, cache):
+    def run(x):
         def body(cache, time):
             token = jax.lax.dynamic_slice_in_dim(x, time, 1, axis=1)
             here = context.replace(time=time)
@@ -89,9 +93,10 @@ def decoded(sublayer, x, context=None, positions=None):
             y, cache = sublayer.step(token, cache, here)
             return cache, y[:, 0]
 
+        cache = sublayer.init_cache(len(x), ROOM, x.dtype, context)
         return jax.lax.scan(body, cache, jnp.arange(x.shape[1]))[1].swapaxes(0, 1)
 
-    return run(x, sublayer.init_cache(len(x), ROOM, x.dtype, context))
+    return run(x)
 
 
 def test_a_cache_comes_with_its_step_and_not_to_a_kind_that_needs_none():
@@ -133,14 +138,18 @@ def test_a_step_of_several_tokens_is_as_many_steps(kind, options, assert_close):
     for mask in (None, room):
         if mask is not None and kind not in PADDED:
             continue
-        cache = sublayer.init_cache(BATCH, ROOM, x.dtype, Context())
-        parts = []
-        for start, end in ((0, 4), (4, 5), (5, LENGTH)):
-            now = Context(time=jnp.int32(start), mask=mask)
-            y, cache = sublayer.step(x[:, start:end], cache, now)
-            parts.append(y)
-        expected = decoded(sublayer, x, Context(mask=mask))
-        y = jnp.concatenate(parts, axis=1)
+
+        @jax.jit
+        def in_parts(x, mask=mask):
+            cache = sublayer.init_cache(BATCH, ROOM, x.dtype, Context())
+            parts = []
+            for start, end in ((0, 4), (4, 5), (5, LENGTH)):
+                now = Context(time=jnp.int32(start), mask=mask)
+                y, cache = sublayer.step(x[:, start:end], cache, now)
+                parts.append(y)
+            return jnp.concatenate(parts, axis=1)
+
+        y, expected = in_parts(x), decoded(sublayer, x, Context(mask=mask))
         where = slice(None) if mask is None else MASK
         assert_close(np.asarray(y)[where], np.asarray(expected)[where])
 
@@ -181,11 +190,12 @@ def test_a_caches_rows_are_its_sequences_so_that_they_may_be_reordered(kind, sam
     cache = sublayer.init_cache(BATCH, ROOM, x.dtype, Context())
     leaves = jax.tree.leaves(cache)
     assert leaves and all(leaf.shape[0] == BATCH for leaf in leaves)
+    step = jax.jit(lambda x, cache, time: sublayer.step(x, cache, Context(time=time)))
+    x = np.asarray(x)
     for t in range(4):
-        now = Context(time=jnp.int32(t))
-        expected, after = sublayer.step(x[:, t : t + 1], cache, now)
-        turned = jax.tree.map(lambda leaf: leaf[::-1], cache)
-        y, _ = sublayer.step(x[::-1, t : t + 1], turned, now)
+        expected, after = step(x[:, t : t + 1], cache, t)
+        turned = jax.tree.map(lambda leaf: np.asarray(leaf)[::-1], cache)
+        y, _ = step(x[::-1, t : t + 1], turned, t)
         assert same_bytes(y[::-1], expected)
         cache = after
 

@@ -14,7 +14,7 @@ from flax import nnx
 from arch import config
 from arch.context import Context
 from arch.layers import Projection
-from arch.models import choices, drawing
+from arch.models import choices, drawing, generation
 from arch.models import families as models
 from arch.models.choices import Choice
 from arch.models.drawing import continuation
@@ -585,13 +585,20 @@ DECODERS = [name for name, (_, encoder, _, _) in MODELS.items() if not encoder]
     "name", always(DECODERS, ("window, rotary, post", "hashes, reversible", "halting basic"))
 )
 def test_a_long_prompt_is_read_at_once_and_goes_on_the_same(name, monkeypatch):
-    monkeypatch.setattr(drawing, "PREFILL", 3)
+    for module in (drawing, generation):
+        monkeypatch.setattr(module, "PREFILL", 3)
+    read, turns = generation.prefilled, []
+    monkeypatch.setattr(generation, "prefilled", lambda *a: turns.append(read(*a)) or turns[-1])
     order, _, stack, positions = MODELS[name]
     model = built(order, "", stack, positions, max_length=16)
-    row, own = np.random.default_rng(3).integers(1, VOCABULARY, 8).tolist(), drawn(model)
-    told = [drawn_from(own, row, STEPS, 0, Choice(0.0), NEVER, cached, model)
+    rows, own = np.random.default_rng(3).integers(1, VOCABULARY, (2, 9)), drawn(model)
+    told = [drawn_from(own, rows[0, :8].tolist(), STEPS, 0, Choice(0.0), NEVER, cached, model)
             for cached in (True, False)]  # fmt: skip
     assert told[0] == told[1]
+    prompt = prompt_of(rows.astype(np.int32), np.array([9, 8], np.int32))
+    found = [decode(model, own, prompt, Search(2), cached) for cached in (True, False)]
+    assert found[0].tolist() == found[1].tolist()
+    assert [int(begun.time) for begun in turns] == [6]  # of 8 and 9 tokens
 
 
 def test_entries_that_no_text_has_are_neither_drawn_nor_found():
