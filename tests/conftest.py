@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 from types import SimpleNamespace
+from unittest import mock
 
 import hypothesis
 import jax
@@ -14,6 +15,7 @@ import pytest
 
 from arch import config
 from arch.devices import compilation_cache
+from arch.report import figures
 from arch.report.seeds import both
 from arch.training.program import Program, build
 from arch.training.replica import STEPS_A_DISPATCH
@@ -39,6 +41,28 @@ def _cache_of_the_session(tmp_path_factory):
         del os.environ["ARCH_CACHE_DIR"]
     else:
         os.environ["ARCH_CACHE_DIR"] = before
+
+
+IMAGE = figures.image
+
+
+def _blank(figure, kind):
+    return b"<svg xmlns='http://www.w3.org/2000/svg'/>"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _reports_draw_nothing():
+    """To draw the pictures of a report takes longer than to train for it. A test that looks at
+    them takes `pictures`."""
+    with mock.patch.object(figures, "image", _blank):
+        yield
+
+
+@pytest.fixture
+def pictures():
+    """Draw the pictures of reports."""
+    with mock.patch.object(figures, "image", IMAGE):
+        yield
 
 
 def pytest_addoption(parser):

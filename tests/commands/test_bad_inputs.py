@@ -2,6 +2,7 @@
 nothing compiles, and what is there stays as it is."""
 
 import gzip
+import itertools
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -299,16 +300,16 @@ def test_every_field_with_any_value_is_taken_or_refused_in_one_line(ground, idle
     monkeypatch.chdir(ground)
     fields = flat(Experiment("small.py").config().to_dict())
     fields.pop("model.order")  # the cells vary it
-    taken = 0
+    taken, values = 0, itertools.cycle(("-1", "0", "nonsense", "1.5", "-1"))
     for field in fields:
-        for value in ("-1", "0", "nonsense", "1.5"):
+        for value in itertools.islice(values, 2):  # each field other ones
             change = f"--config.{field}={value}"
             told = cli.run("sweep", "--config=small.py", "--cells=sf", "--dry-run", change)
             taken += told.code == 0
             if told.code:
                 assert told.code == 2, (change, told)
                 assert field.split(".")[-1] in told.err and len(told.err.splitlines()) == 1, told
-    assert 0 < taken < 2 * len(fields)
+    assert 0 < taken < len(fields)
 
 
 def test_whole_numbers_may_be_written_with_an_exponent(ground, idle):

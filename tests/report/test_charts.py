@@ -10,6 +10,8 @@ from arch.report.curves import Curve
 from arch.report.learning import LearningCurves
 from arch.report.statistics import summary
 
+pytestmark = pytest.mark.usefixtures("pictures")
+
 LENGTHS = {
     "name": "time",
     "title": "time",

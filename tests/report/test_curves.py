@@ -13,6 +13,8 @@ from arch.report.lines import read_lines
 from arch.report.seals import is_broken, sealed
 from tests.report.test_report import folder, line  # noqa: F401  folder is a fixture
 
+pytestmark = pytest.mark.usefixtures("pictures")
+
 # 100 tokens a step; one arm's FLOPs a token are twice the other's
 CHEAP, DEAR = {"flops_per_token": 10}, {"flops_per_token": 20}
 

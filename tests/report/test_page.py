@@ -12,6 +12,8 @@ import pytest
 from arch.report.folder import write_report
 from tests.report.test_report import ARMS, folder, line, lost  # noqa: F401  folder is a fixture
 
+pytestmark = pytest.mark.usefixtures("pictures")
+
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
 )

@@ -11,6 +11,8 @@ from arch.report.folder import FORMATS, write_report
 from arch.report.lines import write_experiment, write_lines
 from arch.report.panels import plan_figure
 
+pytestmark = pytest.mark.usefixtures("pictures")
+
 PRESS = "Press et al. 2020, Figure 6"
 
 

@@ -97,7 +97,7 @@ def test_scan_and_switch_equal_unrolled_in_outputs_and_gradients(
     unrolled = build(order, apply="unrolled", **options)
     parameters = jax.tree.map(lambda a: a.astype(jnp.float64), drawn(unrolled))
     x = inputs().astype(jnp.float64)
-    expected = runner(unrolled)(parameters, x, Context())
+    expected = jax.jit(runner(unrolled))(parameters, x, Context())
     for apply, platform in (("scan", "cpu"), ("switch", "cpu"), ("switch", "gpu")):
         stack = build(order, apply=apply, **options)
         found = runner(stack)(parameters, x, Context(platform=platform))
