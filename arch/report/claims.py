@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from arch.report.columns import MISSING
 from arch.report.comparisons import untrained_cells
+from arch.report.inference import Interval
 from arch.report.ladders import reported
 from arch.report.lines import (
     Line,
@@ -173,12 +174,12 @@ def claimed(claim: Claim) -> str:
 
 def verdict_texts(v: Verdict) -> list[str]:
     """Ours, the paper's, n, the verdict, and what would decide it."""
-    claim, interval = v.claim, v.interval
+    claim = v.claim
     ours = MISSING
     if v.difference.n:
         ours = _amount(claim, v.difference.mean)
         if v.difference.n > 1:
-            ours += f" [{_amount(claim, interval.low)}, {_amount(claim, interval.high)}]"
+            ours += f" [{_range(claim, v.interval)}]"
     paper = MISSING if claim.effect is None else _amount(claim, claim.effect)
     decide = f"{v.seeds} {claim.each}s" if v.seeds else ""
     if v.verdict == INCONCLUSIVE and v.difference.n < 2:
@@ -191,6 +192,14 @@ def verdict_texts(v: Verdict) -> list[str]:
     verdict = v.verdict + " at this scale" * scaled
     verdict += f", at the look at {v.look} seeds" if v.look else ""
     return [ours, paper, str(v.difference.n), verdict, decide or MISSING]
+
+
+def _range(claim: Claim, interval: Interval) -> str:
+    """Of an interval; one that holds twice the figure and nothing says nothing, as a first look's
+    may, which has hardly any of the error to spend."""
+    if claim.scale == "relative" and interval.low < -1 and interval.high > 1:
+        return "beyond ±100 %"
+    return f"{_amount(claim, interval.low)}, {_amount(claim, interval.high)}"
 
 
 def _amount(claim: Claim, value: float) -> str:

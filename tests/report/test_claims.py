@@ -1,6 +1,7 @@
 """Claims in an experiment's table, and the page of all of them."""
 
 import csv
+import dataclasses
 import io
 import json
 
@@ -9,6 +10,7 @@ import pytest
 from arch.report import claims, folder, front_page, verdicts
 from arch.report.claims import Untested, judge_all, judge_folder
 from arch.report.front_page import count_verdicts, to_summary, write_claims, write_summary
+from arch.report.inference import Interval
 from arch.report.lines import read_experiment, write_experiment, write_lines
 from arch.report.verdicts import Claim, as_json, claims_of
 
@@ -53,6 +55,15 @@ def test_claims_survive_json():
     told = json.loads(json.dumps(as_json([BETTER, EQUAL, TOLD])))
     assert claims_of({"claims": told}) == [BETTER, EQUAL, TOLD]
     assert claims_of({}) == []
+
+
+def test_an_interval_beyond_the_figures_is_said_to_be(results):
+    (better, *_) = (j.verdict for j in judge_folder(results / "x"))
+    ours, *_ = claims.verdict_texts(better)
+    assert ours.endswith("]") and "±" not in ours
+    for low, high, said in ((-8.4, 8.3, "[beyond ±100 %]"), (5.1, 7.8, "[+510.00 %, +780.00 %]")):
+        wide = dataclasses.replace(better, interval=Interval(low, high, 0.05))
+        assert claims.verdict_texts(wide)[0].endswith(said)
 
 
 def test_a_folder_is_judged_from_its_lines_alone(results):
