@@ -9,6 +9,7 @@ compiles, and the message lists the known ones. A plug point's contract is an ab
 import ast
 import difflib
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -252,10 +253,11 @@ def typed(value: object, like: object, field: str) -> Any:
         if isinstance(value, bool) and isinstance(like, bool):
             return value
     elif isinstance(like, int) and isinstance(value, int | float):
-        if float(value).is_integer():
+        if isinstance(value, int) or value.is_integer():
             return int(value)
     elif isinstance(like, float) and isinstance(value, int | float):
-        return float(value)
+        if abs(value) <= sys.float_info.max:  # neither infinite nor NaN
+            return float(value)
     elif isinstance(like, str) and isinstance(value, str):
         return value
     elif isinstance(like, tuple) and isinstance(value, tuple | list):

@@ -319,7 +319,7 @@ def test_a_configuration_comes_back_from_json_as_it_was(base):
         ({"evaluate": {"tokens": 1}}, "evaluate.tokens=1: allowed is 0, the whole split, or 2"),
         (
             {"train": {"optimizer": {"learning_rate": float("inf")}}},
-            "train.optimizer.learning_rate=inf: allowed is above 0, and finite",
+            "train.optimizer.learning_rate=inf: expected a number, for example 0.001",
         ),
         ({"seeds": (0, 0)}, "seeds=(0, 0): a seed stands twice"),
         ({"seeds": ()}, "seeds=(): .* one at least"),

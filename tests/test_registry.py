@@ -94,6 +94,7 @@ def test_given_arguments_are_no_options(registry):
     [
         (2e4, 100, 20000),
         (3, 100, 3),
+        (10**400, 100, 10**400),
         (1, 0.5, 1.0),
         (True, False, True),
         ("a", "", "a"),
@@ -123,6 +124,9 @@ def test_values_become_the_type_of_the_default(value, like, expected):
         (None, "a", "a text, for example 'a'"),
         (float("inf"), 1, "a whole number, for example 1"),
         (float("nan"), 1, "a whole number, for example 1"),
+        (float("inf"), 0.5, "a number, for example 0.5"),
+        (float("nan"), 0.5, "a number, for example 0.5"),
+        (10**400, 0.5, "a number, for example 0.5"),
         ([("a", 1)], {"a": 1, "b": 2}, "a section with the fields a, b"),
     ],
 )

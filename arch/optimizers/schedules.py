@@ -1,6 +1,5 @@
 """Learning rates by step, and the ranges of the options that every optimiser has."""
 
-import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -31,7 +30,7 @@ def check(config: Config, steps: int) -> None:
     field = "train.optimizer"
     one_of(SCHEDULES, of=field, schedule=config["schedule"])
     rate = config["learning_rate"]
-    holds(0 < rate < math.inf, "above 0, and finite", of=field, learning_rate=rate)
+    holds(rate > 0, "above 0", of=field, learning_rate=rate)
     for name in ("warmup", "final"):
         if not 0 <= config[name] <= 1:
             raise ConfigurationError(
