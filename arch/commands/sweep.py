@@ -7,7 +7,7 @@ from arch.commands.arms import arm_lines
 from arch.devices import hosts
 from arch.report.folder import write_report
 from arch.report.renderers import print_table
-from arch.sweeps import following, running
+from arch.sweeps import executors, following, running
 from arch.sweeps.experiment import matching
 from arch.sweeps.held import other_configurations, starts_over
 from arch.sweeps.plan import Plan, estimate
@@ -63,6 +63,7 @@ def _plan(sweep: Sweep) -> int:
     """Print what would be trained, and the fields in which the cells differ."""
     table = terminal.table(sweep.name, "cell", "hash", "seeds", "finished", "order")
     jobs = sweep.jobs()
+    executors.check(sweep, jobs)
     for job in jobs:
         left = job.unfinished()
         done = [seed for seed in job.seeds if seed not in left]

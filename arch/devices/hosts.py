@@ -8,7 +8,7 @@ Where there is one process, nothing here does anything.
 
 import json
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,15 +20,27 @@ HEARTBEAT = 30  # seconds without a word after which a host is lost, and the oth
 FEWEST_BYTES = 1024  # of a message: lengths are rounded up to powers of two, few are compiled
 
 
-def join() -> None:
-    """Become one of the processes that the environment names, before any device is asked for.
+class Place(NamedTuple):
+    """One of several processes that train together. coordinator: HOST:PORT of the first, '' for the
+    environment's; index: its own number, from 0; None: as the environment says."""
+
+    coordinator: str
+    processes: int | None
+    index: int | None
+
+
+def join(place: Place | None = None) -> None:
+    """Become one of the processes that train together, before any device is asked for: in a place,
+    else in that which the environment names.
 
     Raises ConfigurationError where it names none.
     """
+    place = place or Place("", _number("JAX_NUM_PROCESSES"), _number("JAX_PROCESS_ID"))
     try:
         jax.distributed.initialize(
-            num_processes=_number("JAX_NUM_PROCESSES"),
-            process_id=_number("JAX_PROCESS_ID"),
+            coordinator_address=place.coordinator or None,
+            num_processes=place.processes,
+            process_id=place.index,
             heartbeat_timeout_seconds=HEARTBEAT,
         )
     except (RuntimeError, ValueError) as error:

@@ -32,6 +32,7 @@ def run(sweep: Sweep) -> int:
     with Stop() as stop:
         while jobs := [job for job in sweep.jobs() if (job.cell.name, job.seeds) not in seen]:
             seen |= {(job.cell.name, job.seeds) for job in jobs}
+            executor.check(jobs)
             _say_held(sweep, jobs)
             locks.check_free(job.folder.path for job in jobs)
             _start_over(sweep, jobs, started_over)

@@ -8,7 +8,6 @@ import dataclasses
 from pathlib import Path
 
 from arch import config as configuration
-from arch.devices.mesh import Sizes, check_devices, check_hosts
 from arch.models.families import Model
 from arch.registry import Config, ConfigurationError
 from arch.report.lines import read_lines
@@ -21,7 +20,7 @@ from arch.sweeps.present import present_results
 from arch.tasks.contract import Task
 from arch.training import describe, evaluation
 from arch.training.group import Member
-from arch.training.program import build, replica_mode
+from arch.training.program import build
 
 
 @dataclasses.dataclass
@@ -127,10 +126,6 @@ class Sweep:
             evaluation.check(config, task)
             if self.experiment.trains:
                 task.check_model(model)
-            sizes, devices = Sizes.of(config.train.mesh), machine.all_devices()
-            check_devices(sizes, len(devices))
-            side_by_side = replica_mode(config.train.replicas, machine.platform()) == "vmap"
-            check_hosts(sizes, devices, side_by_side)
         except ConfigurationError as error:
             raise ConfigurationError(f"cell {cell.name}: {error}") from None
         identity = configuration.identity(config, task.sha256)

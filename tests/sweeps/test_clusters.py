@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from arch.devices.hosts import Place
 from arch.registry import ConfigurationError
 from arch.report.lines import read_lines
 from arch.sweeps.executors import cluster, named, orders
@@ -114,6 +115,18 @@ def test_options_follow_the_name():
             named(text)
 
 
+def test_only_devices_where_the_jobs_run_are_asked_for(tmp_path):
+    """The machine that hands jobs over may have none of them."""
+    cli.write_small(tmp_path)
+    wide = ("sweep", "--config=small.py", "--dry-run", "--config.train.mesh.data=4")
+    told = cli.run(*wide, cwd=tmp_path)
+    assert told.code == 2 and "4 devices are asked for" in told.err
+    for executor in ("slurm:hosts=2", "ray:hosts=2"):
+        assert cli.run(*wide, f"--executor={executor}", cwd=tmp_path).code == 0
+    told = cli.run("sweep", "--config=small.py", "--executor=slurm:hosts=0", cwd=tmp_path)
+    assert told.code == 2 and "--executor=slurm.hosts=0: allowed is 1 or more" in told.err
+
+
 def test_a_missing_package_is_one_line_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(ConfigurationError, match=r"submitit: pip install '\.\[slurm\]'"):
@@ -159,6 +172,52 @@ def test_slurm_jobs_one_killed_give_what_a_sweep_here_gives(tmp_path):
     kill_worker(tmp_path / "runs" / "there")
     end(started)
     assert_same_results(tmp_path / "results")
+
+
+TOGETHER = ("--cells=sf", "--seeds=1", "--config.train.mesh.data=2")
+
+
+def together(folder: Path, executor: str, *names: str) -> list[dict]:
+    """The lines of a cell that two hosts train together, once for each name; of the last a process
+    is killed in the middle."""
+    for name in names:
+        started = sweep(folder, *TOGETHER, f"--name={name}", "--fresh", f"--executor={executor}")
+        if name == names[-1]:
+            kill_worker(folder / "runs" / name)
+        end(started)
+    return [read_lines(folder / "results" / name)[0] for name in names]
+
+
+@pytest.mark.slow
+def test_a_slurm_job_of_two_hosts_is_one_cell_and_comes_again_where_one_is_killed(tmp_path):
+    pytest.importorskip("submitit", reason="pip install '.[slurm]'")
+    cli.write_small(tmp_path)
+    whole, killed = together(tmp_path, "slurm:where=local,hosts=2", "whole", "killed")
+    assert whole["replicas"]["hosts"] == 2 and whole["replicas"]["mesh"] == {"data": 2}
+    assert killed["evaluations"] == whole["evaluations"]
+
+
+@pytest.mark.slow
+def test_ray_tasks_of_two_hosts_are_one_cell_and_come_again_where_one_is_killed(tmp_path):
+    pytest.importorskip("ray", reason="pip install '.[ray]'")
+    cli.write_small(tmp_path)
+    whole, killed = together(tmp_path, "ray:hosts=2", "whole", "killed")
+    assert whole["replicas"]["hosts"] == 2
+    assert killed["evaluations"] == whole["evaluations"]
+
+
+def test_a_job_of_several_hosts_is_led_by_the_first(monkeypatch, tmp_path):
+    joined, trained = [], []
+    monkeypatch.setattr(cluster.hosts, "join", joined.append)
+    monkeypatch.setattr(cluster, "train", lambda *order: trained.append(order) or "refused")
+    monkeypatch.setattr(cluster.following, "follow", lambda: 0)
+    monkeypatch.chdir(tmp_path)
+    place = Place("node1:20000", 2, 0)
+    assert cluster.train_together("order.json", str(tmp_path), place) == "refused"
+    assert (joined, trained) == ([place], [("order.json", str(tmp_path))])
+    monkeypatch.setattr(cluster.hosts, "follows", lambda: True)
+    assert cluster.train_together("order.json", str(tmp_path), place._replace(index=1)) == ""
+    assert len(trained) == 1
 
 
 NODES = """

@@ -5,10 +5,20 @@ cluster   what slurm, ray share   processes  a process per cell ray    a task pe
 orders    what a worker is told
 """
 
-from arch.sweeps.executors.contract import EXECUTORS, Executor, chosen, named
+from arch.sweeps.executors.contract import EXECUTORS, Executor, check, chosen, named
 from arch.sweeps.executors.local import Local
 from arch.sweeps.executors.processes import Processes
 from arch.sweeps.executors.ray import Ray
 from arch.sweeps.executors.slurm import Slurm
 
-__all__ = ["EXECUTORS", "Executor", "Local", "Processes", "Ray", "Slurm", "chosen", "named"]
+__all__ = [
+    "EXECUTORS",
+    "Executor",
+    "Local",
+    "Processes",
+    "Ray",
+    "Slurm",
+    "check",
+    "chosen",
+    "named",
+]

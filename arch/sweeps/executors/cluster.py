@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from arch.devices import hosts
 from arch.registry import ConfigurationError
+from arch.sweeps import following
 from arch.sweeps.executors import orders
 from arch.sweeps.executors.contract import Executor
 from arch.sweeps.sweep import Job
@@ -46,6 +48,10 @@ class Handle(Protocol):
 
 class Cluster(Executor):
     """Every cell a job of its own; `submit` hands them over."""
+
+    @classmethod
+    def check(cls, jobs: Sequence[Job]) -> None:
+        """Nothing: a job's devices are seen where it runs, and its worker refuses in one line."""
 
     @abc.abstractmethod
     def submit(self, orders: Sequence[Path]) -> Sequence[Handle]:
@@ -102,6 +108,24 @@ class Cluster(Executor):
         end = time.monotonic() + SAVING
         while time.monotonic() < end and not all(handle.ended() for handle in handles):
             time.sleep(POLL)
+
+
+def train_together(order: str, folder: str, place: hosts.Place) -> str:
+    """`train` in one of the processes of a job of several hosts: the first leads, and what it
+    returns counts."""
+    hosts.join(place)
+    if hosts.follows():
+        os.chdir(folder)
+        following.follow()
+        return ""
+    refusals = []
+
+    def lead() -> int:
+        refusals.append(train(order, folder))
+        return orders.REFUSED if refusals[0] else 0
+
+    following.lead(lead)
+    return refusals[0]
 
 
 def train(order: str, folder: str) -> str:

@@ -8,8 +8,11 @@ class Cluster(Executor):
 import abc
 from collections.abc import Callable, Mapping, Sequence
 
-from arch.registry import Registry
+from arch.devices.mesh import Sizes, check_devices, check_hosts
+from arch.registry import ConfigurationError, Registry
+from arch.sweeps import machine
 from arch.sweeps.sweep import Job, Sweep
+from arch.training.program import replica_mode
 from arch.training.stopping import Stop
 
 
@@ -24,6 +27,20 @@ class Executor(abc.ABC):
 
     def __init__(self, sweep: Sweep):
         self.sweep = sweep
+
+    @classmethod
+    def check(cls, jobs: Sequence[Job]) -> None:
+        """Refuse jobs that cannot be trained where this executor trains, before anything is
+        written: by default, on the devices of this process. Raises ConfigurationError."""
+        devices, platform = machine.all_devices(), machine.platform()
+        for job in jobs:
+            train = job.config.train
+            try:
+                check_devices(Sizes.of(train.mesh), len(devices))
+                side_by_side = replica_mode(train.replicas, platform) == "vmap"
+                check_hosts(Sizes.of(train.mesh), devices, side_by_side)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"cell {job.cell.name}: {error}") from None
 
     @abc.abstractmethod
     def run(
@@ -54,6 +71,11 @@ def named(text: str) -> tuple[str, dict[str, object]]:
     Raises ConfigurationError for a name or an option that there is not.
     """
     return EXECUTORS.named(text, "--executor")
+
+
+def check(sweep: Sweep, jobs: Sequence[Job]) -> None:
+    """`Executor.check` of the executor that a sweep names, which is not made for it."""
+    EXECUTORS.get(named(sweep.executor)[0], "--executor").check(jobs)
 
 
 def chosen(sweep: Sweep) -> Executor:

@@ -1,10 +1,14 @@
 """Cells as the tasks of a Ray cluster."""
 
 import os
+import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from arch.checks import at_least
+from arch.devices.hosts import Place
 from arch.registry import ConfigurationError
 from arch.sweeps.executors import cluster
 from arch.sweeps.executors.cluster import Cluster, Lost
@@ -13,26 +17,59 @@ from arch.sweeps.executors.orders import environment
 from arch.sweeps.sweep import Sweep
 
 
-class Handle:
-    """A task that was submitted."""
+class Meeting:
+    """Where the processes of a task of several hosts learn of the first one's address."""
 
-    def __init__(self, ray: Any, task: Any):
-        self._ray, self._task = ray, task
+    address = ""
+
+    def say(self, address: str) -> None:
+        """Of the first."""
+        self.address = address
+
+    def said(self) -> str:
+        """'' as long as the first has not said it."""
+        return self.address
+
+
+def train_together(order: str, folder: str, processes: int, index: int, meeting: Any) -> str:
+    """`cluster.train_together`, in a task."""
+    ray = cluster.needed("ray", "ray")
+    if index == 0:
+        with socket.socket() as free:
+            free.bind(("", 0))
+            address = f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
+        ray.get(meeting.say.remote(address))
+    while not (address := ray.get(meeting.said.remote())):
+        time.sleep(cluster.POLL)
+    return cluster.train_together(order, folder, Place(address, processes, index))
+
+
+class Handle:
+    """The tasks that train a cell, one on each host. group: of the places that they have; None for
+    a single task."""
+
+    def __init__(self, ray: Any, tasks: Sequence[Any], group: Any = None):
+        self._ray, self._tasks, self._group = ray, list(tasks), group
 
     def ended(self) -> bool:
-        """Whether it has a result or an error."""
-        return bool(self._ray.wait([self._task], timeout=0)[0])
+        """Whether all have a result or an error."""
+        count = len(self._tasks)
+        return len(self._ray.wait(self._tasks, num_returns=count, timeout=0)[0]) == count
 
     def refusal(self) -> str:
-        """What `cluster.train` returned. Raises Lost where worker or node are gone."""
+        """What the first returned. Raises Lost where worker or node are gone."""
         try:
-            return self._ray.get(self._task)
+            return self._ray.get(self._tasks)[0]
         except self._ray.exceptions.RayError as error:
             raise Lost(f"its task ended: {str(error).splitlines()[0]}") from None
+        finally:
+            if self._group is not None:
+                self._ray.util.remove_placement_group(self._group)
 
     def cancel(self) -> None:
         """Interrupt it, as Ctrl-C does."""
-        self._ray.cancel(self._task)
+        for task in self._tasks:
+            self._ray.cancel(task)
 
 
 @EXECUTORS.register("ray")
@@ -42,10 +79,21 @@ class Ray(Cluster):
     Args:
         address: of a running cluster, HOST:PORT or auto; '' starts one here.
         cpus, gpus: what a task takes of a node; fractions of a GPU let small models share one.
+        hosts: nodes that train a cell together, each with a task: `train.mesh` divides it over
+            them. They are reserved together, in a placement group.
     """
 
-    def __init__(self, sweep: Sweep, *, address: str = "", cpus: float = 1.0, gpus: float = 0.0):
+    def __init__(
+        self,
+        sweep: Sweep,
+        *,
+        address: str = "",
+        cpus: float = 1.0,
+        gpus: float = 0.0,
+        hosts: int = 1,
+    ):
         super().__init__(sweep)
+        at_least(1, of="--executor=ray", hosts=hosts)
         if cpus < 0 or gpus < 0:
             raise ConfigurationError(
                 f"--executor=ray:cpus={cpus:g},gpus={gpus:g}: allowed are 0 and more"
@@ -58,9 +106,30 @@ class Ray(Cluster):
                 raise ConfigurationError(
                     f"--executor=ray:address={address}: {str(error).splitlines()[0]}"
                 ) from None
-        self._train = self._ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(cluster.train)
+        self._hosts, self._takes = hosts, {"CPU": cpus, "GPU": gpus}
+        remote = self._ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)
+        self._train = remote(cluster.train)
+        # a process joins others once, and is ended with its task
+        remote = self._ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1)
+        self._train_together = remote(train_together)
 
     def submit(self, orders: Sequence[Path]) -> Sequence[Handle]:
-        """One task each."""
-        here = os.getcwd()
-        return [Handle(self._ray, self._train.remote(str(order), here)) for order in orders]
+        """One task each, or one on each of its hosts."""
+        submitted = self._together if self._hosts > 1 else self._alone
+        return [submitted(str(order), os.getcwd()) for order in orders]
+
+    def _alone(self, order: str, folder: str) -> Handle:
+        return Handle(self._ray, [self._train.remote(order, folder)])
+
+    def _together(self, order: str, folder: str) -> Handle:
+        util, takes = self._ray.util, {name: n for name, n in self._takes.items() if n}
+        group = util.placement_group([takes] * self._hosts, strategy="SPREAD")
+        meeting = self._ray.remote(num_cpus=0)(Meeting).remote()
+        strategy = util.scheduling_strategies.PlacementGroupSchedulingStrategy
+        tasks = [
+            self._train_together.options(scheduling_strategy=strategy(group, index)).remote(
+                order, folder, self._hosts, index, meeting
+            )
+            for index in range(self._hosts)
+        ]
+        return Handle(self._ray, tasks, group)

@@ -1,28 +1,37 @@
 """Cells as the jobs of a SLURM array, through submitit."""
 
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from arch.checks import at_least
+from arch.devices.hosts import Place
 from arch.sweeps.executors import cluster
 from arch.sweeps.executors.cluster import Cluster, Lost
 from arch.sweeps.executors.contract import EXECUTORS
 from arch.sweeps.executors.orders import environment
 from arch.sweeps.sweep import Sweep
 
+FIRST_PORT, PORTS = 20_000, 20_000  # of which a job of several hosts has one, by its number
 TIMEOUTS = 1000  # how often a job is requeued that is preempted or out of its time
 
 
 class Work:
-    """What a job calls: `cluster.train`, and after a preemption or at the end of its time again."""
+    """What each process of a job calls: `cluster.train`, and after a preemption or at the end of
+    its time again."""
 
     def __init__(self, order: Path):
         self.order, self.folder = str(order), os.getcwd()
 
     def __call__(self) -> str:
-        return cluster.train(self.order, self.folder)
+        job = cluster.needed("submitit", "slurm").JobEnvironment()
+        if job.num_tasks == 1:
+            return cluster.train(self.order, self.folder)
+        port = FIRST_PORT + zlib.crc32(job.job_id.encode()) % PORTS
+        place = Place(f"{job.hostnames[0]}:{port}", job.num_tasks, job.global_rank)
+        return cluster.train_together(self.order, self.folder, place)
 
     def checkpoint(self) -> Any:
         """submitit asks for what to requeue: the same, which goes on from its newest checkpoint."""
@@ -41,9 +50,9 @@ class Handle:
         return self._job.done()
 
     def refusal(self) -> str:
-        """What `Work` returned. Raises Lost where the job left no result."""
+        """What the first `Work` returned. Raises Lost where the job left no result."""
         try:
-            return self._job.result()
+            return self._job.task(0).result()
         except Exception as error:
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise Lost(f"job {self._job.job_id} ended without a result: {said}") from None
@@ -60,9 +69,9 @@ class Slurm(Cluster):
     Args:
         partition, account, constraint: as `sbatch` takes them; '' for the cluster's own.
         minutes: the time limit of a job; one that reaches it is requeued and goes on.
-        gpus: a job's, on one node.
-        cpus: cores a job.
-        memory: GiB a job; 0 for the cluster's own.
+        hosts: nodes of a job, which train its cell together: `train.mesh` divides it over them.
+        gpus, cpus: GPUs and cores of a job on each node.
+        memory: GiB on each node; 0 for the cluster's own.
         parallel: most jobs at a time.
         where: slurm | local, which starts the jobs as processes here, to try it.
     """
@@ -75,6 +84,7 @@ class Slurm(Cluster):
         account: str = "",
         constraint: str = "",
         minutes: int = 240,
+        hosts: int = 1,
         gpus: int = 0,
         cpus: int = 1,
         memory: int = 0,
@@ -82,7 +92,8 @@ class Slurm(Cluster):
         where: str = "slurm",
     ):
         super().__init__(sweep)
-        at_least(1, of="--executor=slurm", minutes=minutes, cpus=cpus, parallel=parallel)
+        whole = {"minutes": minutes, "hosts": hosts, "cpus": cpus, "parallel": parallel}
+        at_least(1, of="--executor=slurm", **whole)
         submitit = cluster.needed("submitit", "slurm")
         folder = (sweep.runs / sweep.name / "slurm").absolute()
         self._executor = submitit.AutoExecutor(
@@ -91,6 +102,7 @@ class Slurm(Cluster):
         named = {"partition": partition, "account": account, "constraint": constraint}
         options = {f"slurm_{option}": value for option, value in named.items() if value}
         options |= {"mem_gb": memory} if memory else {}
+        options |= {"tasks_per_node": hosts} if where == "local" else {"nodes": hosts}
         self._executor.update_parameters(
             name=sweep.name, timeout_min=minutes, gpus_per_node=gpus, cpus_per_task=cpus,
             slurm_array_parallelism=parallel, **options,
