@@ -4,7 +4,7 @@
     python launch.py sweep --config='experiments/battery.py:orders=(sf)2;(mf)2;mfsf,skills=mqar;s5'
     python launch.py sweep --config='experiments/battery.py:orders=(sf)2;(gf)2,g=gru,width=64'
 
-tiny  three seeds, about 30 minutes for four orders on two idle cores (estimated)
+tiny  five seeds, about an hour for four orders on two cores
 desk  five seeds, four times the steps, a night on two cores (estimated)
 
 Orders and skills are separated by `;`. Besides s and f some letters are bound, see KINDS; others
@@ -70,7 +70,7 @@ SKILLS = {
 }  # fmt: skip
 BEYOND = {"parity": "n128", "s5": "n32"}  # the split behind the length of training
 SETTINGS = {
-    "tiny": {"steps": 1000, "seeds": (0, 1, 2)},
+    "tiny": {"steps": 1000, "seeds": (0, 1, 2, 3, 4)},
     "desk": {"steps": 4000, "seeds": (0, 1, 2, 3, 4)},
 }
 RATES, PILOT = (1e-3, 3e-3, 1e-2), (100,)

@@ -14,6 +14,7 @@ On the command line it is --ladder=train.optimizer.learning_rate=5e-4,1e-3 --pil
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,7 +62,8 @@ def ladder(
     """The pilot cells of each arm, then the arm with its best value where its pilots have ended.
 
     An arm none of whose values has finished every pilot seed is left out. Values that diverge or go
-    NaN are not chosen.
+    NaN are not chosen; of equally good ones, as where all get everything right, the one of the
+    least loss is.
 
     Args:
         field: dotted, one that no arm sets itself.
@@ -79,10 +81,11 @@ def ladder(
         pilots = [_at(arm, dataclasses.replace(rung, value=text, pilot=True)) for text in texts]
         made += pilots
         if all(results.ended(cell.name, cell.seeds) for cell in pilots):
-            found = {cell.rung.value: _mean(cell, results) for cell in pilots if cell.rung}
-            whole = {value: mean for value, mean in found.items() if math.isfinite(mean)}
+            sign = 1 if lower_is_better else -1
+            found = [(_rank(cell, results, sign), cell.typed[field]) for cell in pilots]
+            whole = [pair for pair in found if math.isfinite(pair[0][0])]
             if whole:
-                best = (min if lower_is_better else max)(whole, key=lambda value: whole[value])
+                _, best = min(whole, key=lambda pair: pair[0])  # of equal ones the first
                 made.append(_at(arm, dataclasses.replace(rung, value=best)))
     return made
 
@@ -101,16 +104,22 @@ def _lines(cell: Cell, results: Results) -> list[dict]:
     return [x for x in results.lines() if x["cell"] == cell.name and x["seed"] in cell.seeds]
 
 
-def _mean(cell: Cell, results: Results) -> float:
-    """The mean figure of a pilot; nan where a seed has diverged or gone NaN."""
+def _rank(cell: Cell, results: Results, sign: int) -> tuple[float, float]:
+    """(sign · the mean figure, the mean loss) of a pilot, the best lowest; nan where a seed has
+    diverged or gone NaN."""
     lines, rung = _lines(cell, results), cell.rung
     if rung is None or any(line["status"] != "finished" for line in lines):
-        return math.nan
-    values = results.values(cell.name, rung.metric, rung.split)
-    found = [value for seed, value in values.items() if both(seed)[0] in cell.seeds]
-    if not found:
+        return math.nan, math.nan
+    figures = _figures(cell, results, rung.metric, rung.split)
+    if not figures:
         raise ConfigurationError(
             f"ladder of {rung.field}: {cell.name} has no {rung.metric or 'figure'} on "
             f"{rung.split or 'the split of the table'} to choose by"
         )
-    return sum(found) / len(found)
+    losses = _figures(cell, results, "loss", rung.split) or [0.0]
+    return sign * statistics.fmean(figures), statistics.fmean(losses)
+
+
+def _figures(cell: Cell, results: Results, metric: str, split: str) -> list[float]:
+    values = results.values(cell.name, metric, split)
+    return [value for seed, value in values.items() if both(seed)[0] in cell.seeds]

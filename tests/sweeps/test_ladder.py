@@ -56,6 +56,15 @@ def test_pilots_come_first_and_each_arm_takes_its_own_best():
     assert [cell.typed[RATE] for cell in highest] == ["2e-3", "5e-4"]
 
 
+def test_of_equally_good_values_the_one_of_the_least_loss_is_taken():
+    """As where all get everything right: one was only just in time."""
+    lines = pilot_lines("pre", [(1, 1)] * 3)
+    assert climbed(lines, ARMS[:1], lower_is_better=False)[-1].typed == {RATE: "5e-4"}
+    for one, loss in zip(lines, (0.2, 0.2, 0.01, 0.02, 0.1, 0.0), strict=True):
+        one["evaluations"]["valid"]["loss"] = loss
+    assert climbed(lines, ARMS[:1], lower_is_better=False)[-1].typed == {RATE: "1e-3"}
+
+
 def test_nothing_is_chosen_before_every_pilot_has_ended():
     lines = pilot_lines("pre", [(5, 5), (4, 5), (1, 11)])
     for missing in range(len(lines)):
