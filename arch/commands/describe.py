@@ -19,7 +19,7 @@ def run(command: flags.Describe) -> int:
     every = experiment.cells(none)
     cells = every if command.cells == "*" else matching(every, command.cells)
     baseline = experiment.baseline(every, none)
-    configs = experiment.configs([baseline, *cells])
+    configs = {cell.name: experiment.config(cell) for cell in (baseline, *cells)}
     rows = [
         describe.describe(
             cell.name,

@@ -83,7 +83,7 @@ def _plan(sweep: Sweep) -> int:
             print(said)
     known = sweep.results()
     baseline = sweep.experiment.baseline(sweep.experiment.cells(known), known)
-    configs = sweep.experiment.configs([baseline, *(job.cell for job in jobs)])
-    for line in arm_lines(baseline.name, configs):
+    configs = {baseline.name: sweep.experiment.config(baseline)}
+    for line in arm_lines(baseline.name, configs | {job.cell.name: job.config for job in jobs}):
         print(line)
     return 0

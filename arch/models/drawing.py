@@ -191,7 +191,7 @@ def _search_by_steps(
         return beginning(prompt, beam, advanced(parameters, prompt)[1])
 
     def step(parameters, source, tokens, lengths, beams):
-        prompt = asked(source, tokens, lengths)
+        prompt = asked(source, tokens[:, :1], lengths)  # `begin` has read the others
         return grow(advanced(parameters, prompt)[0], prompt, beams)
 
     def chosen(parameters, source, tokens, lengths, beams, penalty):

@@ -195,8 +195,8 @@ def verdict_texts(v: Verdict) -> list[str]:
 
 
 def _range(claim: Claim, interval: Interval) -> str:
-    """Of an interval; one that holds twice the figure and nothing says nothing, as a first look's
-    may, which has hardly any of the error to spend."""
+    """The ends of an interval. One that goes beyond ±100 % on both sides says nothing, as a first
+    look's may, which has hardly any of the error to spend."""
     if claim.scale == "relative" and interval.low < -1 and interval.high > 1:
         return "beyond ±100 %"
     return f"{_amount(claim, interval.low)}, {_amount(claim, interval.high)}"

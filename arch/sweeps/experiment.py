@@ -6,7 +6,7 @@ import functools
 import hashlib
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -127,10 +127,6 @@ class Experiment:
         """The cell that the others are compared with: the table's baseline, else the first."""
         named = self.table(cells, results).get("baseline")
         return next((cell for cell in cells if cell.name == named), cells[0])
-
-    def configs(self, cells: Iterable[Cell]) -> dict[str, Config]:
-        """Cell → its filled configuration."""
-        return {cell.name: self.config(cell) for cell in cells}
 
     @functools.cached_property
     def products(self) -> dict[str, tuple[str, ...]]:

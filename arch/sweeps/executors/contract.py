@@ -35,10 +35,11 @@ class Executor(abc.ABC):
         devices, platform = machine.all_devices(), machine.platform()
         for job in jobs:
             train = job.config.train
+            sizes = Sizes.of(train.mesh)
             try:
-                check_devices(Sizes.of(train.mesh), len(devices))
+                check_devices(sizes, len(devices))
                 side_by_side = replica_mode(train.replicas, platform) == "vmap"
-                check_hosts(Sizes.of(train.mesh), devices, side_by_side)
+                check_hosts(sizes, devices, side_by_side)
             except ConfigurationError as error:
                 raise ConfigurationError(f"cell {job.cell.name}: {error}") from None
 

@@ -107,11 +107,10 @@ class Ray(Cluster):
                     f"--executor=ray:address={address}: {str(error).splitlines()[0]}"
                 ) from None
         self._hosts, self._takes = hosts, {"CPU": cpus, "GPU": gpus}
-        remote = self._ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)
-        self._train = remote(cluster.train)
+        task = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": 0}
+        self._train = self._ray.remote(**task)(cluster.train)
         # a process joins others once, and is ended with its task
-        remote = self._ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1)
-        self._train_together = remote(train_together)
+        self._train_together = self._ray.remote(**task, max_calls=1)(train_together)
 
     def submit(self, orders: Sequence[Path]) -> Sequence[Handle]:
         """One task each, or one on each of its hosts."""

@@ -92,8 +92,9 @@ class Slurm(Cluster):
         where: str = "slurm",
     ):
         super().__init__(sweep)
-        whole = {"minutes": minutes, "hosts": hosts, "cpus": cpus, "parallel": parallel}
-        at_least(1, of="--executor=slurm", **whole)
+        at_least(
+            1, of="--executor=slurm", minutes=minutes, hosts=hosts, cpus=cpus, parallel=parallel
+        )
         submitit = cluster.needed("submitit", "slurm")
         folder = (sweep.runs / sweep.name / "slurm").absolute()
         self._executor = submitit.AutoExecutor(
