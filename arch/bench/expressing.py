@@ -12,7 +12,7 @@ from arch.tasks.contract import Task
 # Fields of the model that a peer follows, or that change no more than how weights begin or how the
 # same is computed; positions, biases and norms weigh little, and the count of parameters tells.
 FREE = (
-    "width", "order", "embedding.scale", "embedding.init_std", "stack.final_norm",
+    "width", "order", "dtype", "embedding.scale", "embedding.init_std", "stack.final_norm",
     "stack.scale_output_init", "stack.apply", "stack.epsilon", "head.chunk",
     "attention.heads", "attention.bias", "attention.init_std", "attention.path",
     "feed_forward.inner_width", "feed_forward.expand", "feed_forward.activation",
@@ -24,8 +24,8 @@ FREE_HASHED = (
 POSITIONS = ("learned", "sinusoidal", "none", "axial")
 
 
-def sizes(against: Chosen, config: Config, task: Task) -> Sizes:
-    """The sizes at which a peer runs a cell.
+def sizes(against: Chosen, config: Config, task: Task, platform: str) -> Sizes:
+    """The sizes at which a peer runs a cell on a platform.
 
     Raises ConfigurationError, naming the field, for what the peer cannot express.
     """
@@ -36,7 +36,8 @@ def sizes(against: Chosen, config: Config, task: Task) -> Sizes:
     _one_of(against, "model.embedding.positions", model.embedding.positions, POSITIONS)
     activation = f"model.sublayers.{f}.activation"
     _one_of(against, activation, get(config, activation), peer.activations)
-    _one_of(against, "model.dtype", model.dtype, ("float32",))
+    dtypes = ("float32",) if platform == "cpu" else ("float32", "bfloat16")
+    _one_of(against, "model.dtype", model.dtype, dtypes)
     _one_of(against, "task.kind", config.task.kind, ("language_model",))
     _one_of(against, "train.optimizer.name", train.optimizer.name, ("adamw",))
     _one_of(against, "train.accumulate", train.accumulate, (1,))
@@ -51,6 +52,7 @@ def sizes(against: Chosen, config: Config, task: Task) -> Sizes:
         batch=train.batch,
         vocabulary=task.vocabulary,
         activation=forward.activation,
+        dtype=model.dtype,
         bias=forward.bias,
         rounds=attention.rounds if hashed else 0,
         chunk=attention.chunk if hashed else 0,

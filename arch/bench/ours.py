@@ -10,6 +10,7 @@ import numpy as np
 
 from arch.bench import shares
 from arch.bench.protocol import PRODUCT, serve, steps_in
+from arch.models import DTYPES
 from arch.models.model import Model
 from arch.registry import Config
 from arch.runs import provenance
@@ -55,8 +56,10 @@ class OurSide:
             "compile_seconds": self.program.compiled.seconds - before,
             "flops_per_token": 3 * model.flops_per_token(self.task.length),
         }
-        self._square = jax.random.normal(jax.random.key(0), (PRODUCT, PRODUCT))
+        dtype = DTYPES[self.config.model.dtype]
+        self._square = jax.random.normal(jax.random.key(0), (PRODUCT, PRODUCT), dtype)
         self._multiply = jax.jit(jnp.matmul).lower(self._square, self._square).compile()
+        self.product()
 
     def train(self, seconds: float) -> dict[str, float]:
         """Train for about so long, after a tenth of it that is not counted."""
@@ -68,7 +71,7 @@ class OurSide:
         return {"tokens": tokens, "seconds": taken}
 
     def product(self) -> dict[str, float]:
-        """FLOP/s of a square float32 product of this library."""
+        """FLOP/s of a square product of this library, in the dtype of training."""
         start = time.perf_counter()
         jax.block_until_ready(self._multiply(self._square, self._square))
         return {"flops": 2 * PRODUCT**3 / (time.perf_counter() - start)}

@@ -16,11 +16,11 @@ from arch.report.tables import Grid
 PAGE = "table.md"
 TEXTS = "generation"  # the folder of the lines of text
 REQUIRED = {
-    "experiment": str, "cell": str, "seed": int, "peer": str, "ratio": float,
+    "experiment": str, "cell": str, "seed": int, "peer": str, "ratio": float, "sizes": dict,
     "ours": dict, "theirs": dict, "disturbed": bool, "device_name": str,
 }  # fmt: skip
 COLUMNS = (
-    "machine", "experiment", "cell", "peer", "ours, tokens/s", "peer, tokens/s", "ratio",
+    "machine", "experiment", "cell", "dtype", "peer", "ours, tokens/s", "peer, tokens/s", "ratio",
     "lowest to highest", "rounds", "parameters", "of the ceiling", "load", "versions",
 )  # fmt: skip
 
@@ -48,12 +48,12 @@ def _add(
 
 
 def latest(folder: Path) -> list[dict[str, Any]]:
-    """The last line of each machine, cell and peer, by experiment."""
+    """The last line of each machine, cell with its overrides, and peer, by experiment."""
     found: dict[tuple, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.jsonl")):
         for line in read_objects(path, REQUIRED):
-            key = line["experiment"], line["cell"], line["device_name"], line["cores"], line["peer"]
-            found[key] = line
+            cell = line["experiment"], _cell(line)
+            found[*cell, line["device_name"], line["cores"], line["peer"]] = line
     return [found[key] for key in sorted(found)]
 
 
@@ -73,7 +73,7 @@ def grid(lines: Sequence[Mapping[str, Any]]) -> Grid:
 def shares_grid(lines: Sequence[Mapping[str, Any]]) -> Grid:
     """Where a step of ours goes, a row for each cell and machine; the shares and the rest are of
     the whole step."""
-    cells = {(line["experiment"], line["cell"], _machine(line)): line["shares"] for line in lines}
+    cells = {(line["experiment"], _cell(line), _machine(line)): line["shares"] for line in lines}
     names = list(dict.fromkeys(name for found in cells.values() for name in found["seconds"]))
     rows = []
     for (experiment, cell, machine), found in cells.items():
@@ -101,8 +101,9 @@ def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     """What holds for all rows."""
     ways = dict.fromkeys(line["shares"]["way"] for line in lines)
     return [
-        "Float32, AdamW, one training step after the other; the sides train in turn, each in its "
-        "own process. Ratio: ours over the peer's, the median over rounds in which other processes "
+        "AdamW, one training step after the other; the sides train in turn, each in its own "
+        "process. On a GPU PyTorch is compiled. "
+        "Ratio: ours over the peer's, the median over rounds in which other processes "
         f"took less than {QUIET:.0%} of the cores from every side; disturbed where there were too "
         "few of these: the figures are then of all rounds and say little. Parameters: ours, then "
         "the peer's by difference. Of the ceiling: model FLOPs (ours, for both) a second over "
@@ -131,6 +132,12 @@ def _machine(line: Mapping[str, Any]) -> str:
     return f"{line['device_name']}, {line['cores']} cores"
 
 
+def _cell(line: Mapping[str, Any]) -> str:
+    """Its name, and what the command line changed of it."""
+    changed = [f"{field}={text}" for field, text in line.get("overrides", {}).items()]
+    return ", ".join([line["cell"], *changed])
+
+
 def _row(line: Mapping[str, Any]) -> tuple[str, ...]:
     ours, theirs = line["ours"], line["theirs"]
     difference = theirs["parameters"] / ours["parameters"] - 1
@@ -138,7 +145,8 @@ def _row(line: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         _machine(line),
         line["experiment"],
-        line["cell"],
+        _cell(line),
+        line["sizes"].get("dtype", "float32"),
         line["peer"],
         f"{ours['tokens_per_second']:,.0f}",
         f"{theirs['tokens_per_second']:,.0f}",

@@ -16,6 +16,8 @@ from arch.sweeps.experiment import Cell, Experiment, matching
 from arch.training import bench
 from arch.training.program import build
 
+DEVICES = {"cpu": "cpu", "gpu": "cuda"}  # platform → PyTorch's name of it, of those it runs on
+
 
 def run(command: flags.Bench) -> int:
     """Print tokens/s, utilisation, compile seconds and peak memory of every cell; with --against
@@ -50,12 +52,14 @@ def _beside(
     command: flags.Bench, experiment: Experiment, cells: list[Cell], peers: list[Chosen]
 ) -> int:
     """All cells beside all peers; 1 where a side failed, and the rest is measured and written."""
-    one_of(("cpu",), **{"--against: JAX_PLATFORMS": machine.platform()})
+    platform = machine.platform()
+    one_of(DEVICES, **{"--against: JAX_PLATFORMS": platform})
     wanted = []
     for cell in cells:
         config = experiment.config(cell)
-        task, _ = build(config, machine.platform())
-        wanted.append((cell, {peer: expressing.sizes(peer, config, task) for peer in peers}))
+        task, _ = build(config, platform)
+        sizes = {peer: expressing.sizes(peer, config, task, platform) for peer in peers}
+        wanted.append((cell, sizes))
     lines: list[dict] = []
     paths: list[Path] = []
     for cell, sizes in wanted:
@@ -78,7 +82,7 @@ def _measured(
     command: flags.Bench, experiment: Experiment, cell: Cell, sizes: dict[Chosen, expressing.Sizes]
 ) -> list[dict]:
     """A line for each peer that opens. Raises SideFailed where ours does not, or a turn fails."""
-    before = provenance.load()
+    before, device = provenance.load(), DEVICES[machine.platform()]
     told = {
         "experiment": experiment.reference,
         "overrides": dict(experiment.overrides),
@@ -87,7 +91,7 @@ def _measured(
     with ExitStack() as stack:
         sides = {against.OURS: beside.opened(stack, "arch.bench.ours", told)}
         for peer, size in sizes.items():
-            opening = {"peer": peer.name, "path": peer.path, "sizes": vars(size)}
+            opening = {"peer": peer.name, "path": peer.path, "sizes": vars(size), "device": device}
             try:
                 sides[peer.name] = beside.opened(stack, "arch.bench.peers.worker", opening)
             except SideFailed as error:

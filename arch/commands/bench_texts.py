@@ -73,7 +73,7 @@ def _sizes(command: flags.Bench, experiment: Experiment, cell: Cell, peers: list
             f"{needed} positions, and cell {cell.name!r} learns {limit}; say "
             f"--config.task.length={needed}"
         )
-    found = {peer: expressing.sizes(peer, config, task) for peer in peers}
+    found = {peer: expressing.sizes(peer, config, task, "cpu") for peer in peers}
     return {peer: dataclasses.replace(size, length=needed) for peer, size in found.items()}
 
 

@@ -18,6 +18,7 @@ from arch.models.families import Model
 from arch.registry import Config, ConfigurationError, read
 from arch.report.charts import Chart
 from arch.report.looks import check as check_looks
+from arch.report.seeds import Seed
 from arch.report.specification import TableSpec
 from arch.report.verdicts import Claim, judge, seeds_called_for
 from arch.sweeps.cells import CELL_NAME, Cell, Results, matching
@@ -142,12 +143,12 @@ class Experiment:
         """Field → the first of its values, of the products."""
         return {field: values[0] for field, values in self.products.items()}
 
-    def cells(self, results: Results) -> list[Cell]:
+    def cells(self, results: Results, seeds: tuple[Seed, ...] = ()) -> list[Cell]:
         """The cells that the results so far call for: the arms, or the pilots of their ladder and
         the arms that these have chosen a value for. With looks, each has the seeds that the claims
-        about it call for."""
+        about it call for, or these `seeds` from the start."""
         arms = self._arms(results)
-        if looks := self.looks:
+        if (looks := self.looks) and not seeds:
             arms = self._looked_at(arms, results, looks)
         if self.ladder:
             arms = self.ladder.cells(arms, results, self.table(arms, results))

@@ -106,14 +106,16 @@ class Sweep:
         """The jobs that the results so far call for; every cell is checked before any is run.
 
         Raises ConfigurationError for a cell that cannot be run, where no cell matches, and for
-        seeds where the experiment's looks say how many there are.
+        seeds that are not those of one of the experiment's looks.
         """
-        if self.gathers and self.seeds and (looks := self.experiment.looks):
+        looks = self.experiment.looks if self.gathers else ()
+        if self.seeds and looks and self.seeds not in [tuple(range(n)) for n in looks]:
             raise ConfigurationError(
-                f"--seeds: {self.experiment.file} adds seeds at its looks {looks} until its claims "
-                "are decided; leave the option out (--replicas=1 gives the lines seed by seed)"
+                f"--seeds: {self.experiment.file} looks at its claims after {looks} seeds; "
+                f"expected {' or '.join(map(str, looks))} to train so many at once, or leave the "
+                "option out to add seeds until the claims are decided"
             )
-        cells = self.experiment.cells(self.results())
+        cells = self.experiment.cells(self.results(), self.seeds)
         if self.cells != "*":
             cells = matching(cells, self.cells)
         return [self.job(cell) for cell in cells]

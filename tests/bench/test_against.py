@@ -60,7 +60,7 @@ def line_of(ours=(900, 1000, 1300), theirs=(1000, 1000, 1000), **more):
     where = {
         "experiment": "e.py", "cell": "k0", "seed": 0, "device_name": "a processor", "cores": 2,
         "load": [0.1, 2.0], "command": "python launch.py bench --config=e.py --against=torch",
-        "shares": {**SHARES, "others": 0.02},
+        "shares": {**SHARES, "others": 0.02}, "sizes": {"dtype": "bfloat16"}, "overrides": {},
     }  # fmt: skip
     return against.line(PEER, turns, about, {**where, **more})
 

@@ -48,8 +48,8 @@ def small(order="(sf)2", s=(), model=(), train=()):
     )
 
 
-def sizes_of(made, name="torch"):
-    return expressing.sizes(Chosen(name), made, build(made)[0])
+def sizes_of(made, name="torch", platform="cpu"):
+    return expressing.sizes(Chosen(name), made, build(made)[0], platform)
 
 
 def test_sizes_are_those_of_the_cell():
@@ -83,6 +83,12 @@ def test_what_a_peer_has_no_counterpart_of_is_refused_by_name(made, name, field)
     assert field in str(refused.value) and f"--against={name}" in str(refused.value)
 
 
+def test_half_precision_is_for_a_gpu():
+    half = small(model={"dtype": "bfloat16"})
+    assert sizes_of(half, platform="gpu").dtype == "bfloat16"
+    assert sizes_of(small(), platform="gpu").dtype == sizes_of(small()).dtype == "float32"
+
+
 def test_hashed_attention_in_a_reversible_stack_has_its_peer():
     model = variants.reformer(width=16, order="(sf)2", head={"tie": False}, attention={"chunk": 8})
     model["sublayers"]["s"]["heads"] = 2
@@ -98,7 +104,8 @@ def test_a_peer_trains(name):
     if missing := [package for package in packages if importlib.util.find_spec(package) is None]:
         pytest.skip(f"{missing[0]} is not installed")
     sizes = dict(vars(sizes_of(small())), rounds=2, chunk=8)
-    side = Side("arch.bench.peers.worker", {"peer": name, "path": "", "sizes": sizes})
+    opening = {"peer": name, "path": "", "sizes": sizes, "device": "cpu"}
+    side = Side("arch.bench.peers.worker", opening)
     assert side.about["parameters"] > 6000
     assert side.do("train", seconds=0.05)["tokens"] >= 32
     side.close()

@@ -5,6 +5,7 @@ import pytest
 from arch.registry import ConfigurationError
 from arch.report.lines import read_experiment, read_lines
 from arch.sweeps.experiment import Experiment, Results
+from arch.sweeps.sweep import Sweep
 from tests import cli
 
 FILE = """
@@ -94,9 +95,17 @@ def test_looks_that_are_none_are_refused_before_anything_trains(file):
         Experiment("e.py")
 
 
-def test_numbers_of_seeds_are_the_looks_and_no_option(file, tmp_path):
-    told = cli.run("sweep", "--config=e.py", "--seeds=1", "--dry-run", cwd=tmp_path)
-    assert told.code == 2 and "--seeds: e.py adds seeds at its looks (2, 3, 4)" in told.err
+@pytest.mark.parametrize("typed", ["1", "1-3", "2x2"])
+def test_seeds_are_those_of_a_look_or_refused(typed, file, tmp_path):
+    told = cli.run("sweep", "--config=e.py", f"--seeds={typed}", "--dry-run", cwd=tmp_path)
+    assert told.code == 2 and "looks at its claims after (2, 3, 4) seeds" in told.err
+    assert "expected 2 or 3 or 4 to train so many at once" in told.err
+
+
+def test_seeds_of_a_look_are_trained_at_once_whatever_is_decided(file):
+    at_once = Sweep(Experiment("e.py"), "e", seeds=(0, 1, 2)).jobs()
+    own = {"base": (0, 1, 2), "near": (0, 1, 2), "far": (0, 1, 2), "own": (7,)}
+    assert {job.cell.name: job.seeds for job in at_once} == own
 
 
 @pytest.mark.slow

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sizes:
-    """A pre-norm decoder of `layers` × (attention, feed-forward), trained by AdamW in float32.
+    """A pre-norm decoder of `layers` × (attention, feed-forward), trained by AdamW with float32
+    parameters.
 
     Attributes:
         inner: width between the two projections of a feed-forward.
         activation: relu | gelu (exact) | gelu_tanh | silu.
         bias: whether projections and norms have biases, where the peer leaves a choice.
         rounds, chunk: of hashed attention; 0 where attention is full.
+        dtype: float32 | bfloat16, of the products.
         slice: positions that a feed-forward computes at a time; 0 for all.
         clip: largest global norm of the gradient; 0 for no clipping.
     """
@@ -24,6 +26,7 @@ class Sizes:
     batch: int
     vocabulary: int
     activation: str
+    dtype: str
     bias: bool
     rounds: int
     chunk: int

@@ -1,4 +1,8 @@
-"""The process of a peer, `python -m arch.bench.peers.worker`: it imports PyTorch, and no jax."""
+"""The process of a peer, `python -m arch.bench.peers.worker`: it imports PyTorch, and no jax.
+
+On a GPU a peer's loss is compiled by `torch.compile`, float32 products take TF32's as XLA's do, and
+bfloat16 ones are autocast.
+"""
 
 import importlib
 import importlib.metadata
@@ -23,15 +27,20 @@ class PeerSide:
 
     Args:
         peer: its name. path: the folder behind its colon. sizes: the fields of `Sizes`.
+        device: cpu | cuda, as PyTorch names it.
     """
 
-    def __init__(self, peer: str, path: str, sizes: dict[str, Any]):
+    def __init__(self, peer: str, path: str, sizes: dict[str, Any], device: str):
         torch.set_num_threads(provenance.cores())
+        torch.set_default_device(device)
         torch.manual_seed(0)
-        self.sizes = Sizes(**sizes)
+        self.sizes, self.device = Sizes(**sizes), device
         kind = PEERS[peer]
         build = importlib.import_module(kind.module).build
         self.model, self.loss, self.optimizer = build(self.sizes, path)
+        if device == "cuda":
+            torch.set_float32_matmul_precision("high")
+            self.loss = torch.compile(self.loss)
         self.text = torch.randint(self.sizes.vocabulary, (TOKENS,))
         self.model.train()
         self._steps(FIRST)
@@ -53,7 +62,7 @@ class PeerSide:
         return {"tokens": count * self.sizes.batch * self.sizes.length, "seconds": taken}
 
     def product(self) -> dict[str, float]:
-        """FLOP/s of a square float32 product of this library."""
+        """FLOP/s of a square product of this library, in the dtype of training."""
         return {"flops": self._product()}
 
     def _steps(self, count: int) -> float:
@@ -67,7 +76,8 @@ class PeerSide:
         s = self.sizes
         offsets = torch.randint(TOKENS - s.length, (s.batch, 1))
         window = self.text[offsets + torch.arange(s.length + 1)]
-        loss = self.loss(window[:, :-1].contiguous(), window[:, 1:].contiguous())
+        with torch.autocast(self.device, torch.bfloat16, enabled=s.dtype == "bfloat16"):
+            loss = self.loss(window[:, :-1].contiguous(), window[:, 1:].contiguous())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if s.clip:
@@ -75,12 +85,19 @@ class PeerSide:
         self.optimizer.step()
         return loss
 
+    def _wait(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
     def _timed_product(self) -> Callable[[], float]:
-        a = torch.randn(PRODUCT, PRODUCT)
+        a = torch.randn(PRODUCT, PRODUCT, dtype=getattr(torch, self.sizes.dtype))
+        torch.matmul(a, a)
 
         def timed() -> float:
+            self._wait()
             start = time.perf_counter()
             torch.matmul(a, a)
+            self._wait()
             return 2 * PRODUCT**3 / (time.perf_counter() - start)
 
         return timed
