@@ -38,7 +38,7 @@ part() {
 
 has() { "$PYTHON" -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)"; }
 
-sandwich=$PWD/experiments/sandwich.py
+sandwich=experiments/sandwich.py
 if [ "$GPU_PLATFORM" = gpu ]; then
   nvidia-smi >"$OUT/nvidia-smi.log" 2>&1 || { echo "nvidia-smi: no GPU here"; exit 2; }
   checks=(parity attention) cells=k0,k4 scale=small steps=200
@@ -52,6 +52,7 @@ fi
 
 # results/ and runs/ lie where a command is started
 launch=("$PYTHON" "$PWD/launch.py")
+ln -sfn "$PWD/experiments" "$OUT/experiments"
 part 180 parity "$PYTHON" -m tests.gpu "${checks[0]}" &
 part 120 attention "$PYTHON" -m tests.gpu "${checks[1]}" &
 part 120 bfloat16 "$PYTHON" -m tests.gpu bfloat16 &
