@@ -50,12 +50,15 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def git() -> dict[str, object]:
-    """Revision of the code and whether it differs from what is committed."""
+    """Revision of the code, 'unknown' without git or outside a repository, and whether it differs
+    from what is committed."""
 
     def ask(*command):
-        done = subprocess.run(
-            ["git", "-C", str(CODE), *command], capture_output=True, text=True, check=False
-        )
+        git = ["git", "-C", str(CODE)]
+        try:
+            done = subprocess.run([*git, *command], capture_output=True, text=True, check=False)
+        except OSError:  # git is not installed
+            return ""
         return done.stdout.strip() if done.returncode == 0 else ""
 
     revision = ask("rev-parse", "HEAD")

@@ -30,3 +30,11 @@ def test_code_that_is_not_committed_is_a_change_and_a_log_is_none(tmp_path, monk
     (tmp_path / "code.py").write_text("3\n")
     assert dirty()
     assert len(provenance.git.__wrapped__()["revision"]) == 40
+
+
+def test_without_git_the_revision_is_unknown(monkeypatch):
+    def no_git(*arguments, **options):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(provenance.subprocess, "run", no_git)
+    assert provenance.git.__wrapped__() == {"revision": "unknown", "dirty": False}
