@@ -16,7 +16,7 @@ GPU_PLATFORM=${GPU_PLATFORM:-gpu}
 OUT=${OUT:-$(mktemp -d)}
 mkdir -p "$OUT"
 OUT=$(cd "$OUT" && pwd)
-export PYTHONPATH=$PWD GPU_PLATFORM ARCH_CACHE_DIR=$OUT/cache
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} GPU_PLATFORM ARCH_CACHE_DIR=$OUT/cache
 export XLA_PYTHON_CLIENT_PREALLOCATE=false # several processes share the device
 parts=" ${*:-parity attention bfloat16 sweep bench bench-torch} "
 rm -f "$OUT/failed"

@@ -17,6 +17,7 @@ from arch.report.inference import Interval
 from arch.report.ladders import reported
 from arch.report.lines import (
     Line,
+    of_one_device,
     of_present,
     read_experiment,
     read_lines,
@@ -55,11 +56,13 @@ class Untested(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A verdict, and the results folder and scale that it is of."""
+    """A verdict, and the results folder and scale that it is of; of a folder with lines of several
+    kinds of devices the one that it is of, else ''."""
 
     folder: str
     scale: str
     verdict: Verdict
+    device: str = ""
 
 
 def judge_folder(folder: Path) -> list[Judged]:
@@ -74,7 +77,9 @@ def judge_lines(name: str, experiment: Mapping[str, Any], lines: Sequence[Line])
         return []
     lines = reported(experiment, lines)
     several = several_configurations(lines)
-    lines = of_present(lines, experiment.get("present") or {}, several)
+    every = of_present(lines, experiment.get("present") or {}, several)
+    lines = of_one_device(every)
+    device = lines[0]["device"] if len(lines) < len(every) else ""
     spec = TableSpec.of(experiment.get("table") or {})
     rows = group_rows(lines, experiment.get("cells", ()), spec.split, spec.metric)
     untrained = untrained_cells(rows, spec.split, experiment.get("trivial") or {})
@@ -82,7 +87,7 @@ def judge_lines(name: str, experiment: Mapping[str, Any], lines: Sequence[Line])
     looks = tuple(experiment.get("looks") or ())
     found = judge(claims, trained, spec.metric, spec.split, spec.exact, looks)
     scale = experiment.get("scale", "")
-    return [Judged(name, scale, _unless_untrained(v, untrained)) for v in found]
+    return [Judged(name, scale, _unless_untrained(v, untrained), device) for v in found]
 
 
 def _unless_untrained(verdict: Verdict, untrained: frozenset[str]) -> Verdict:
@@ -95,13 +100,19 @@ def verdict_section(verdicts: Sequence[Judged]) -> dict[str, Any]:
     """The section of an experiment's table that lists its claims."""
     decided = (
         "Confirmed or refuted by figures that no seed changes."
-        if all(v.exact for _, _, v in verdicts)
+        if all(judged.verdict.exact for judged in verdicts)
         else DECIDED
     )
+    devices = {f"{one.folder} those on {one.device}" for one in verdicts if one.device}
+    if devices:
+        decided += f" Of runs on two kinds of devices one counts: of {', '.join(sorted(devices))}."
     return {
         "title": "Claims",
         "columns": list(HEADERS),
-        "rows": [[claimed(v.claim), v.claim.source, *verdict_texts(v)] for _, _, v in verdicts],
+        "rows": [
+            [claimed(v.claim), v.claim.source, *verdict_texts(v)]
+            for v in (judged.verdict for judged in verdicts)
+        ],
         "note": decided,
     }
 
@@ -109,7 +120,7 @@ def verdict_section(verdicts: Sequence[Judged]) -> dict[str, Any]:
 def verdict_rows(verdicts: Iterable[Judged]) -> list[dict[str, object]]:
     """A flat object per claim, numbers with every digit: for CSV and JSON."""
     verdicts = list(verdicts)
-    in_looks = any(v.look for _, _, v in verdicts)
+    in_looks = any(judged.verdict.look for judged in verdicts)
     return [
         {
             "id": v.claim.id,
@@ -131,7 +142,7 @@ def verdict_rows(verdicts: Iterable[Judged]) -> list[dict[str, object]]:
             "seeds_to_decide": v.seeds,
             **({"look": v.look or None} if in_looks else {}),
         }
-        for folder, scale, v in verdicts
+        for folder, scale, v, _ in verdicts
     ]
 
 

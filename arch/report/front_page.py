@@ -62,7 +62,7 @@ def to_claims_markdown(verdicts: Sequence[Judged], untested: Sequence[Untested])
             f"| {' | '.join(('claim', 'source', 'scale', *HEADERS[2:]))} |",
             "| --- | --- | --- | ---: | ---: | ---: | --- | --- |",
         ]
-        for folder, scale, v in verdicts:
+        for folder, scale, v, _ in verdicts:
             if paper_of(v.claim.source) == paper:
                 named = f"[{_escape(claimed(v.claim))}]({folder}/table.md)"
                 texts = " | ".join(verdict_texts(v))
@@ -96,7 +96,9 @@ def to_summary(verdicts: Sequence[Judged], untested: Sequence[Untested]) -> list
 
 
 def _to_decide(verdicts: Iterable[Judged]) -> str:
-    needed = sorted(v.seeds for *_, v in verdicts if v.verdict == INCONCLUSIVE and v.seeds)
+    needed = sorted(
+        v.seeds for v in (one.verdict for one in verdicts) if v.verdict == INCONCLUSIVE and v.seeds
+    )
     if not needed:
         return MISSING
     if needed[0] == needed[-1]:

@@ -54,6 +54,15 @@ def merge_lines(existing: Iterable[Line], new: Iterable[Line]) -> list[Line]:
     return list(merged.values())
 
 
+def of_one_device(lines: Iterable[Mapping[str, Any]]) -> list[Any]:
+    """The lines of the device kind that most finished lines are of, the first by name where several
+    are: no figure that combines cells or seeds mixes a CPU's with a GPU's."""
+    lines = list(lines)
+    counts = Counter(line.get("device", "") for line in lines if line["status"] == "finished")
+    most = min(counts, key=lambda device: (-counts[device], device), default=None)
+    return lines if most is None else [x for x in lines if x.get("device", "") == most]
+
+
 def write_lines(folder: str | os.PathLike, lines: Iterable[Line]) -> None:
     """Replaces `folder`/runs.jsonl, making the folder; after a failure the old file is as it was.
 

@@ -23,6 +23,7 @@ from typing import Any
 from arch.registry import ConfigurationError
 from arch.report import inference
 from arch.report.inference import ALPHA, Interval
+from arch.report.lines import of_one_device
 from arch.report.looks import levels
 from arch.report.rows import measured
 from arch.report.seeds import Seed, both, line_seed, read_seed
@@ -123,12 +124,13 @@ def judge(
     Holm's correction is over the claims that have two seeds and more; with looks over all of them.
 
     Args:
-        lines: of runs.jsonl; those that did not finish count for nothing here.
+        lines: of runs.jsonl; those that did not finish count for nothing here, and of several kinds
+            of devices one alone counts: see `of_one_device`.
         metric, split: the table's own, for claims that name none.
         exact: True for figures that no seed changes: one of them decides.
         looks: numbers of seeds at which claims are looked at; each uses the first so many seeds.
     """
-    lines = list(lines)
+    lines = of_one_device(lines)
 
     def differences_at(most: int | None = None) -> list[Summary]:
         return [

@@ -11,6 +11,7 @@ from arch.registry import ConfigurationError, suggestion
 from arch.report.again import named_by
 from arch.report.cards import Card, Shown
 from arch.report.flat import flat_rows
+from arch.report.lines import of_one_device
 from arch.report.seeds import Seed, both, line_seed
 from arch.report.statistics import decimals, mean_and_sd, summary
 
@@ -82,14 +83,15 @@ class Results(Shown):
         present: Mapping[str, str] = MappingProxyType({}),
     ):
         self._lines, self._metric, self._split = lines, metric, split
+        self._of_one_device = of_one_device(lines)
         self.present = present
 
     def values(self, cell: str, metric: str = "", split: str = "") -> dict[Seed, Any]:
-        """seed → a figure, of the finished seeds of a cell that have it; the table's own metric
-        and split where none are named."""
+        """seed → a figure, of the finished seeds of a cell that have it, on the device kind that
+        most have finished on; the table's own metric and split where none are named."""
         evaluations = {
             line_seed(line): line["evaluations"].get(split or self._split, {})
-            for line in self._lines
+            for line in self._of_one_device
             if line["cell"] == cell and line["status"] == "finished"
         }
         name = metric or self._metric

@@ -11,8 +11,9 @@ from arch.report import claims, folder, front_page, verdicts
 from arch.report.claims import Untested, judge_all, judge_folder
 from arch.report.front_page import count_verdicts, to_summary, write_claims, write_summary
 from arch.report.inference import Interval
-from arch.report.lines import read_experiment, write_experiment, write_lines
+from arch.report.lines import read_experiment, read_lines, write_experiment, write_lines
 from arch.report.verdicts import Claim, as_json, claims_of
+from arch.sweeps.cells import Results
 
 BASE = {0: 10.0, 1: 11.0, 2: 12.0}
 BETTER = Claim(
@@ -70,6 +71,27 @@ def test_a_folder_is_judged_from_its_lines_alone(results):
     found = {j.verdict.claim.id: j.verdict.verdict for j in judge_folder(results / "x")}
     assert found == {"better": "confirmed", "equal": "confirmed", "told": "confirmed"}
     assert judge_folder(results / "y") == []
+
+
+def test_no_difference_is_between_two_kinds_of_devices(results):
+    """The GPU finished most: its seeds decide, also where its line of the other cell is missing."""
+    held = [x | {"device": "gpu"} for x in lines()[:-1]]
+    worse = [
+        x
+        | {"seed": seed, "evaluations": {"valid": {"perplexity": 1e6 if x["cell"] == "a" else 1.0}}}
+        for x in lines()
+        for seed in (0, 7)
+        if x["seed"] == 0
+    ]
+    write_lines(results / "x", [*held, *worse])
+    found = {j.verdict.claim.id: j for j in judge_folder(results / "x")}
+    assert found["better"].verdict.difference.mean == pytest.approx(-0.1)
+    assert found["equal"].verdict.difference.n == 2 and found["equal"].device == "gpu"
+    table = folder.write_report(results / "x", ("md",))
+    (section,) = (grid for grid in table.sections if grid.title == "Claims")
+    assert section.note.endswith("one counts: of x those on gpu.")
+    known = Results(read_lines(results / "x"), "perplexity", "valid")
+    assert known.mean("a") == pytest.approx((9.0 + 11 * 0.91 + 12 * 0.89) / 3)
 
 
 def test_the_table_and_its_csv_have_the_verdicts(results):
