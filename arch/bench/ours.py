@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from arch.bench import shares
-from arch.bench.protocol import PRODUCT, serve, steps_in
+from arch.bench.protocol import serve, steps_in
 from arch.models import DTYPES
 from arch.models.model import Model
 from arch.registry import Config
@@ -17,6 +16,7 @@ from arch.runs import provenance
 from arch.sweeps import machine
 from arch.sweeps.experiment import Experiment, matching
 from arch.tasks.contract import Task
+from arch.training import bench
 from arch.training.program import Program, build
 from arch.training.replica import STEPS_A_DISPATCH
 from arch.training.state import Swept
@@ -56,10 +56,8 @@ class OurSide:
             "compile_seconds": self.program.compiled.seconds - before,
             "flops_per_token": 3 * model.flops_per_token(self.task.length),
         }
-        dtype = DTYPES[self.config.model.dtype]
-        self._square = jax.random.normal(jax.random.key(0), (PRODUCT, PRODUCT), dtype)
-        self._multiply = jax.jit(jnp.matmul).lower(self._square, self._square).compile()
-        self.product()
+        self._side = bench.product_side(platform)
+        self._product = bench.timed_product(DTYPES[self.config.model.dtype], self._side)
 
     def train(self, seconds: float) -> dict[str, float]:
         """Train for about so long, after a tenth of it that is not counted."""
@@ -72,9 +70,7 @@ class OurSide:
 
     def product(self) -> dict[str, float]:
         """FLOP/s of a square product of this library, in the dtype of training."""
-        start = time.perf_counter()
-        jax.block_until_ready(self._multiply(self._square, self._square))
-        return {"flops": 2 * PRODUCT**3 / (time.perf_counter() - start)}
+        return {"flops": 2 * self._side**3 / self._product()}
 
     def shares(self) -> dict[str, Any]:
         """Where a step goes: see `arch.bench.shares`."""

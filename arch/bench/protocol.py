@@ -16,7 +16,6 @@ from typing import Any
 
 from arch.runs import provenance
 
-PRODUCT = 2048  # side of the square float32 product by which a library's ceiling is measured
 MOST_STEPS = 100_000  # in one turn
 
 

@@ -44,7 +44,8 @@ def run(command: flags.Bench) -> int:
         )  # fmt: skip
     terminal.show(made)
     rate = row["machine_flops"] / 1e9
-    print(f"utilisation is of a {bench.PRODUCT}-square product's {rate:,.0f} GFLOP/s here")
+    side = bench.product_side(platform)
+    print(f"utilisation is of a {side}-square product's {rate:,.0f} GFLOP/s here")
     return 0
 
 
@@ -82,7 +83,8 @@ def _measured(
     command: flags.Bench, experiment: Experiment, cell: Cell, sizes: dict[Chosen, expressing.Sizes]
 ) -> list[dict]:
     """A line for each peer that opens. Raises SideFailed where ours does not, or a turn fails."""
-    before, device = provenance.load(), DEVICES[machine.platform()]
+    before, platform = provenance.load(), machine.platform()
+    where = {"device": DEVICES[platform], "product": bench.product_side(platform)}
     told = {
         "experiment": experiment.reference,
         "overrides": dict(experiment.overrides),
@@ -91,7 +93,7 @@ def _measured(
     with ExitStack() as stack:
         sides = {against.OURS: beside.opened(stack, "arch.bench.ours", told)}
         for peer, size in sizes.items():
-            opening = {"peer": peer.name, "path": peer.path, "sizes": vars(size), "device": device}
+            opening = {"peer": peer.name, "path": peer.path, "sizes": vars(size), **where}
             try:
                 sides[peer.name] = beside.opened(stack, "arch.bench.peers.worker", opening)
             except SideFailed as error:

@@ -104,7 +104,7 @@ def test_a_peer_trains(name):
     if missing := [package for package in packages if importlib.util.find_spec(package) is None]:
         pytest.skip(f"{missing[0]} is not installed")
     sizes = dict(vars(sizes_of(small())), rounds=2, chunk=8)
-    opening = {"peer": name, "path": "", "sizes": sizes, "device": "cpu"}
+    opening = {"peer": name, "path": "", "sizes": sizes, "device": "cpu", "product": 64}
     side = Side("arch.bench.peers.worker", opening)
     assert side.about["parameters"] > 6000
     assert side.do("train", seconds=0.05)["tokens"] >= 32

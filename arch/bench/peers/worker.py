@@ -15,7 +15,7 @@ import torch  # pyright: ignore[reportMissingImports]
 
 from arch.bench.peers.kinds import PEERS
 from arch.bench.peers.sizes import Sizes
-from arch.bench.protocol import PRODUCT, serve, steps_in
+from arch.bench.protocol import serve, steps_in
 from arch.runs import provenance
 
 TOKENS = 1 << 20  # of the made-up text that batches are drawn from; its values cost nothing
@@ -27,10 +27,11 @@ class PeerSide:
 
     Args:
         peer: its name. path: the folder behind its colon. sizes: the fields of `Sizes`.
-        device: cpu | cuda, as PyTorch names it.
+        device: cpu | cuda, as PyTorch names it. product: side of the square product by which the
+            library's ceiling is measured.
     """
 
-    def __init__(self, peer: str, path: str, sizes: dict[str, Any], device: str):
+    def __init__(self, peer: str, path: str, sizes: dict[str, Any], device: str, product: int):
         torch.set_num_threads(provenance.cores())
         torch.set_default_device(device)
         torch.manual_seed(0)
@@ -51,7 +52,7 @@ class PeerSide:
             "versions": {"python": platform.python_version(), **versions},
             "threads": torch.get_num_threads(),
         }
-        self._product = self._timed_product()
+        self._product = self._timed_product(product)
 
     def train(self, seconds: float) -> dict[str, float]:
         """Train for about so long, after a tenth of it that is not counted."""
@@ -89,8 +90,8 @@ class PeerSide:
         if self.device == "cuda":
             torch.cuda.synchronize()
 
-    def _timed_product(self) -> Callable[[], float]:
-        a = torch.randn(PRODUCT, PRODUCT, dtype=getattr(torch, self.sizes.dtype))
+    def _timed_product(self, side: int) -> Callable[[], float]:
+        a = torch.randn(side, side, dtype=getattr(torch, self.sizes.dtype))
         torch.matmul(a, a)
 
         def timed() -> float:
@@ -98,7 +99,7 @@ class PeerSide:
             start = time.perf_counter()
             torch.matmul(a, a)
             self._wait()
-            return 2 * PRODUCT**3 / (time.perf_counter() - start)
+            return 2 * side**3 / (time.perf_counter() - start)
 
         return timed
 
