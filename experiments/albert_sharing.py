@@ -20,7 +20,7 @@ attention shared, +1.6 [+1.2, +2.0] with feed-forward, +2.0 [-0.5, +4.5] with al
 16 columns, costs sixty, and what is shared beside it does not show.
 
 At desk scale and one rate for all, with everything shared, seven of eight seeds still had the loss
-of single bytes after 2,440 steps of a trial on a GPU, so a rate for each arm is no luxury there.
+of single tokens after 2,440 steps of a trial on a GPU, so a rate for each arm is no luxury there.
 """
 
 from arch.report.verdicts import Claim
