@@ -27,10 +27,10 @@ hours of one. A rate of each arm's own, by --ladder=train.optimizer.learning_rat
 With a chance of 80 %, at an SD of 1 % of the paired difference, a single claim's look at 5 seeds
 sees 4.7 %, that at 8 seeds 1.6 % and that at 12 0.9 %; the paper has 3.5 % (k = 8 of 16).
 
-An H100 trains twelve seeds of a cell together (`--seeds=12`) in a minute. There k = 6 and k = 11 are
-both ahead of the baseline, by 1.2 and 1.5 %: that the middle is ahead is confirmed, that the last is
-behind is refuted at this scale, and which of the two is better is open. Three seeds on a CPU say the
-same of both.
+An H100 trains twelve seeds of a cell together (`--seeds=12`) in a minute. There k = 6 and k = 11
+are both ahead of the baseline, by 1.2 and 1.5 %: that the middle is ahead is confirmed, that the
+last is behind is refuted at this scale, and which of the two is better is open. Three seeds on a
+CPU say the same of both.
 """
 
 from arch import config, variants

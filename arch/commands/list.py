@@ -1,20 +1,16 @@
 """`list`: everything that a configuration or a flag may name.
 
-What this package has is asked of its registries once, which imports all of it, and then kept under
-the digest of its source: a second answer imports next to nothing.
+What this package has is asked of its registries once, which imports all of it, and then kept: a
+second answer imports next to nothing.
 """
 
 import importlib
-import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from arch.commands import flags, terminal
 from arch.commands.answers import answer
-from arch.data.cache import cache_directory
-from arch.registry import extended
-from arch.report.files import replace_file
+from arch.commands.kept import kept
 from arch.runs import provenance
 
 Rows = list[dict]
@@ -23,7 +19,7 @@ EXPERIMENTS = "experiments"
 
 def run(command: flags.List) -> int:
     """Print each group of names, nothing cut at any width; with --json, one object of them all."""
-    groups = {**named(), EXPERIMENTS: list(_experiments())}
+    groups = {**kept("list", [], _asked), EXPERIMENTS: list(_experiments())}
     if command.json:
         answer(groups)
         return 0
@@ -31,29 +27,6 @@ def run(command: flags.List) -> int:
         pairs = [(row["name"], _text(row)) for row in rows]
         terminal.print_pairs(title, pairs or [("", f"none in {Path.cwd() / EXPERIMENTS}")])
     return 0
-
-
-def named() -> dict[str, Rows]:
-    """Group → what is in it, but for experiments: kept from the last time where nothing of this
-    package has changed since, and no plugin has registered a kind in this process."""
-    if extended():
-        return _asked()
-    kept = cache_directory() / "list.json"
-    made_from = f"{provenance.source()} {sys.version}"
-    try:
-        found = json.loads(kept.read_bytes())
-        if found["made_from"] == made_from:
-            return found["groups"]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not there, or not whole: asked again
-    groups = _asked()
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        content = json.dumps({"made_from": made_from, "groups": groups})
-        replace_file(kept, content.encode())
-    except OSError:
-        pass  # a cache that cannot be written costs seconds, and nothing else
-    return groups
 
 
 def _asked() -> dict[str, Rows]:

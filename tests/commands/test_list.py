@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from arch.data.cache import cache_directory
 from arch.data.tokenizers import kinds
 from arch.registry import stacks, sublayers, tasks
 from arch.sweeps.registries import REGISTRIES
@@ -52,24 +51,13 @@ def test_a_second_answer_imports_nothing_heavy(asked, tmp_path):
         "import sys, launch; launch.main(['list', '--json']);"
         "print([m for m in ('jax', 'numpy', 'flax', 'rich') if m in sys.modules])"
     )
-    told = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
-        env={**os.environ, "PYTHONPATH": str(cli.REPOSITORY)},
-    )  # fmt: skip
+    for _ in range(2):
+        told = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONPATH": str(cli.REPOSITORY)},
+        )  # fmt: skip
     again, imported = told.stdout.splitlines()
     assert (json.loads(again), imported) == (asked, "[]")
-
-
-def test_what_is_kept_is_of_this_source_and_whole(asked, tmp_path, monkeypatch):
-    monkeypatch.setattr("arch.commands.list.extended", lambda: False)
-    monkeypatch.setattr("arch.commands.list._asked", lambda: {"sublayers": []})
-    kept = cache_directory() / "list.json"
-    whole = kept.read_bytes()
-    assert json.loads(cli.run("list", "--json", cwd=tmp_path).out) == asked
-    for wrong in (whole[:-9], b"[]", whole.replace(b'"made_from": "', b'"made_from": "x', 1)):
-        kept.write_bytes(wrong)
-        assert json.loads(cli.run("list", "--json", cwd=tmp_path).out)["sublayers"] == []
-    kept.write_bytes(whole)
 
 
 @pytest.mark.parametrize("columns", [0, 12, 80])
