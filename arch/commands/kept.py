@@ -17,7 +17,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from arch.data.cache import cache_directory
 from arch.report.files import replace_file
@@ -83,7 +83,8 @@ def kept(name: str, asked: Any, make: Callable[[], Any]) -> Any:
         found = json.loads(file.read_bytes())
         if found["version"] == sys.version and _unchanged(found["made_from"]):
             return found["answer"]
-    with _Seen.everything() as seen, contextlib.redirect_stderr(_Heard(sys.stderr)) as told:
+    told = _Heard(sys.stderr)
+    with _Seen.everything() as seen, contextlib.redirect_stderr(cast(TextIO, told)):
         text = json.dumps(make())
     answer = json.loads(text)
     if not told.anything:
