@@ -132,6 +132,11 @@ def _machine(line: Mapping[str, Any]) -> str:
     return f"{line['device_name']}, {line['cores']} cores"
 
 
+def _share(of_ceiling: float) -> str:
+    """Of a ceiling that was measured as one: a product that is too small for its machine is none."""
+    return f"{of_ceiling:.0%}" if of_ceiling <= 1 else "—"
+
+
 def _cell(line: Mapping[str, Any]) -> str:
     """Its name, and what the command line changed of it."""
     changed = [f"{field}={text}" for field, text in line.get("overrides", {}).items()]
@@ -154,7 +159,7 @@ def _row(line: Mapping[str, Any]) -> tuple[str, ...]:
         f"{line['ratio_low']:.2f} to {line['ratio_high']:.2f}",
         f"{len(line['ratios'])} of {line['rounds']}" + ", disturbed" * line["disturbed"],
         f"{ours['parameters']:,} {difference:+.1%}",
-        f"{ours['ceiling_share']:.0%} / {theirs['ceiling_share']:.0%}",
+        " / ".join(_share(side["ceiling_share"]) for side in (ours, theirs)),
         " → ".join("?" if load is None else f"{load:.1f}" for load in line["load"]),
         ", ".join([*(f"{k} {v}" for k, v in versions.items()), f"git {revision(line)}"]),
     )

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+
 from arch.checks import holds
 from arch.commands import flags, from_flags, plan_all, terminal
 from arch.commands.answers import answer
@@ -39,6 +41,8 @@ def run(command: flags.Plan) -> int:
     _, hardware, _ = chip(command.topology)
     if command.all:
         return plan_all.run(command)
+    # what is compiled for others is computed here, and a plugin without its driver finds no device
+    jax.config.update("jax_platforms", "cpu")
     if not command.config:
         raise ConfigurationError("plan: expected --config=FILE, or --all")
     experiment = from_flags.experiment(command)
