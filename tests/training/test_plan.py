@@ -181,10 +181,10 @@ def with_wheels(chip_name: str, more: tuple[str, ...] = ()) -> None:
         pytest.skip(f"{missing[0]} is not installed")
 
 
-def long_config(tiny_config, path: str, length: int):
+def long_config(tiny_config, path: str, length: int, **task):
     letters = {"s": {"kind": "attention", "heads": 2, "path": path}}
     model = {"width": 128, "order": "s", "dtype": "bfloat16", "sublayers": letters}
-    return tiny_config(model=model, task={"length": length}, train={"batch": 4})
+    return tiny_config(model=model, task={"length": length, **task}, train={"batch": 4})
 
 
 @pytest.mark.slow
@@ -206,15 +206,17 @@ def squares(text: str, length: int) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("chip_name", ["v5e", "h100"])
-def test_no_path_of_auto_has_a_buffer_of_length_times_length(tiny_config, chip_name):
+def test_no_path_of_auto_has_a_buffer_of_length_times_length(tiny_config, chip_name, tmp_path):
     with_wheels(chip_name, ("nvidia.cudnn",) if chip_name == "h100" else ())
     length = 8192
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("a text as long as a window\n" * 400)
     devices = topologies.devices({"v5e": "v5e:2x2", "h100": "h100:1x1x1"}[chip_name])[:1]
-    plain = compiled(long_config(tiny_config, "plain", length), chip_name, devices)
-    assert squares(plain, length)
-    assert not squares(
-        compiled(long_config(tiny_config, "auto", length), chip_name, devices), length
-    )
+    found = {}
+    for path in ("plain", "auto"):
+        config = long_config(tiny_config, path, length, corpus=f"file:{tmp_path}")
+        found[path] = squares(compiled(config, chip_name, devices), length)
+    assert found["plain"] and not found["auto"]
 
 
 @pytest.mark.slow
