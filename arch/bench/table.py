@@ -133,7 +133,7 @@ def _machine(line: Mapping[str, Any]) -> str:
 
 
 def _share(of_ceiling: float) -> str:
-    """Of a ceiling that was measured as one: a product that is too small for its machine is none."""
+    """Of a ceiling; a product that was too small for its machine measured none."""
     return f"{of_ceiling:.0%}" if of_ceiling <= 1 else "—"
 
 

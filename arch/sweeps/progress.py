@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from rich.console import Console
 from rich.live import Live
@@ -14,6 +15,7 @@ from arch.tasks.objective import perplexity
 from arch.training.group import Group, Member
 
 SECONDS_BETWEEN_LINES = 5.0
+MOST_LOSSES = 4  # that stand on a line one by one
 COMPILING = "compiling, or loading what was compiled before …"
 COLUMNS = (
     "cell", "seed", "step", "train loss", "perplexity", "valid loss", "perplexity", "tokens/s",
@@ -23,8 +25,8 @@ COLUMNS = (
 class Whole:
     """How far a sweep is: its cells by number, and the share of its training FLOPs that is done.
 
-    The time left is that of the FLOPs left, at the rate of what was trained since the start; it
-    has compiling and evaluating in it.
+    The time left is that of the FLOPs left, at the rate of what was trained since the start; it has
+    evaluating in it, and no compiling.
     """
 
     def __init__(self, jobs: Sequence[Job]):
@@ -35,14 +37,17 @@ class Whole:
         self._total = sum(seeds * training_flops(job) for job, seeds in left)
         self._start = time.perf_counter()
         self._ended = self._found = 0.0
+        self._compiling = self._before = 0.0  # seconds: of groups that ended; of a program before
 
     def begin(self, group: Group) -> None:
         """A group starts, perhaps amid its training: that part costs no time any more."""
         self._found += self._of(group) * group.step / group.steps
+        self._before = group.program.compiled.seconds
 
     def end(self, group: Group) -> None:
         """A group has ended, trained to its last step or not."""
         self._ended += self._of(group)
+        self._compiling += group.program.compiled.seconds - self._before
 
     def _of(self, group: Group) -> float:
         """FLOPs of the whole training of a group."""
@@ -60,8 +65,9 @@ class Whole:
     def said(self, group: Group) -> str:
         """'cell 2 of 4, 38 % of the sweep, 12 min left'; of a single group '38 %, 12 min left'."""
         done = self._ended + self._of(group) * group.step / group.steps
-        seconds = time.perf_counter() - self._start
-        rate = (done - self._found) / seconds if seconds else 0.0
+        compiling = self._compiling + group.program.compiled.seconds - self._before
+        seconds = time.perf_counter() - self._start - compiling
+        rate = (done - self._found) / seconds if seconds > 0 else 0.0
         left = f", {lasting((self._total - done) / rate)} left" if rate > 0 else ""
         share = 100 * done / self._total if self._total else 100.0
         if which := self.cells(group):
@@ -115,10 +121,9 @@ class Progress:
                 self._end()
         if done or (self._live is None and now - self._last >= SECONDS_BETWEEN_LINES):
             self._last = now
-            losses = " ".join(f"{value:.4f}" for value in group.losses)
-            best = " ".join(f"{v:.4f}" if math.isfinite(v) else "–" for v in group.validation)
+            losses = f"train {_several(group.losses)}  valid {_several(group.validation)}"
             self.console.print(
-                f"  step {group.step}/{group.steps}  loss: train {losses}  valid {best}  "
+                f"  step {group.step}/{group.steps}  loss: {losses}  "
                 f"{group.tokens_per_second:,.0f} tokens/s  {self._whole.said(group)}",
                 highlight=False,
                 soft_wrap=True,
@@ -149,6 +154,17 @@ def say_measured(member: Member, figures: Mapping[str, float]) -> None:
     found = ", ".join(f"{name} {value:.6g}" for name, value in figures.items())
     text = f"[bold]{member.cell}[/bold] seed {member.seed}: {found}"
     Console().print(text, highlight=False, soft_wrap=True)
+
+
+def _several(losses: Sequence[float]) -> str:
+    """Each of a few replicas' losses in nats, a dash where there is none; of many the mean, the
+    lowest and the highest, and how many have none."""
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    if len(losses) <= MOST_LOSSES or not finite:
+        named = losses if finite else losses[:1]
+        return " ".join(f"{loss:.4f}" if math.isfinite(loss) else "–" for loss in named)
+    lost = f", {len(losses) - len(finite)} –" if len(finite) < len(losses) else ""
+    return f"{fmean(finite):.4f} ({min(finite):.4f} to {max(finite):.4f}{lost})"
 
 
 def _both(loss: float) -> tuple[str, str]:
