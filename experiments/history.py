@@ -20,6 +20,10 @@ Mamba-2 4.4, the small Jamba 4.8, RWKV-4 5.0, GRU 5.3, a window of seven 5.8, LS
 7.5, Sandwich 7.8, Transformer 8.1. Kneser-Ney, which counts all 8.0 million bytes once and reads
 with its whole window everywhere, has 3.2. At equal CPU time GRU, the window, RWKV-4 and Mamba-2 are
 within 0.07 nats of each other.
+
+In words of the Penn Treebank, as many tokens of its 0.9 million words (1.3 epochs), nothing that is
+trained is near the 141 of a Kneser-Ney model that has counted all of them: Mamba-2 224, Jamba 236,
+RWKV-4 240, GRU 258, Transformer 278, Sandwich 293, LSTM 296, a window of seven 299, Universal 327.
 """
 
 import functools
