@@ -3,7 +3,8 @@
 These are all that was opened or listed meanwhile, as Python's audit events tell, and every module,
 each with its time, its size and those of its folder: a file that changed, is gone or is new beside
 one asks anew. Of the environment of Python the folders of packages stand for their files. Variables
-that may matter, the working directory and the machine are in the name of what is kept.
+that may matter, the working directory and the machine are in the name of what is kept. An answer
+is not kept where one of its files was written meanwhile: nobody knows which of the two was read.
 
 Only a process that has imported nothing heavy looks an answer up or keeps one: another may have
 read files before, which nobody saw, and gains nothing.
@@ -15,6 +16,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -50,8 +52,8 @@ class _Seen:
     def _hook(cls, event: str, arguments: tuple) -> None:
         if cls.paths is None or event not in ("open", "os.listdir", "os.scandir"):
             return
-        path = arguments[0] or "."
-        if isinstance(path, str | os.PathLike):
+        path = "." if arguments[0] is None else arguments[0]
+        if isinstance(path, str | os.PathLike):  # not a number that is open already
             cls.paths.add(os.path.abspath(path))
 
 
@@ -83,12 +85,12 @@ def kept(name: str, asked: Any, make: Callable[[], Any]) -> Any:
         found = json.loads(file.read_bytes())
         if found["version"] == sys.version and _unchanged(found["made_from"]):
             return found["answer"]
-    told = _Heard(sys.stderr)
+    told, begun = _Heard(sys.stderr), time.time_ns()
     with _Seen.everything() as seen, contextlib.redirect_stderr(cast(TextIO, told)):
         text = json.dumps(make())
-    answer = json.loads(text)
-    if not told.anything:
-        whole = {"version": sys.version, "made_from": _made_from(seen), "answer": answer}
+    answer, made_from = json.loads(text), _made_from(seen)
+    if not told.anything and not _written_since(begun, made_from):
+        whole = {"version": sys.version, "made_from": made_from, "answer": answer}
         with contextlib.suppress(OSError):  # a cache that cannot be written costs seconds alone
             file.parent.mkdir(parents=True, exist_ok=True)
             replace_file(file, json.dumps(whole).encode())
@@ -103,6 +105,14 @@ def _named(asked: Any) -> str:
 
 def _unchanged(made_from: dict[str, Stamp]) -> bool:
     return bool(made_from) and all(_stamp(path) == stamp for path, stamp in made_from.items())
+
+
+def _written_since(begun: int, made_from: dict[str, Stamp]) -> bool:
+    """Whether a file was, at or after a time in nanoseconds; of folders their caches change."""
+    return any(
+        stamp is not None and stamp[0] >= begun and os.path.isfile(path)
+        for path, stamp in made_from.items()
+    )
 
 
 def _made_from(seen: set[str]) -> dict[str, Stamp]:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def here(tmp_path, monkeypatch):
 
 
 def asking(say=""):
-    """(a function that asks about data/a.txt and numbers.py, the times that it was made)."""
+    """(a function that asks about the files of data/, the times that it was made)."""
     made = []
 
     def make():
@@ -93,6 +94,20 @@ def test_what_was_said_is_said_again(here, capsys):
     ask()
     ask()
     assert len(made) == 2 and capsys.readouterr().err == "heads is dropped" * 2
+
+
+def test_an_answer_whose_file_was_written_meanwhile_is_not_kept(here):
+    """It may be of the file as it was before."""
+    made = []
+
+    def make():
+        made.append(Path("data/a.txt").read_text())
+        now = time.time_ns()
+        os.utime("data/a.txt", ns=(now, now))
+        return made[-1]
+
+    assert kept("test", "", make) == kept("test", "", make) == "a"
+    assert len(made) == 2 and not (here / "cache").exists()
 
 
 def test_a_cache_that_cannot_be_written_costs_time_alone(here):
