@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What only a machine with an NVIDIA GPU can show, in five to eight minutes: parity with the CPU, the
-# path of attention, bfloat16, a short sweep; then speed, also beside compiled PyTorch where that is
-# installed.
+# What only a machine with an NVIDIA GPU can show, in five to eight minutes: parity with the CPU,
+# the path of attention, bfloat16, a short sweep; then speed, also beside compiled PyTorch where that
+# is installed.
 #
 #   tests/gpu.sh                    Python 3.11 to 3.13 with pip install '.[gpu]'
 #   tests/gpu.sh parity bench       some of its parts

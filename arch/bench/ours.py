@@ -56,8 +56,8 @@ class OurSide:
             "compile_seconds": self.program.compiled.seconds - before,
             "flops_per_token": 3 * model.flops_per_token(self.task.length),
         }
-        self._side = bench.product_side(platform)
-        self._product = bench.timed_product(DTYPES[self.config.model.dtype], self._side)
+        dtype = DTYPES[self.config.model.dtype]
+        self._product = bench.product_rate(dtype, bench.product_side(platform))
 
     def train(self, seconds: float) -> dict[str, float]:
         """Train for about so long, after a tenth of it that is not counted."""
@@ -70,7 +70,7 @@ class OurSide:
 
     def product(self) -> dict[str, float]:
         """FLOP/s of a square product of this library, in the dtype of training."""
-        return {"flops": 2 * self._side**3 / self._product()}
+        return {"flops": self._product()}
 
     def shares(self) -> dict[str, Any]:
         """Where a step goes: see `arch.bench.shares`."""

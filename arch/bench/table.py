@@ -108,7 +108,8 @@ def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
         "few of these: the figures are then of all rounds and say little. Parameters: ours, then "
         "the peer's by difference. Of the ceiling: model FLOPs (ours, for both) a second over "
         "those of a square product of side 2,048 (8,192 on a GPU) by the same library in the same "
-        "turns, ours / peer. Load: processes that wanted a core before and after.",
+        "turns, ours / peer; — where that product was too small to fill its machine. "
+        "Load: processes that wanted a core before and after.",
         *(f"Where a step goes: {way}." for way in ways),
     ]
 

@@ -159,10 +159,10 @@ def say_measured(member: Member, figures: Mapping[str, float]) -> None:
 def _several(losses: Sequence[float]) -> str:
     """Each of a few replicas' losses in nats, a dash where there is none; of many the mean, the
     lowest and the highest, and how many have none."""
-    finite = [loss for loss in losses if math.isfinite(loss)]
-    if len(losses) <= MOST_LOSSES or not finite:
-        named = losses if finite else losses[:1]
-        return " ".join(f"{loss:.4f}" if math.isfinite(loss) else "–" for loss in named)
+    if len(losses) <= MOST_LOSSES:
+        return " ".join(f"{loss:.4f}" if math.isfinite(loss) else "–" for loss in losses)
+    if not (finite := [loss for loss in losses if math.isfinite(loss)]):
+        return "–"
     lost = f", {len(losses) - len(finite)} –" if len(finite) < len(losses) else ""
     return f"{fmean(finite):.4f} ({min(finite):.4f} to {max(finite):.4f}{lost})"
 

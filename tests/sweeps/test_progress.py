@@ -88,7 +88,7 @@ def test_progress_names_losses_and_says_when_it_compiles(jobs):
         shown.update(group(jobs[0], 40))
     said = out.getvalue()
     assert said.index("(cell 1 of 2)") < said.index("compiling") < said.index("compiled in 5 s")
-    assert "loss: train 2.0000 2.0000  valid –" in said
+    assert "loss: train 2.0000 2.0000  valid – –" in said
 
 
 @pytest.mark.parametrize(

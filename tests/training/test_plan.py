@@ -185,18 +185,15 @@ def with_wheels(chip_name: str, more: tuple[str, ...] = ()) -> None:
         pytest.skip(f"{missing[0]} is not installed")
 
 
-def long_config(tiny_config, path: str, length: int):
-    letters = {"s": {"kind": "attention", "heads": 2, "path": path}}
-    model = {"width": 128, "order": "s", "dtype": "bfloat16", "sublayers": letters}
-    return tiny_config(model=model, task={"length": length}, train={"batch": 4})
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [Sizes(), Sizes(data=4), Sizes(fsdp=4)], ids=repr)
 def test_on_an_h100_attention_in_bfloat16_is_the_fused_kernel(tiny_config, sizes):
     with_wheels("h100", ("nvidia.cudnn",))
     devices = topologies.devices("h100:1x1x4")[: sizes.devices]
-    config = plans.changed(long_config(tiny_config, "auto", 512), sizes)
+    letters = {"s": {"kind": "attention", "heads": 2, "path": "auto"}}
+    model = {"width": 128, "order": "s", "dtype": "bfloat16", "sublayers": letters}
+    config = tiny_config(model=model, task={"length": 512}, train={"batch": 4})
+    config = plans.changed(config, sizes)
     text = compiled(config, "h100", devices)
     assert scopes.attention_paths(text) == {"s": ["cudnn"]}
     called = set(re.findall(r'custom_call_target="(__cudnn\$[^"]+)"', text))
