@@ -22,14 +22,15 @@ class Compiled:
     Attributes:
         seconds, cpu_seconds: spent compiling, all functions together, by the clock and by the
             processors.
-        peak_memory_bytes: of the function that needs most, as the compiler counts it.
+        peak_memory_bytes: while that function runs that needs most, as the compiler counts it, with
+            what lay beside it.
     """
 
     def __init__(self, platform: str, made_from: str = ""):
         self.platform, self.made_from = platform, made_from
         self.seconds = self.cpu_seconds = 0.0
         self.peak_memory_bytes = 0
-        self._known: dict[tuple, Any] = {}
+        self._known: dict[tuple, Executable] = {}
 
     def call(
         self,
@@ -39,6 +40,7 @@ class Compiled:
         donate: tuple[int, ...] = (),
         static: Hashable = None,
         places: Any = None,
+        beside: int = 0,
     ) -> Any:
         """function(*inputs), compiled at the first call of this name with inputs of these shapes.
 
@@ -46,17 +48,19 @@ class Compiled:
         static: what else the function depends on, beside its inputs and the signature.
         places: the shardings of what it returns, which the signature and the inputs settle; None
             where the compiler may choose.
+        beside: bytes in memory while it runs that it does not know of.
         """
         leaves, tree = jax.tree.flatten(inputs)
         key = name, static, tree, tuple((jnp.shape(a), jnp.result_type(a)) for a in leaves)
         if key not in self._known:
             start, cpu = time.perf_counter(), time.process_time()
             found = self._kept(name, function, inputs, donate, static, places)
-            self._known[key] = found.call
+            self._known[key] = found
             self.seconds += time.perf_counter() - start
             self.cpu_seconds += time.process_time() - cpu
-            self.peak_memory_bytes = max(self.peak_memory_bytes, found.bytes)
-        return self._known[key](*inputs)
+        found = self._known[key]
+        self.peak_memory_bytes = max(self.peak_memory_bytes, found.bytes + beside)
+        return found.call(*inputs)
 
     def count(self, name: str) -> int:
         """How often the function of a name was compiled."""

@@ -28,14 +28,18 @@ class Layout:
     rules: Rules
 
     def over_replicas(self, function: Callable, own: int) -> Callable:
-        """The function of one replica as one of a group, whose first `own` inputs have its axis."""
+        """The function of one replica as one of all that run together, whose first `own` inputs
+        have the axis of replicas: under `map` a single one."""
 
         def replicas(*inputs):
             each, shared = inputs[:own], inputs[own:]
             if self.mode == "vmap":
                 name = None if self.mesh is None else REPLICA
                 return jax.vmap(lambda each: function(*each, *shared), spmd_axis_name=name)(each)
-            return jax.lax.map(lambda each: function(*each, *shared), each)
+            (only,) = {len(leaf) for leaf in jax.tree.leaves(each)}
+            assert only == 1
+            found = function(*jax.tree.map(lambda a: a[0], each), *shared)
+            return jax.tree.map(lambda a: a[None], found)
 
         return replicas
 
@@ -61,9 +65,11 @@ class Layout:
 
     def place_batches(self, batches: Any) -> Any:
         """Streamed batches (R, steps, batch, …), each row on the devices that train on it."""
-        if self.mesh is None:
-            return batches
-        return hosts.put(batches, sharding.along_replicas(self.mesh, None, ROWS))
+        return batches if self.mesh is None else hosts.put(batches, self.of_batches())
+
+    def of_batches(self) -> Any:
+        """The sharding of streamed batches (R, steps, batch, …); None on one device."""
+        return None if self.mesh is None else sharding.along_replicas(self.mesh, None, ROWS)
 
     def gather(
         self, indices: np.ndarray, gather: Callable[[np.ndarray], np.ndarray]
@@ -72,7 +78,7 @@ class Layout:
         that its devices train on."""
         if self.mesh is None or hosts.count() == 1:
             return gather(indices)
-        place = sharding.along_replicas(self.mesh, None, ROWS)
+        place = self.of_batches()
         shape = indices.shape + gather(indices[:1, :1, :1]).shape[3:]
 
         def rows(at: tuple[slice, ...] | None) -> np.ndarray:

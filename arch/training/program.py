@@ -1,8 +1,9 @@
 """Training as a pure function of (configuration, seed), compiled for a group of replicas.
 
 Replicas lie along a leading axis R and differ in their seed and in swept scalars. `map` runs them
-one after the other, bit for bit as each would run alone; `vmap` runs them side by side, which fills
-an accelerator.
+one after the other, each as it would run alone and in the program that it would have alone, which
+is so compiled once for any number of them; `vmap` runs them side by side, which fills an
+accelerator.
 """
 
 import dataclasses
@@ -220,16 +221,53 @@ class Program:
         batches: more inputs with the axis R, whose rows are divided: see `Layout.place_batches`.
         result: where what it returns lies, for a layout with a mesh.
         """
-        layout = self.layout(len(jax.tree.leaves(each)[0]))
+        width = len(jax.tree.leaves(each)[0])
+        layout = self.layout(width)
         replica = dataclasses.replace(self.replica, mesh=layout.mesh)
-        own = len(each) + len(batches)
-        replicas = layout.over_replicas(functools.partial(function, replica), own)
-        placed = layout.place(each), layout.place_batches(batches), layout.place_everywhere(shared)
-        places = None if layout.mesh is None else result(layout)
-        inputs = (a for part in placed for a in part)
-        return self.compiled.call(
-            name, replicas, *inputs, donate=donate, static=static, places=places
+        replicas = layout.over_replicas(
+            functools.partial(function, replica), len(each) + len(batches)
         )
+        places = None if layout.mesh is None else result(layout)
+        own = (*layout.place(each), *layout.place_batches(batches))
+        shared = layout.place_everywhere(shared)
+
+        def run(own: tuple, beside: int = 0) -> Any:
+            return self.compiled.call(
+                name, replicas, *own, *shared,
+                donate=donate, static=static, places=places, beside=beside,
+            )  # fmt: skip
+
+        if self.mode == "vmap" or width == 1:
+            return run(own)
+        found = []
+        for index in range(width):
+            row = self._row(own, index, layout, len(each))
+            found.append(run(row, _bytes(own) + _bytes(found)))
+        for at in donate:
+            jax.tree.map(lambda a: a.delete(), own[at])
+        return self.compiled.call("stack", stack, *found, places=places)
+
+    def _row(self, own: tuple, index: int, layout: Layout, placed: int) -> tuple:
+        """The inputs of one replica, with the axis; the first `placed` lie as states do."""
+        places = None
+        if layout.mesh is not None:
+            batches = jax.tree.map(lambda _: layout.of_batches(), own[placed:])
+            places = (*layout.of_state(own[:placed]), *batches)
+        return self.compiled.call("row", row, own, np.int32(index), places=places)
+
+
+def row(tree: Any, index: Int[Array, ""]) -> Any:
+    """One replica's part of a group's tree, as a group of its own."""
+    return jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, index, 1), tree)
+
+
+def stack(*rows: Any) -> Any:
+    """The tree of a group, of its replicas'."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *rows)
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
 
 def keep_best(state: TrainState, losses: Float[Array, " R"]) -> TrainState:

@@ -110,6 +110,18 @@ def test_replicas_in_one_program_are_the_solo_runs_bit_for_bit(
     losses = together.metrics["loss"]
     assert losses.shape == (3, 12) and np.all(losses[:, -3:].mean(1) < losses[:, :3].mean(1))
     assert len({line.tobytes() for line in losses}) == 3
+    assert program.compiled.count("train") == 1, "any number of replicas run in the same program"
+
+
+def test_what_replicas_hold_beside_the_one_that_runs_is_counted(base, initial, train):
+    held = []
+    for seeds in (SEEDS[:1], SEEDS):
+        fresh = program_of(base)
+        train([(base, seed) for seed in seeds], (1,), state=initial(seeds), program=fresh)
+        held.append(fresh.compiled.peak_memory_bytes)
+    state = sum(leaf.nbytes for leaf in jax.tree.leaves(initial(SEEDS[:1])))
+    alone, together = held
+    assert together > alone + (len(SEEDS) - 1) * state
 
 
 def test_replicas_of_other_rates_are_their_solo_runs_bit_for_bit(
