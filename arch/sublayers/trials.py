@@ -44,8 +44,15 @@ class Trial:
         context."""
         return self._compiled(self.x if x is None else x, self.context.replace(**changes))
 
+    def run_anew(self, **changes: Any) -> Array:
+        """The output for x, for which the sublayer is called once more, not what was compiled."""
+        return self._compile()(self.x, self.context.replace(**changes))
+
     @functools.cached_property
     def _compiled(self) -> Callable[[Array, Context], Array]:
+        return self._compile()
+
+    def _compile(self) -> Callable[[Array, Context], Array]:
         graph, parameters = nnx.split(self.module)
         run = jax.jit(lambda parameters, *given: _output(nnx.merge(graph, parameters)(*given)))
         return functools.partial(run, parameters)
@@ -95,19 +102,28 @@ def _flops(trial: Trial) -> str:
 
 def _shape(trial: Trial) -> str:
     for dtype in (jnp.float32, jnp.bfloat16):
-        x = trial.x.astype(dtype)
-        found = trial.module(x, trial.context)
-        y, extras = found if isinstance(found, tuple) and len(found) == 2 else (found, Extras())
-        if not isinstance(y, jax.Array) or not isinstance(extras, Extras):
-            kinds = ", ".join(type(one).__name__ for one in jax.tree.leaves([y]) or [y])
-            return f"returns {kinds}; expected y, or (y, arch.context.Extras)"
-        if y.shape != x.shape:
-            return f"returns shape {y.shape} for {x.shape} (batch, length, width); expected equal"
-        if y.dtype != x.dtype:
-            return (
-                f"returns {y.dtype} for {x.dtype}; end with `.astype(x.dtype)`, so that float32 "
-                "parameters do not widen the stream"
-            )
+        said: list[str] = []
+        jax.eval_shape(
+            lambda x, said=said: said.append(_misshapen(trial.module(x, trial.context), x)),
+            trial.x.astype(dtype),
+        )
+        if said[0]:
+            return said[0]
+    return ""
+
+
+def _misshapen(found: Any, x: Array) -> str:
+    y, extras = found if isinstance(found, tuple) and len(found) == 2 else (found, Extras())
+    if not isinstance(y, jax.Array) or not isinstance(extras, Extras):
+        kinds = ", ".join(type(one).__name__ for one in jax.tree.leaves([y]) or [y])
+        return f"returns {kinds}; expected y, or (y, arch.context.Extras)"
+    if y.shape != x.shape:
+        return f"returns shape {y.shape} for {x.shape} (batch, length, width); expected equal"
+    if y.dtype != x.dtype:
+        return (
+            f"returns {y.dtype} for {x.dtype}; end with `.astype(x.dtype)`, so that float32 "
+            "parameters do not widen the stream"
+        )
     return ""
 
 
@@ -158,9 +174,7 @@ def _masked(trial: Trial) -> str:
 
 def _random(trial: Trial) -> str:
     for training in (True, False):
-        context = trial.context.replace(train=training)
-        once, again = (_output(trial.module(trial.x, context)) for _ in range(2))  # not compiled
-        if bool(jnp.any(once != again)):
+        if bool(jnp.any(trial.run(train=training) != trial.run_anew(train=training))):
             return (
                 "gives two outputs for one input and key: take random numbers from "
                 "context.key_for(use), and keep nothing between calls"

@@ -16,7 +16,7 @@ from arch.report.lines import Line, corpus_digest, read_lines
 from arch.report.seeds import Seed, line_seed
 from arch.runs import numerics
 from arch.sweeps import machine, running
-from arch.sweeps.experiment import Cell, Experiment, matching
+from arch.sweeps.experiment import Cell, Experiment
 from arch.sweeps.present import present_results
 from arch.sweeps.stored import stored_experiment
 from arch.sweeps.sweep import RESULTS, Sweep
@@ -72,7 +72,7 @@ def again(folder: Path) -> str:
     One of another device kind, or that was measured and not trained, is never chosen.
     Raises ConfigurationError where the experiment's file cannot make its cells.
     """
-    experiment, cells = experiment_of(folder)
+    experiment, _ = experiment_of(folder)
     lines = read_lines(folder)
     first = experiment.first_cells()  # others wait for results
     hashes = _hashes({cell.name: experiment.config(cell) for cell in first}, lines)
@@ -93,7 +93,7 @@ def again(folder: Path) -> str:
             experiment, "audit", cells=line["cell"], seeds=(seed,), gathers=False,
             runs=Path(place),
         )  # fmt: skip
-        job = sweep.job(matching(cells, line["cell"])[0])
+        (job,) = sweep.jobs()
         if job.identity != line["hash"]:
             return f"{name}: its corpus is not the one that is here"
         running.run(sweep)

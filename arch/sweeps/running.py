@@ -2,10 +2,10 @@
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from arch.registry import ConfigurationError
-from arch.report.seeds import Seed
+from arch.report.seeds import Seed, line_seed
 from arch.runs import locks
 from arch.sweeps.cells import ENDED
 from arch.sweeps.executors import chosen
@@ -30,7 +30,9 @@ def run(sweep: Sweep) -> int:
     seen: set[tuple[str, tuple[Seed, ...]]] = set()
     executor = chosen(sweep)
     with Stop() as stop:
-        while jobs := [job for job in sweep.jobs() if (job.cell.name, job.seeds) not in seen]:
+        while jobs := [
+            job for job in _due(sweep, started_over) if (job.cell.name, job.seeds) not in seen
+        ]:
             seen |= {(job.cell.name, job.seeds) for job in jobs}
             executor.check(jobs)
             _say_held(sweep, jobs)
@@ -49,6 +51,18 @@ def run(sweep: Sweep) -> int:
             errors = executor.run(jobs, stop, settled)
             failed |= _settle(sweep, jobs, errors)
     return 1 if failed else 0
+
+
+def _due(sweep: Sweep, started_over: Collection[tuple[str, Seed]]) -> list[Job]:
+    """The jobs that are called for by what this sweep does not train any more: an arm waits for the
+    pilots that are trained anew, whatever results/ has of them."""
+    jobs, coming = sweep.jobs(), set()
+    for job in jobs:
+        seeds = {(job.cell.name, seed) for seed in job.seeds}
+        coming |= {(job.cell.name, seed) for seed in job.unfinished()}
+        coming |= seeds.difference(started_over) if starts_over(sweep, job.cell.name) else set()
+    held = {(line["cell"], line_seed(line)) for line in sweep.results().lines()}
+    return sweep.jobs(coming) if coming & held else jobs
 
 
 def _say_held(sweep: Sweep, jobs: Sequence[Job]) -> None:

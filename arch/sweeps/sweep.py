@@ -5,13 +5,14 @@ newest whole checkpoint. `running` runs a sweep; an executor trains it.
 """
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 
 from arch import config as configuration
 from arch.models.families import Model
 from arch.registry import Config, ConfigurationError
 from arch.report.lines import read_lines
-from arch.report.seeds import Apart, Seed, both, seed_of
+from arch.report.seeds import Apart, Seed, both, line_seed, seed_of
 from arch.runs.folders import RunFolder
 from arch.sweeps import machine
 from arch.sweeps.experiment import Cell, Experiment, Results, matching
@@ -67,7 +68,7 @@ class Sweep:
     Args:
         experiment: the loaded file.
         name: of runs/<name>/ and results/<name>/.
-        cells: glob over cell names.
+        cells: glob over cell names; of a worker its cell's very name.
         seeds: instead of the configuration's; empty for those. A cell with its own keeps them.
         rerun: glob over cells to start over; their old files are kept beside.
         keep: results of another configuration under this name stay beside the new ones.
@@ -98,12 +99,18 @@ class Sweep:
     runs: Path = RUNS
     command: str = ""
 
-    def results(self) -> Results:
-        """What results/<name>/ holds, as an experiment's `cells` and TABLE are given it."""
-        return present_results(self.experiment, read_lines(RESULTS / self.name), self.keep)
+    def results(self, without: Collection[tuple[str, Seed]] = ()) -> Results:
+        """What results/<name>/ holds, as an experiment's `cells` and TABLE are given it.
 
-    def jobs(self) -> list[Job]:
-        """The jobs that the results so far call for; every cell is checked before any is run.
+        without: (cell, seed) whose lines count for nothing.
+        """
+        lines = read_lines(RESULTS / self.name)
+        known = [line for line in lines if (line["cell"], line_seed(line)) not in without]
+        return present_results(self.experiment, known, self.keep)
+
+    def jobs(self, without: Collection[tuple[str, Seed]] = ()) -> list[Job]:
+        """The jobs that the results so far, but for these, call for; every cell is checked before
+        any is run.
 
         Raises ConfigurationError for a cell that cannot be run, where no cell matches, and for
         seeds that are not those of one of the experiment's looks.
@@ -115,8 +122,10 @@ class Sweep:
                 f"expected {' or '.join(map(str, looks))} to train so many at once, or leave the "
                 "option out to add seeds until the claims are decided"
             )
-        cells = self.experiment.cells(self.results(), self.seeds)
-        if self.cells != "*":
+        cells = self.experiment.cells(self.results(without), self.seeds)
+        if not self.gathers:  # one cell, and no pilots of it
+            cells = [cell for cell in cells if cell.name == self.cells]
+        elif self.cells != "*":
             cells = matching(cells, self.cells)
         return [self.job(cell) for cell in cells]
 

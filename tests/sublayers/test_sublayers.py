@@ -38,6 +38,12 @@ def output(y):
     return y[0] if isinstance(y, tuple) else y
 
 
+def compiled(definition, seed=1):
+    """x → the sublayer's output, of parameters drawn with the seed."""
+    run = jax.jit(lambda parameters, x: output(definition.bind(parameters)(x, Context())))
+    return functools.partial(run, drawn(definition, seed=seed))
+
+
 def decoder(order="x", *, apply="unrolled", dtype="float32", positions="sinusoidal", **binding):
     """A Decoder of width 32 over 11 tokens, whose letter x is bound as said."""
     made = config.make(
@@ -73,11 +79,9 @@ def test_there_are_kinds_to_test():
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("kind", KINDS)
 def test_shape_and_dtype_are_those_of_the_input(kind, dtype):
-    definition = define(kind)
     x = normal(2, LENGTH, WIDTH, dtype=dtype)
-    y = output(definition.bind(drawn(definition))(x, Context()))
+    y = jax.eval_shape(compiled(define(kind)), x)
     assert (y.shape, y.dtype) == (x.shape, dtype)
-    assert np.all(np.isfinite(np.asarray(y, np.float32)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -89,11 +93,11 @@ def test_state_is_float32_parameters_alone(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sequences_of_a_batch_do_not_meet(kind, assert_close):
-    definition = define(kind)
-    sublayer = definition.bind(drawn(definition))
-    x = normal(2, LENGTH, WIDTH)
-    both, alone = output(sublayer(x, Context())), output(sublayer(x[1:], Context()))
-    assert_close(both[1:], alone)
+    run, x = compiled(define(kind)), normal(2, LENGTH, WIDTH)
+    y = run(x)
+    assert np.all(np.isfinite(y))
+    assert_close(run(x.at[0].set(normal(LENGTH, WIDTH, seed=1)))[1:], y[1:])
+    assert_close(run(x[::-1])[::-1], y)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -106,12 +110,16 @@ def test_flops_are_a_whole_number_that_grows_with_the_length(kind):
 def sums_of(kind):
     """name → (sum, weight): all losses and statistics that a sublayer of the kind returns."""
     definition = define(kind)
-    y = definition.bind(drawn(definition))(normal(2, LENGTH, WIDTH), Context())
-    return y[1].losses | y[1].statistics if isinstance(y, tuple) else {}
+
+    def sums(x):
+        y = definition.bind(drawn(definition))(x, Context())
+        return y[1].losses | y[1].statistics if isinstance(y, tuple) else {}
+
+    return jax.eval_shape(sums, normal(2, LENGTH, WIDTH))
 
 
 def are_pairs_of_scalars(sums):
-    return all(np.shape(total) == np.shape(weight) == () for total, weight in sums.values())
+    return all(total.shape == weight.shape == () for total, weight in sums.values())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -182,16 +190,17 @@ def test_a_decoder_refuses_every_kind_that_does_not_promise_causality(monkeypatc
 def test_every_kind_runs_in_a_scan(kind, apply, assert_close):
     unrolled, other = decoder("x3", kind=kind), decoder("x3", kind=kind, apply=apply)
     parameters, x = random_model(unrolled)["stack"], normal(2, LENGTH, WIDTH)
-    expected = unrolled.stack(parameters, x, Context())[0]
-    assert_close(other.stack(parameters, x, Context())[0], expected)
+
+    def walked(model):
+        return jax.jit(lambda parameters, x: model.stack(parameters, x, Context())[0])
+
+    assert_close(walked(other)(parameters, x), walked(unrolled)(parameters, x))
 
 
 @pytest.mark.parametrize("kind", CAUSAL)
 def test_every_kind_computes_nearly_the_same_in_bfloat16(kind, assert_close):
-    definition = define(kind)
-    sublayer, x = definition.bind(drawn(definition)), normal(2, LENGTH, WIDTH)
-    half = output(sublayer(x.astype(jnp.bfloat16), Context()))
-    assert_close(half, output(sublayer(x, Context())), 0.05)
+    run, x = compiled(define(kind)), normal(2, LENGTH, WIDTH)
+    assert_close(run(x.astype(jnp.bfloat16)), run(x), 0.05)
 
 
 # Attention: the paths

@@ -1,6 +1,7 @@
 """A ladder gives each arm its best value, chosen on seeds that no other figure has."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from arch.registry import ConfigurationError
 from arch.report import tables
 from arch.report.claims import judge_folder
-from arch.report.lines import read_experiment, read_lines
+from arch.report.lines import read_experiment, read_lines, write_lines
+from arch.report.seals import sealed
 from arch.sweeps.audit import audit
 from arch.sweeps.cells import Cell, Results
 from arch.sweeps.experiment import Experiment
@@ -139,13 +141,33 @@ def test_a_ladder_of_the_command_line_from_pilots_to_the_table(small):
     assert f"--ladder={RATE}=1e-4,1e-2 --pilot=100" in "\n".join(rows)
     # the folder knows its ladder: the same cells are named again
     assert [one for one in audit(Path("results/x")) if "no such cell" in one.what] == []
-    # a worker is told a pilot's seeds as its own
-    told = Sweep(stored_experiment(Path("results/x")), "x", "sf-*=1e-2", (100,), gathers=False)
-    assert [(job.cell.name, job.seeds) for job in told.jobs()] == [
-        ("sf-learning_rate=1e-2", (100,))
-    ]
+    # a worker is told a pilot's seeds as its own, and has the very cell that is named
+    for cell, seeds in (("sf-learning_rate=1e-2", (100,)), ("sf", (0, 1))):
+        told = Sweep(stored_experiment(Path("results/x")), "x", cell, seeds, gathers=False)
+        assert [(job.cell.name, job.seeds) for job in told.jobs()] == [(cell, seeds)]
     assert cli.run("report", "--name=x", "--refresh").code == 0
     assert read_experiment("results/x")["rungs"] == held["rungs"]
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_an_arm_waits_for_pilots_that_are_trained_anew_whatever_results_has_of_them(small, here):
+    argv = ("sweep", "--config=small.py", f"--ladder={RATE}=1e-4,1e-2", "--cells=sf", "--name=x")
+    argv += ("--pilot=100", "--seeds=2", "--fresh")
+    assert cli.run(*argv).code == 0
+    first = read_lines("results/x")
+    lines = [dict(x) for x in first]  # as if the lower rate had been the better one
+    lines[0]["evaluations"] = {"valid": {**first[0]["evaluations"]["valid"], "perplexity": 1.0}}
+    write_lines(Path("results/x"), [sealed(x) for x in lines])
+    if here:
+        argv += ("--rerun=*",)
+    else:
+        shutil.rmtree("runs")
+    done = cli.run(*argv)
+    assert done.code == 0, done.err
+    known = [(x["cell"], x["seed"], x["hash"], x["evaluations"]) for x in first]
+    again = read_lines("results/x")
+    assert [(x["cell"], x["seed"], x["hash"], x["evaluations"]) for x in again] == known
+    assert len(list(Path("runs/x").iterdir())) == 3
 
 
 def test_a_ladder_is_part_of_the_name_and_of_products(small):
