@@ -7,7 +7,7 @@ from typing import NamedTuple
 from arch.registry import ConfigurationError
 from arch.report import inference, statistics
 from arch.report.cards import Card, Shown
-from arch.report.lines import Line, corpus_digest
+from arch.report.lines import Line, corpus_digest, of_one_device
 from arch.report.rows import Setting, measured
 from arch.report.seeds import Seed, line_seed
 from arch.report.statistics import Summary
@@ -50,16 +50,18 @@ def contrast(
 ) -> Contrast:
     """The difference of two runs in a metric, by the lines of their seeds.
 
-    ConfigurationError where no seed is finished in both, or they were not measured alike: another
-    corpus, unit, window or stride.
+    ConfigurationError where no seed is finished in both on one kind of device, or they were not
+    measured alike: another corpus, unit, window or stride.
     """
-    mine, theirs = (_measure(lines, metric, split) for lines in (ours, others))
+    together = of_one_device([*ours, *others])
+    sides = [[line for line in lines if line in together] for lines in (ours, others)]
+    mine, theirs = (_measure(lines, metric, split) for lines in sides)
     seeds = tuple(seed for seed in mine.values if seed in theirs.values)
     if not seeds:
         have = [", ".join(map(str, side.values)) or "none" for side in (mine, theirs)]
         raise ConfigurationError(
-            f"compare: no seed is finished in both: there are {have[0]} and {have[1]}; train the "
-            "same seeds with launch.py sweep --seeds"
+            f"compare: no seed is finished in both{_on(together)}: there are {have[0]} and "
+            f"{have[1]}; train the same seeds on one kind of device with launch.py sweep --seeds"
         )
     if mine.how != theirs.how:
         raise ConfigurationError(
@@ -76,6 +78,10 @@ def contrast(
         statistics.over_seeds(shared[0]), statistics.over_seeds(shared[1]),
         difference, inference.p_value(difference),
     )  # fmt: skip
+
+
+def _on(lines: Sequence[Line]) -> str:
+    return next((f" on {line['device']}" for line in lines), "")
 
 
 class _How(NamedTuple):

@@ -100,18 +100,21 @@ def test_a_comparison_of_nothing_is_refused(runs, options, message):
 
 
 def test_runs_of_other_seeds_or_measures_are_not_compared(runs, tmp_path):
-    def changed(seed, **figures):
-        copied = cli.copy(runs["fs"].folder.path, tmp_path / f"{seed}{len(figures)}")
-        for old, new in ((0, seed), (1, seed + 1)):
+    def changed(seed, devices=("cpu", "cpu"), **figures):
+        copied = cli.copy(runs["fs"].folder.path, tmp_path / f"{seed}{devices}{len(figures)}")
+        for old, new, device in ((0, seed, devices[0]), (1, seed + 1, devices[1])):
             path = copied / f"seed{old}/summary.json"
-            line = json.loads(path.read_text())
+            line = json.loads(path.read_text()) | {"device": device}
             line["seed"] = new
             line["evaluations"]["valid"] |= figures
             path.write_text(json.dumps(sealed(line)))
         return arch.load(copied)
 
-    with pytest.raises(ConfigurationError, match="in both: there are 0, 1 and 7, 8"):
+    with pytest.raises(ConfigurationError, match="in both on cpu: there are 0, 1 and 7, 8"):
         runs["sf"].compare(changed(7))
+    with pytest.raises(ConfigurationError, match="in both on cpu: there are 0, 1 and none"):
+        runs["sf"].compare(changed(0, ("gpu", "gpu")))
+    assert runs["sf"].compare(changed(0, ("cpu", "gpu"))).seeds == (0,)
     with pytest.raises(ConfigurationError, match="measured in two ways.*window 16.*window 8"):
         runs["sf"].compare(changed(0, window=8))
 

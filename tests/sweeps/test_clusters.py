@@ -145,13 +145,13 @@ def kill_worker(folder: Path, after: int = 20) -> None:
     raise AssertionError(f"nothing trained in {folder}")
 
 
-def assert_same_results(folder: Path) -> None:
+def assert_same_results(folder: Path, runs: int = 4) -> None:
     """Of the sweeps 'here' and 'there': each cell and seed once, to the byte."""
     here, there = (
         [(x["cell"], x["seed"], x["hash"], x["evaluations"]) for x in read_lines(folder / name)]
         for name in ("here", "there")
     )
-    assert len(there) == 4 and here == there
+    assert len(there) == runs and here == there
 
 
 def end(process: subprocess.Popen) -> None:
@@ -174,6 +174,14 @@ def test_slurm_jobs_one_killed_give_what_a_sweep_here_gives(tmp_path):
     assert_same_results(tmp_path / "results")
 
 
+SIXTEEN_BY_THREE = (
+    ("seeds=(0, 1)", "seeds=(0, 1, 2)"),
+    (
+        'return [Cell("sf", {"model.order": "sf"}), Cell("fs", {"model.order": "fs"})]',
+        'return [Cell(f"r{n}", {"train.optimizer.learning_rate": 1e-3 * n}) for n in range(1, 17)]',
+    ),
+    ('"baseline": "sf"', '"baseline": "r1"'),
+)
 TOGETHER = ("--cells=sf", "--seeds=1", "--config.train.mesh.data=2")
 
 
@@ -252,10 +260,10 @@ sys.exit(code)
 @pytest.mark.slow
 def test_ray_tasks_go_elsewhere_where_nodes_are_lost(tmp_path):
     pytest.importorskip("ray", reason="pip install '.[ray]'")
-    cli.write_small(tmp_path)
+    cli.write_small(tmp_path, *SIXTEEN_BY_THREE)
     end(sweep(tmp_path, "--name=here"))
     more = {"PYTHONPATH": str(cli.REPOSITORY), "RAY_worker_niceness": "0"}
     environment = {**os.environ, **more}
     done = subprocess.run([sys.executable, "-c", NODES], cwd=tmp_path, env=environment)
     assert done.returncode == 0
-    assert_same_results(tmp_path / "results")
+    assert_same_results(tmp_path / "results", 16 * 3)
