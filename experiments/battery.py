@@ -243,8 +243,11 @@ def claim(arg, name, statement, source, contrast, **more):
     if not set(contrast) <= known:
         return []
     return [
-        Claim(name, statement, source, "higher", contrast, margin=0.05, scale="absolute", **more)
-    ]
+        Claim(
+            name, statement, source, "higher", contrast,
+            margin=0.05, scale="absolute", of_learning=True, **more,
+        )
+    ]  # fmt: skip
 
 
 def recall_claims(arg, attention, pure):

@@ -4,7 +4,6 @@ What is made of all of them together is in front_page.py.
 """
 
 import csv
-import dataclasses
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +28,6 @@ from arch.report.statistics import number
 from arch.report.verdicts import (
     INCONCLUSIVE,
     REFUTED,
-    UNTRAINED,
     Claim,
     Verdict,
     claims_of,
@@ -83,17 +81,10 @@ def judge_lines(name: str, experiment: Mapping[str, Any], lines: Sequence[Line])
     spec = TableSpec.of(experiment.get("table") or {})
     rows = group_rows(lines, experiment.get("cells", ()), spec.split, spec.metric)
     untrained = untrained_cells(rows, spec.split, experiment.get("trivial") or {})
-    trained = [line for line in lines if line["cell"] not in untrained]
     looks = tuple(experiment.get("looks") or ())
-    found = judge(claims, trained, spec.metric, spec.split, spec.exact, looks)
+    found = judge(claims, lines, spec.metric, spec.split, spec.exact, looks, untrained)
     scale = experiment.get("scale", "")
-    return [Judged(name, scale, _unless_untrained(v, untrained), device) for v in found]
-
-
-def _unless_untrained(verdict: Verdict, untrained: frozenset[str]) -> Verdict:
-    if untrained.isdisjoint(verdict.claim.contrast):
-        return verdict
-    return dataclasses.replace(verdict, verdict=UNTRAINED)
+    return [Judged(name, scale, verdict, device) for verdict in found]
 
 
 def verdict_section(verdicts: Sequence[Judged]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from arch.report.specification import TableSpec
 from arch.report.statistics import Summary, mean_and_interval
 
 LOSS = "loss"  # nats a token: what a trivial predictor is compared by
+LEARNED = 0.99  # of a trivial predictor's loss: what is not below that has learned nothing
 
 
 class Comparison(NamedTuple):
@@ -71,15 +72,15 @@ def _difference(row: Row, rows: Iterable[Row], spec: TableSpec) -> Summary | Non
 def untrained_cells(
     rows: Iterable[Row], split: str, trivial: Mapping[str, Mapping[str, float]]
 ) -> frozenset[str]:
-    """The cells whose mean loss is at or above that of a trivial predictor.
+    """The cells whose mean loss is not below that of a trivial predictor by a hundredth of it.
 
     Args:
-        trivial: cell → split → nats a token of the unigram frequencies, as the task works them out.
+        trivial: cell → split → nats a token of that predictor, as `Task.unigram_loss` has them.
     """
     found = set()
     for row in rows:
         limit = trivial.get(row.cell, {}).get(split)
         losses = [f.value for line in row.lines if (f := measured(line, split, LOSS))]
-        if limit is not None and losses and sum(losses) / len(losses) >= limit:
+        if limit is not None and losses and sum(losses) / len(losses) > LEARNED * limit:
             found.add(row.cell)
     return frozenset(found)

@@ -51,8 +51,9 @@ def to_claims_markdown(verdicts: Sequence[Judged], untested: Sequence[Untested])
         "Refuted: at our scale, it excludes the claimed direction, or lies within the margin below "
         "which a difference does not matter. A figure that no seed changes, for example a count of "
         "parameters, is refuted at any. Untrained: a cell of the contrast has learned no "
-        "more than the frequencies of tokens, and says nothing. Inconclusive: else; beside it "
-        "stands the number of seeds, or of orders, that would decide it.",
+        "more than the frequencies of tokens, and says nothing; of a claim about what can be "
+        "learned at all, every cell. Inconclusive: else; beside it stands the number of seeds, or "
+        "of orders, that would decide it.",
     ]
     for paper in papers(verdicts, untested):
         lines += [

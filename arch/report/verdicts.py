@@ -12,7 +12,7 @@ counts, at the level that it has of the error (looks.py).
 
 A claim of equality is confirmed within the margin and refuted where the interval has no part of it.
 A figure that no seed changes, for example a count of parameters, has no interval: it decides alone.
-A claim about a cell that has learned no more than frequencies is not judged: `untrained`.
+A claim about a cell that has learned nothing is not judged: `untrained`.
 """
 
 import dataclasses
@@ -52,6 +52,8 @@ class Claim:
         margin: the largest difference that does not matter, on the same scale.
         scale: relative (to the cells of negative weight) | absolute (in the metric's unit).
         metric, split: of the figures; empty for the table's own.
+        of_learning: whether it is about what can be learned at all. Then a cell that has learned
+            nothing counts beside one that has; else it says nothing, and nor does the claim.
     """
 
     id: str
@@ -66,6 +68,7 @@ class Claim:
     scale: str = "relative"
     metric: str = ""
     split: str = ""
+    of_learning: bool = False
 
     def __post_init__(self):
         for name, allowed in (("direction", DIRECTIONS), ("scale", SCALES)):
@@ -85,6 +88,11 @@ class Claim:
                 f"claim {self.id!r}: margin={self.margin}: expected a number from 0 on, and above "
                 "0 for a claim of equality"
             )
+
+    def unlearned(self, untrained: frozenset[str]) -> bool:
+        """Whether it cannot be judged, by the cells that have learned nothing."""
+        cells = set(self.contrast)
+        return bool(cells & untrained) and (cells <= untrained or not self.of_learning)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +126,7 @@ def judge(
     split: str,
     exact: bool = False,
     looks: tuple[int, ...] = (),
+    untrained: frozenset[str] = frozenset(),
 ) -> list[Verdict]:
     """A verdict for each claim, from the lines of an experiment's results.
 
@@ -129,15 +138,32 @@ def judge(
         metric, split: the table's own, for claims that name none.
         exact: True for figures that no seed changes: one of them decides.
         looks: numbers of seeds at which claims are looked at; each uses the first so many seeds.
+        untrained: cells that have learned nothing: see `comparisons.untrained_cells`.
     """
     lines = of_one_device(lines)
+    unlearned = [claim.unlearned(untrained) for claim in claims]
 
     def differences_at(most: int | None = None) -> list[Summary]:
         return [
-            contrasted(claim, lines, claim.metric or metric, claim.split or split, most)
-            for claim in claims
+            contrasted(
+                claim, () if nothing else lines, claim.metric or metric, claim.split or split, most
+            )
+            for claim, nothing in zip(claims, unlearned, strict=True)
         ]
 
+    found = _verdicts(claims, differences_at, exact, looks)
+    return [
+        dataclasses.replace(verdict, verdict=UNTRAINED) if nothing else verdict
+        for verdict, nothing in zip(found, unlearned, strict=True)
+    ]
+
+
+def _verdicts(
+    claims: Sequence[Claim],
+    differences_at: Callable[..., Sequence[Summary]],
+    exact: bool,
+    looks: tuple[int, ...],
+) -> list[Verdict]:
     if looks and not exact:
         return _judged_in_looks(claims, differences_at, looks)
     differences = differences_at()

@@ -125,9 +125,9 @@ class Task(BatchSource):
         return math.log(self.vocabulary)
 
     def unigram_loss(self, split: str) -> float | None:
-        """The loss in nats of predicting by the split's own frequencies of single tokens: what does
-        not get below it has learned nothing else. None where that says nothing of the term 'loss'.
-        """
+        """The loss in nats of predicting by the split's own frequencies of single tokens, and by
+        what a position's own input says of its answer: what does not get below it has learned
+        nothing else. None where that says nothing of the term 'loss'."""
         return None
 
     def check_model(self, model: Model) -> None:

@@ -188,6 +188,30 @@ def test_a_claim_about_an_untrained_cell_is_not_judged(results):
     assert count_verdicts([judged], [])[verdicts.UNTRAINED] == 1
 
 
+@pytest.mark.parametrize(
+    ("below", "verdict"), [({"a", "b"}, None), ({"b"}, None), (set(), verdicts.UNTRAINED)]
+)
+def test_a_claim_about_learning_is_judged_where_one_cell_has_learned_something(
+    results, below, verdict
+):
+    """Within a hundredth of the trivial loss is nothing."""
+    found = [{**line, "evaluations": {"valid": {**line["evaluations"]["valid"]}}}
+             for line in lines()]  # fmt: skip
+    for line in found:
+        line["evaluations"]["valid"]["loss"] = 2.9 if line["cell"] in below else 2.98
+    write_lines(results / "x", found)
+    claims = [dataclasses.replace(BETTER, of_learning=True)]
+    trivial = {cell: {"valid": 3.0} for cell in "ab"}
+    described = {"cells": ["a", "b"], "claims": as_json(claims), "trivial": trivial}
+    plain = {**described, "trivial": {}}
+    write_experiment(results / "x", plain)
+    (before,) = judge_folder(results / "x")
+    write_experiment(results / "x", described)
+    (judged,) = judge_folder(results / "x")
+    assert judged.verdict.verdict == (verdict or before.verdict.verdict)
+    assert judged.verdict.difference.n == (0 if verdict else before.verdict.difference.n) != 1
+
+
 def test_a_report_reads_its_folder_once_and_so_names_a_damaged_line_once(results, caplog):
     path = results / "x" / "runs.jsonl"
     path.write_text(path.read_text() + "<<<\n")

@@ -3,6 +3,7 @@ determinism, refusals, and a step of training."""
 
 import functools
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -351,3 +352,19 @@ def test_a_program_trains_on_them_and_evaluates_beyond_the_length_of_training():
     assert figures["input_length"] == 33 and figures["chance"] == 0.25
     assert np.isfinite(figures["loss"])
     assert 0 <= figures["accuracy"] <= 1 and 0 <= figures["accuracy_beyond"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("s5", {"asked": "every"}), ("s5", {"asked": "last"}), ("parity", {"asked": "every"})],
+)
+def test_who_multiplies_nothing_knows_the_first_product_alone(kind, options):
+    """By a count over the examples: a predictor that copies its first input, and else is even."""
+    task = contract.build(config.make(task={"kind": kind, "length": 6, **options}).task)
+    for split in task.splits:
+        examples = task.examples(split)
+        order, first = len(task.table), np.arange(examples.inputs.shape[1]) == 1
+        known = examples.asked & first & (examples.targets == examples.inputs)
+        nats = np.where(known, 0.0, math.log(order))[examples.asked].mean()
+        assert task.unigram_loss(split) == pytest.approx(nats)
+    assert contract.build(config.make(task={"kind": "mqar"}).task).unigram_loss("valid") is None

@@ -1,5 +1,7 @@
 """State tracking: the running product of elements of a group."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
@@ -35,6 +37,14 @@ class WordProblem(Recall):
     def chance(self, length: int) -> float:
         """One of the elements."""
         return 1 / len(self.table)
+
+    def unigram_loss(self, split: str) -> float:
+        """See `Task.unigram_loss`: the first product is the first element, and of the others
+        everything is as likely to who does not multiply."""
+        asked = self.lengths[split] - 1
+        told = 1 if self.asked == "every" or asked == 1 else 0
+        positions = asked if self.asked == "every" else 1
+        return (1 - told / positions) * math.log(len(self.table))
 
     def example(self, key: Key[Array, ""], length: int, training: bool) -> Example:
         """One example, its products by an associative scan."""
