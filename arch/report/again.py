@@ -60,7 +60,7 @@ def again(experiment: Mapping[str, Any]) -> str:
             for name, v in (experiment.get("overrides") or {}).items()
         ),
         *_ladder_flags(experiment.get("ladder")),
-        *([f"--name={experiment['name']}"] if experiment.get("name") else []),
+        *(f"--{flag}={experiment[flag]}" for flag in ("name", "executor") if experiment.get(flag)),
     ]
     lines = [
         ["python", "launch.py", "sweep", *options, *(f"--{k}={v}" for k, v in one.items())]

@@ -47,6 +47,8 @@ def gather(sweep: Sweep, jobs: Sequence[Job]) -> None:
     varied = varied_fields(sweep.name, jobs, merged, held.get("varied") or {})
     described = _description(sweep.experiment, known) | _of_jobs(jobs, held)
     described |= _asked(sweep, held) | ({"varied": varied} if varied else {})
+    executor, _, _ = sweep.executor.partition(":")  # its options are of this machine
+    described |= {"executor": executor} if executor != "local" else {}
     write_experiment(folder, {**described, "name": name})
     write_lines(folder, merged)
     write_curves(folder, [*read_curves(folder), *_curves(jobs)], read_lines(folder))

@@ -41,6 +41,11 @@ def test_every_choice_is_a_line_and_what_another_contains_is_none(asked, lines):
     assert again.again(held).splitlines() == lines
 
 
+def test_workers_of_a_core_each_are_part_of_the_way_back():
+    held = {"config": "e.py", "name": "x", "executor": "processes"}
+    assert again.again(held) == f"{SWEEP} --name=x --executor=processes"
+
+
 @pytest.mark.parametrize(
     "globs, named",
     [("*", "abc"), ("a", "a"), ("a,c", "ac"), ("[ab]", "ab"), ("[a,b]", "ab"), ("d", "")],

@@ -53,6 +53,8 @@ def test_worker_processes_train_every_cell_and_those_that_results_call_for(folde
         assert launch.main(command) == 0
     finally:
         os.sched_setaffinity(0, cores)
+    table = (folder / "results" / "there" / "table.md").read_text()
+    assert "--name=there --executor=processes\n" in table
     there = {(x["cell"], x["seed"]): x for x in read_lines(folder / "results" / "there")}
     here = {(x["cell"], x["seed"]): x for x in read_lines(folder / "results" / "here")}
     assert set(there) == set(here) == {(cell, seed) for cell in "abc" for seed in (0, 1)}
