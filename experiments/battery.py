@@ -4,7 +4,7 @@
     python launch.py sweep --config='experiments/battery.py:orders=(sf)2;(mf)2;mfsf,skills=mqar;s5'
     python launch.py sweep --config='experiments/battery.py:orders=(sf)2;(gf)2,g=gru,width=64'
 
-tiny  five seeds, about an hour for four orders on two cores
+tiny  five seeds, half an hour for four orders on two cores
 desk  five seeds, four times the steps, a night on two cores (estimated)
 
 Orders and skills are separated by `;`. Besides s and f some letters are bound, see KINDS; others

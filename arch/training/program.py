@@ -228,7 +228,7 @@ class Program:
             functools.partial(function, replica), len(each) + len(batches)
         )
         places = None if layout.mesh is None else result(layout)
-        own = (*layout.place(each), *layout.place_batches(batches))
+        own = jax.tree.map(jnp.asarray, (*layout.place(each), *layout.place_batches(batches)))
         shared = layout.place_everywhere(shared)
 
         def run(own: tuple, beside: int = 0) -> Any:
@@ -241,8 +241,8 @@ class Program:
             return run(own)
         found = []
         for index in range(width):
-            row = self._row(own, index, layout, len(each))
-            found.append(run(row, _bytes(own) + _bytes(found)))
+            one = self._row(own, index, layout, len(each))
+            found.append(run(one, _bytes(own) + _bytes(found)))
         for at in donate:
             jax.tree.map(lambda a: a.delete(), own[at])
         return self.compiled.call("stack", stack, *found, places=places)
