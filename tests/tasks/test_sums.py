@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from arch import config
 from arch.config import override
 from arch.context import Spread, figure
-from arch.tasks.contract import Window
+from arch.tasks.contract import Task, Window
 from arch.tasks.objective import entropy
 from arch.training import evaluation
 from arch.training.program import Program, build
@@ -244,3 +244,17 @@ def test_frequencies_alone_are_a_loss_worked_out_by_hand(made):
     assert 1 < task.unigram_loss("valid") < np.log(task.vocabulary)
     task, _ = build(made("algorithmic"))
     assert task.unigram_loss("valid") is None
+
+
+WITHOUT_CORPUS = ("language_model", "masked, order", "last word", "reading")
+
+
+@pytest.mark.parametrize("case", WITHOUT_CORPUS)
+def test_the_shapes_to_plan_by_are_those_of_what_is_gathered(case, made):
+    """These tasks know them without their corpus; the contract's own asks it."""
+    task, _ = build(made(case))
+    found, planned = Task.gathered_shapes(task, BATCH), task.gathered_shapes(BATCH)
+    assert jax.tree.structure(found) == jax.tree.structure(planned)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(planned), strict=True):
+        kinds = [jnp.issubdtype(side.dtype, jnp.integer) for side in (one, other)]
+        assert one.shape == other.shape and kinds[0] == kinds[1]

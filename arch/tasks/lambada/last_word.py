@@ -81,6 +81,10 @@ class LastWord(Passages):
         """As of `LanguageModel`."""
         return self.text.gather(source, indices)
 
+    def gathered_shapes(self, batch: int) -> Any:
+        """As of `LanguageModel`."""
+        return self.text.gathered_shapes(batch)
+
     def assemble(self, gathered: Any) -> Batch:
         """As of `LanguageModel`."""
         return self.text.assemble(gathered)

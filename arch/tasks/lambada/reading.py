@@ -141,6 +141,10 @@ class Reading(Passages):
         where = where[indices]
         return tokens[where[..., None] + jnp.arange(-self.length, 1)[None]], where
 
+    def gathered_shapes(self, batch: int) -> Any:
+        """As `gather`, whether the corpus is here or not."""
+        return self.text.gathered_shapes(batch), jax.ShapeDtypeStruct((batch,), jnp.int32)
+
     def assemble(self, gathered: tuple[Int[Array, "batch length+1"], Array]) -> ReadingBatch:
         """Texts and answers, cut at random where `shortest` says so."""
         tokens = gathered[0].astype(jnp.int32)

@@ -22,7 +22,7 @@ from arch.stacks.parameters import Parameters
 from arch.tasks import objective
 from arch.tasks.contract import WHOLE, Sums, Window
 from arch.tasks.masked import prompt as masked_prompt
-from arch.tasks.masked.pairs import Batch, Pairs, Source
+from arch.tasks.masked.pairs import Batch, Pairs, Source, shapes
 from arch.tasks.text import Text
 
 LONGEST_SPAN = 10
@@ -161,6 +161,10 @@ class MaskedLanguageModel(Text):
     def gather(self, source: Source, indices: Key[Array, " batch"]) -> Batch:
         """The pairs of the keys, masked."""
         return self.pairs.draw(source, indices, self.sentence)
+
+    def gathered_shapes(self, batch: int) -> Batch:
+        """A masked pair a row, whether the corpus is here or not."""
+        return shapes(batch, self.length, int(self._drawing["counts"].max()))
 
     def sums(
         self, model: Model, parameters: Parameters, batch: Batch, context: Context

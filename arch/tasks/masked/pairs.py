@@ -1,11 +1,12 @@
 """The batches of masked_language_model: pairs of segments with some of their tokens hidden."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from arch.context import named
@@ -27,6 +28,18 @@ class Batch(NamedTuple):
     label: Int[Array, " batch"]
     real: Float[Array, " batch"]  # 0 in the rows that fill up a batch
     measured: dict[str, "Batch"]  # relation → pairs drawn by it; in evaluation
+
+
+def shapes(batch: int, length: int, places: int) -> Batch:
+    """The shapes of a batch that is drawn, of which so many tokens of a row may be hidden."""
+
+    def of(*shape: int, dtype: DTypeLike = jnp.int32) -> Any:
+        return jax.ShapeDtypeStruct((batch, *shape), dtype)
+
+    return Batch(
+        of(length), of(length), of(length, dtype=bool), of(places), of(places),
+        of(places, dtype=jnp.float32), of(), of(dtype=jnp.float32), {},
+    )  # fmt: skip
 
 
 class Source(NamedTuple):
