@@ -4,6 +4,7 @@ What is made of all of them together is in front_page.py.
 """
 
 import csv
+import dataclasses
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from arch.report.lines import (
     several_configurations,
 )
 from arch.report.rows import group_rows
+from arch.report.seeds import read_seed
 from arch.report.specification import TableSpec
 from arch.report.statistics import number
 from arch.report.verdicts import (
@@ -30,7 +32,6 @@ from arch.report.verdicts import (
     REFUTED,
     Claim,
     Verdict,
-    claims_of,
     judge,
 )
 
@@ -61,6 +62,27 @@ class Judged(NamedTuple):
     scale: str
     verdict: Verdict
     device: str = ""
+
+
+def claims_of(experiment: Mapping[str, Any]) -> list[Claim]:
+    """The claims in an experiment.json, as `as_json` wrote them."""
+    return [
+        Claim(**{**claim, "values": {read_seed(k): v for k, v in claim.get("values", {}).items()}})
+        for claim in experiment.get("claims") or ()
+    ]
+
+
+def as_json(claims: Iterable[Claim]) -> list[dict[str, Any]]:
+    """Claims as experiment.json holds them: the fields that differ from their defaults."""
+    defaults = {f.name: f.default for f in dataclasses.fields(Claim)}
+    return [
+        {
+            name: {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else value
+            for name, value in vars(claim).items()
+            if value != defaults[name] and value != {}
+        }
+        for claim in claims
+    ]
 
 
 def judge_folder(folder: Path) -> list[Judged]:

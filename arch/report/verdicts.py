@@ -26,7 +26,7 @@ from arch.report.inference import ALPHA, Interval
 from arch.report.lines import of_one_device
 from arch.report.looks import levels
 from arch.report.rows import measured
-from arch.report.seeds import Seed, both, line_seed, read_seed
+from arch.report.seeds import Seed, both, line_seed
 from arch.report.statistics import Summary, over_seeds
 
 DIRECTIONS = ("lower", "higher", "equal")
@@ -307,24 +307,3 @@ def _verdict(claim: Claim, difference: Summary, interval: Interval) -> str:
     if furthest < 0 or interval.inside(-margin, margin):
         return REFUTED
     return CONFIRMED if nearest > 0 else INCONCLUSIVE
-
-
-def claims_of(experiment: Mapping[str, Any]) -> list[Claim]:
-    """The claims in an experiment.json, as `as_json` wrote them."""
-    return [
-        Claim(**{**claim, "values": {read_seed(k): v for k, v in claim.get("values", {}).items()}})
-        for claim in experiment.get("claims") or ()
-    ]
-
-
-def as_json(claims: Iterable[Claim]) -> list[dict[str, Any]]:
-    """Claims as experiment.json holds them: the fields that differ from their defaults."""
-    defaults = {f.name: f.default for f in dataclasses.fields(Claim)}
-    return [
-        {
-            name: {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else value
-            for name, value in vars(claim).items()
-            if value != defaults[name] and value != {}
-        }
-        for claim in claims
-    ]

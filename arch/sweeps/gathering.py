@@ -7,6 +7,7 @@ from typing import Any
 
 from arch.registry import ConfigurationError
 from arch.report import again
+from arch.report.claims import as_json
 from arch.report.curves import curve_line, read_curves, write_curves
 from arch.report.lines import (
     key,
@@ -17,7 +18,6 @@ from arch.report.lines import (
     write_lines,
 )
 from arch.report.seals import sealed
-from arch.report.verdicts import as_json
 from arch.runs import numerics
 from arch.sweeps.experiment import Cell, Experiment, Results
 from arch.sweeps.held import starts_over, varied_fields

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from arch.commands.claims import untested_claims
-from arch.report.claims import judge_all
+from arch.report.claims import claims_of, judge_all
 from arch.report.front_page import BEGIN, END, to_claims_markdown, to_summary
 from arch.report.lines import read_experiment, read_lines
 from arch.report.specification import TableSpec
-from arch.report.verdicts import claims_of
 from arch.sweeps.experiment import Experiment, Results
 from experiments import random_orders
 

@@ -8,11 +8,11 @@ import json
 import pytest
 
 from arch.report import claims, folder, front_page, verdicts
-from arch.report.claims import Untested, judge_all, judge_folder
+from arch.report.claims import Untested, as_json, claims_of, judge_all, judge_folder
 from arch.report.front_page import count_verdicts, to_summary, write_claims, write_summary
 from arch.report.inference import Interval
 from arch.report.lines import read_experiment, read_lines, write_experiment, write_lines
-from arch.report.verdicts import Claim, as_json, claims_of
+from arch.report.verdicts import Claim
 from arch.sweeps.cells import Results
 
 BASE = {0: 10.0, 1: 11.0, 2: 12.0}

@@ -7,10 +7,11 @@ import pytest
 from scipy import stats
 
 from arch.report import tables
+from arch.report.claims import as_json, claims_of
 from arch.report.crossed import complete_grid, decompose, mean_error
 from arch.report.seeds import Apart, seed_fields, seed_of
 from arch.report.statistics import over_seeds, paired_difference, summary
-from arch.report.verdicts import Claim, as_json, claims_of, contrasted
+from arch.report.verdicts import Claim, contrasted
 from tests.report.test_report import columns, folder, line  # noqa: F401  folder is a fixture
 
 # rows 3 and 5, columns 2, 4 and 6, mean 4: sums of squares 6 (1 freedom), 16 (2) and 4 (2), so
