@@ -16,6 +16,7 @@ DISTRIBUTION = "arch-variants"
 # Raised by a commit that changes the bits of runs; lines carry it, and `audit` names older ones.
 # `arch.runs.numerics` says which configurations each number touches.
 NUMERICS = 4
+VECTORS = ("avx512f", "avx2", "avx", "sse4_2")  # the widest first
 
 
 @functools.cache
@@ -69,14 +70,25 @@ def git() -> dict[str, object]:
 
 
 def processor() -> str:
-    """The name of this machine's processor; '' where the system does not say."""
+    """This machine's processor: its name, and what tells types apart that virtual machines call by
+    one name, on which bytes depend: 'AMD EPYC, family 26 model 2, avx512f'. '' where the system
+    does not say."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        return processor_in(Path("/proc/cpuinfo").read_text()) or platform.processor()
     except OSError:
-        pass
-    return platform.processor()
+        return platform.processor()
+
+
+def processor_in(cpuinfo: str) -> str:
+    """The same of a /proc/cpuinfo; '' where it names none."""
+    pairs = (line.partition(":") for line in cpuinfo.partition("\n\n")[0].splitlines())
+    facts = {name.strip(): value.strip() for name, _, value in pairs}
+    if "model name" not in facts:
+        return ""
+    flags = facts.get("flags", "").split()
+    widest = next((vectors for vectors in VECTORS if vectors in flags), "")
+    kind = [f"{name.split()[-1]} {facts[name]}" for name in ("cpu family", "model") if name in facts]
+    return ", ".join(filter(None, (facts["model name"], " ".join(kind), widest)))
 
 
 def host() -> dict[str, object]:

@@ -38,3 +38,25 @@ def test_without_git_the_revision_is_unknown(monkeypatch):
 
     monkeypatch.setattr(provenance.subprocess, "run", no_git)
     assert provenance.git.__wrapped__() == {"revision": "unknown", "dirty": False}
+
+
+CPUINFO = """\
+processor\t: 0
+vendor_id\t: AuthenticAMD
+cpu family\t: 26
+model\t\t: 2
+model name\t: AMD EPYC
+flags\t\t: fpu sse4_2 avx avx2 avx512f
+
+processor\t: 1
+model name\t: another
+"""
+
+
+def test_types_of_processors_of_one_name_are_told_apart():
+    named = provenance.processor_in
+    assert named(CPUINFO) == "AMD EPYC, family 26 model 2, avx512f"
+    assert named(CPUINFO.replace(" avx512f", "")) == "AMD EPYC, family 26 model 2, avx2"
+    assert named(CPUINFO.replace(": 26", ": 25")) == "AMD EPYC, family 25 model 2, avx512f"
+    assert named("processor\t: 0\nmodel name\t: ARMv8\n") == "ARMv8"
+    assert named("processor\t: 0\n") == "" and provenance.processor()
