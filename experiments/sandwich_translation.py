@@ -10,8 +10,8 @@ paper  WMT 2014 En-De, 6 + 6 layers; days on 8 GPUs (estimated)
 Press, Smith and Levy 2020, Table 6: no coefficient differs from the baseline, 28.74 ± 0.15 BLEU, by
 more than chance explains. A decoder (scf)3 with k = 1 is scscfscff. All cells start from the same
 weights and see the same batches, so that differences are paired by seed. At tiny scale, an epoch or
-so, expect 12.7 BLEU of the baseline, and sandwiches below it by less than chance explains, but for
-the decoder's k = 2, by 0.5 (which with four comparisons is little).
+so, expect 12.8 BLEU of the baseline, and sandwiches below it by less than chance explains, but for
+the decoder's k = 2, by 0.6 (which with four comparisons is little).
 """
 
 from arch import variants
