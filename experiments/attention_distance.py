@@ -25,6 +25,7 @@ import arch
 from arch.report import statistics
 from arch.report.seeds import line_seed
 from arch.report.verdicts import Claim
+from arch.runs.folders import RunFolder
 from experiments import sandwich
 from experiments.papers import press2020
 
@@ -58,7 +59,8 @@ def TABLE(arg, cells, results):
 def trained_here(cells, results):
     """Whether each cell has two finished seeds, and all runs are here; they are not committed."""
     finished = [results.values(cell.name) for cell in cells]
-    here = all(Path(folder(line)).is_dir() for line in results.lines())
+    runs = [line for line in results.lines() if line["status"] == "finished"]
+    here = all(RunFolder(Path(folder(x))).seed(line_seed(x)).loadable for x in runs)
     return here and all(len(seeds) > 1 for seeds in finished)
 
 

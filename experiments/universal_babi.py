@@ -286,11 +286,11 @@ def halting_steps(arg, results):
         if not lines or len(tasks) > 1:
             continue
         line = min(lines, key=lambda r: r["seed"])
-        folder = RunFolder.of(Path("runs"), line["name"], cell, line["hash"]).path
-        if folder.is_dir():  # it is not committed; without it the chart is as the sweep made it
-            seed, most = line_seed(line), 2 * SCALES[arg.scale]["steps"]
+        folder = RunFolder.of(Path("runs"), line["name"], cell, line["hash"])
+        seed, most = line_seed(line), 2 * SCALES[arg.scale]["steps"]
+        if folder.seed(seed).loadable:  # else the chart stays as the sweep made it
             title = f"Task {tasks[0]}: steps until a sentence halts, seed {seed}"
-            bars = {"a question of the test set": sentences_and_steps(arch.load(folder, seed))}
+            bars = {"a question of the test set": sentences_and_steps(arch.load(folder.path, seed))}
             bars = charts.bar_chart(f"halting-{prefix}", title, bars, f"updates, at most {most}")
             found.append(bars)
     return found

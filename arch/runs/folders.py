@@ -63,6 +63,12 @@ class SeedFolder:
         """The folder of the replica's checkpoints; it may not be there yet."""
         return self.path / "checkpoints"
 
+    @property
+    def loadable(self) -> bool:
+        """Whether the replica has ended here, so that `arch.load` finds its weights: neither is so
+        of a line that came from results/."""
+        return self.summary is not None and self.checkpoints.is_dir()
+
     def append(self, file: str, line: Mapping) -> None:
         """Write a line at the end of a .jsonl file, which is made where it is missing; returns when
         it is on disk, so that no checkpoint saved later outlives it."""

@@ -87,7 +87,9 @@ def processor_in(cpuinfo: str) -> str:
         return ""
     flags = facts.get("flags", "").split()
     widest = next((vectors for vectors in VECTORS if vectors in flags), "")
-    kind = [f"{name.split()[-1]} {facts[name]}" for name in ("cpu family", "model") if name in facts]
+    kind = [
+        f"{name.split()[-1]} {facts[name]}" for name in ("cpu family", "model") if name in facts
+    ]
     return ", ".join(filter(None, (facts["model name"], " ".join(kind), widest)))
 
 

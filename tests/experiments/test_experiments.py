@@ -10,11 +10,15 @@ import pytest
 
 import arch
 import launch
+from arch.registry import ConfigurationError
 from arch.report.folder import write_report
 from arch.report.lines import read_lines
+from arch.runs.folders import RunFolder
 from arch.sweeps import running
 from arch.sweeps import sweep as sweeps
 from arch.sweeps.experiment import Experiment, Results
+from arch.sweeps.present import present_results
+from arch.sweeps.stored import stored_experiment
 from arch.training import describe
 from experiments import attention_distance
 from experiments.papers import press2020
@@ -524,6 +528,29 @@ def test_committed_tables_are_what_report_makes_of_the_committed_lines(tmp_path)
         write_report(copy, ("md", "csv"))
         for made in copy.glob("table.*"):
             assert made.read_text() == (folder / made.name).read_text(), f"{folder / made.name}"
+
+
+def test_every_table_is_made_while_a_sweep_trains_anew_what_is_committed(tmp_path, monkeypatch):
+    """As in a clean clone: run folders are there, and what results/ has was not trained in them."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    made = 0
+    for file in sorted((ROOT / "results").glob("*/experiment.json")):
+        folder, lines = file.parent, read_lines(file.parent)
+        for line in lines:
+            path = RunFolder.of(Path("runs"), folder.name, line["cell"], line["hash"]).path
+            path.mkdir(parents=True, exist_ok=True)
+        try:
+            experiment = stored_experiment(folder)
+        except ConfigurationError as error:
+            assert "ARCH_DATA_DIR" in str(error), error
+            continue
+        known = present_results(experiment, lines)
+        cells = experiment.cells(known)
+        assert experiment.table(cells, known)["title"]
+        experiment.claims(cells, known)
+        made += 1
+    assert made > 20
 
 
 def test_describe_prints_one_object_a_cell(capsys):
