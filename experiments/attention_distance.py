@@ -60,13 +60,13 @@ def trained_here(cells, results):
     """Whether each cell has two finished seeds, and all runs are here; they are not committed."""
     finished = [results.values(cell.name) for cell in cells]
     runs = [line for line in results.lines() if line["status"] == "finished"]
-    here = all(RunFolder(Path(folder(x))).seed(line_seed(x)).loadable for x in runs)
+    here = all(folder(line).seed(line_seed(line)).loadable for line in runs)
     return here and all(len(seeds) > 1 for seeds in finished)
 
 
 def folder(line):
     """Where the run of a line was trained."""
-    return f"runs/{line['name']}/{line['cell']}-{line['hash'][:8]}"
+    return RunFolder.of(Path("runs"), line["name"], line["cell"], line["hash"])
 
 
 def attention(run) -> list[np.ndarray]:
@@ -112,7 +112,7 @@ def distances(cells, lines):
     models = {cell.name: [] for cell in cells}
     for line in sorted(lines, key=lambda line: line["seed"]):
         if line["status"] == "finished" and line["cell"] in models:
-            models[line["cell"]].append(attention_of(folder(line), line_seed(line)))
+            models[line["cell"]].append(attention_of(folder(line).path, line_seed(line)))
     base, other = (models[cell.name] for cell in cells)
     pairs = {
         "baseline, baseline": itertools.combinations(base, 2),

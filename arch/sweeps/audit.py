@@ -72,7 +72,7 @@ def again(folder: Path) -> str:
     One of another device kind, or that was measured and not trained, is never chosen.
     Raises ConfigurationError where the experiment's file cannot make its cells.
     """
-    experiment, _ = experiment_of(folder)
+    experiment = stored_experiment(folder)
     lines = read_lines(folder)
     first = experiment.first_cells()  # others wait for results
     hashes = _hashes({cell.name: experiment.config(cell) for cell in first}, lines)

@@ -36,8 +36,7 @@ class Layout:
             if self.mode == "vmap":
                 name = None if self.mesh is None else REPLICA
                 return jax.vmap(lambda each: function(*each, *shared), spmd_axis_name=name)(each)
-            (only,) = {len(leaf) for leaf in jax.tree.leaves(each)}
-            assert only == 1
+            assert {len(leaf) for leaf in jax.tree.leaves(each)} == {1}
             found = function(*jax.tree.map(lambda a: a[0], each), *shared)
             return jax.tree.map(lambda a: a[None], found)
 

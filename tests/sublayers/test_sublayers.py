@@ -80,8 +80,9 @@ def test_there_are_kinds_to_test():
 @pytest.mark.parametrize("kind", KINDS)
 def test_shape_and_dtype_are_those_of_the_input(kind, dtype):
     x = normal(2, LENGTH, WIDTH, dtype=dtype)
-    y = jax.eval_shape(compiled(define(kind)), x)
+    y = compiled(define(kind))(x)
     assert (y.shape, y.dtype) == (x.shape, dtype)
+    assert np.all(np.isfinite(np.asarray(y, np.float32)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,10 +95,7 @@ def test_state_is_float32_parameters_alone(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_sequences_of_a_batch_do_not_meet(kind, assert_close):
     run, x = compiled(define(kind)), normal(2, LENGTH, WIDTH)
-    y = run(x)
-    assert np.all(np.isfinite(y))
-    assert_close(run(x.at[0].set(normal(LENGTH, WIDTH, seed=1)))[1:], y[1:])
-    assert_close(run(x[::-1])[::-1], y)
+    assert_close(run(x)[1:], run(x[1:]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
