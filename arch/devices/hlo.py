@@ -1,7 +1,7 @@
 """What a compiled program moves, read from its text: bytes through memory, and collectives.
 
-A loop's body counts as often as it runs, where the compiler knows; of a switch's branches each
-counts its share.
+A loop's body counts as often as it runs: as the compiler says, or the bound that its condition
+compares with. Of a switch's branches each counts its share.
 """
 
 import math
@@ -15,8 +15,15 @@ TRIPS = re.compile(r'known_trip_count"?[:=]\s*\{"?n"?[:=]"?(\d+)')
 CALLED = re.compile(
     r"(?:body|condition|to_apply|calls|true_computation|false_computation)=%?([\w.\-]+)"
 )
+CONDITION = re.compile(r"condition=%?([\w.\-]+)")
 BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
-GROUPS = re.compile(r"replica_groups=(?:\[\d+,(\d+)\]|\{\{([\d,]*)\})")
+# [groups,members], {{members},…} or mesh['axis'=size,…] {'axis',…}
+GROUPS = re.compile(
+    r"replica_groups=(?:\[\d+,(?P<size>\d+)\]|\{\{(?P<members>[\d,]+)\}"
+    r"|mesh\[(?P<mesh>[^\]]*)\] \{(?P<axes>[^}]*)\})"
+)
+AXIS = re.compile(r"'([^']+)'=(\d+)")
+PARTS = re.compile(r"\b(?:replica_count|num_partitions)=(\d+)")
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "iota", "after-all"}
 BITS = {"pred": 8, "bf16": 16, "f16": 16, "f32": 32, "f64": 64}
@@ -57,6 +64,7 @@ def size(shapes: str) -> float:
 def traffic(text: str) -> Traffic:
     """What a step moves on each device, from the text of its compiled program."""
     computations, entry = _computations(text)
+    everyone = math.prod(int(count) for count in PARTS.findall(text.partition("\n")[0]))
     found: dict[str, Collective] = {}
     moved = 0.0
 
@@ -65,11 +73,12 @@ def traffic(text: str) -> Traffic:
         for line in computations.get(name, ()):
             kind = line.opcode.removesuffix("-start")
             if kind in COLLECTIVES:
-                found[kind] = _added(found.get(kind, Collective()), kind, line, times)
-            trips = 1.0
+                found[kind] = _added(
+                    found.get(kind, Collective()), kind, line, times, everyone
+                )
+            trips = 1
             if line.opcode == "while":
-                known = TRIPS.search(line.text)
-                trips = float(known.group(1)) if known else 1.0
+                trips = _trips(line, computations)
             elif not fused and line.opcode not in FREE | {"conditional", "call"}:
                 moved += times * 2 * line.bytes
             branches = BRANCHES.search(line.text)
@@ -85,11 +94,37 @@ def traffic(text: str) -> Traffic:
     return Traffic(moved, found)
 
 
-def _added(so_far: Collective, kind: str, line: _Line, times: float) -> Collective:
-    group = GROUPS.search(line.text)
-    members = 2
-    if group:
-        members = int(group.group(1)) if group.group(1) else len(group.group(2).split(","))
+def _trips(loop: _Line, computations: dict[str, list[_Line]]) -> int:
+    """How often a loop runs, from 0 up to its bound; at most so often where it may end before; 1
+    where neither the compiler nor the condition has a number."""
+    if known := TRIPS.search(loop.text):
+        return int(known.group(1))
+    condition = CONDITION.search(loop.text)
+    bounds = [
+        number
+        for line in computations.get(condition.group(1) if condition else "", ())
+        if line.opcode == "constant" and (number := line.text.partition(")")[0]).isdecimal()
+    ]
+    return int(bounds[0]) if len(bounds) == 1 else 1
+
+
+def _members(text: str, everyone: int) -> int:
+    """How many devices a collective is among; all of them where it does not say."""
+    group = GROUPS.search(text)
+    if group is None:
+        return everyone
+    if group["size"]:
+        return int(group["size"])
+    if group["members"]:
+        return len(group["members"].split(","))
+    sizes = dict(AXIS.findall(group["mesh"]))
+    return math.prod(int(sizes[axis]) for axis in re.findall(r"'([^']+)'", group["axes"]))
+
+
+def _added(
+    so_far: Collective, kind: str, line: _Line, times: float, everyone: int
+) -> Collective:
+    members = _members(line.text, everyone)
     result = line.bytes
     if line.opcode.endswith("-start") and kind != "all-reduce":
         result = line.bytes / 2  # a tuple of what goes in and what comes out

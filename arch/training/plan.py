@@ -20,6 +20,7 @@ from arch import config as configuration
 from arch.devices import hlo, scopes
 from arch.devices.chips import Chip
 from arch.devices.mesh import Sizes
+from arch.devices.topologies import EFFORT
 from arch.registry import Config, ConfigurationError
 from arch.tasks.contract import Task
 from arch.training.program import Program
@@ -171,7 +172,7 @@ def plan(
     sizes = Sizes.of(config.train.mesh)
     lowered = lower(config, task, model, chip.platform, devices)
     try:
-        compiled = lowered.compile()
+        compiled = lowered.compile(compiler_options=EFFORT[chip.platform])
     except jax.errors.JaxRuntimeError as error:
         refused = refused_bytes(str(error))
         held = model.sharding.bytes_per_device(shapes(config, model), sizes._asdict())

@@ -56,6 +56,38 @@ def test_a_loops_collectives_count_as_often_as_it_runs():
     assert found.bytes == 2 * (128 + 6 * (512 + 64))  # what is fused never reaches the memory
 
 
+NAMED = """HloModule step, is_scheduled=true, replica_count=1, num_partitions=8
+
+%below (p: (s32[], f32[8,4])) -> pred[] {
+  %last = s32[]{:T(128)} constant(24)
+  %p = (s32[]{:T(128)}, f32[8,4]{1,0}) parameter(0)
+  %i = s32[]{:T(128)} get-tuple-element(%p), index=0
+  ROOT %lt = pred[]{:T(512)} compare(%i, %last), direction=LT
+}
+
+%body (p: (s32[], f32[8,4])) -> (s32[], f32[8,4]) {
+  %x = f32[8,4]{1,0} get-tuple-element(%p), index=1
+  %some = f32[8,4]{1,0} all-reduce(%x), replica_groups=mesh['data'=4,'fsdp'=2] {'data'}, \
+to_apply=%add
+  %both = f32[8,4]{1,0} all-reduce(%x), replica_groups=mesh['data'=4,'fsdp'=2] {'data','fsdp'}, \
+to_apply=%add
+  %all = f32[8,4]{1,0} all-gather(%x), replica_groups={}, dimensions={1}
+  ROOT %t = (s32[], f32[8,4]{1,0}) tuple(%i, %x)
+}
+
+ENTRY %main (a: f32[8,4]) -> f32[8,4] {
+  %w = (s32[], f32[8,4]{1,0}) while(%t), condition=%below, body=%body, metadata={op_name="while"}
+}
+"""
+
+
+def test_loops_and_groups_as_tpus_compiler_writes_them():
+    """A loop's bound stands in its condition, a group is named by the mesh's axes."""
+    found = hlo.traffic(NAMED).collectives
+    assert found["all-reduce"] == (48, 48 * 128, 24 * 2 * 128 * (3 / 4 + 7 / 8))
+    assert found["all-gather"] == (24, 24 * 128, 24 * 128 * 7 / 8)
+
+
 def test_bytes_of_types():
     assert hlo.size("(bf16[2,3]{1,0:T(8,128)(2,1)}, s32[], pred[5])") == 12 + 4 + 5
     assert hlo.size("f8e4m3fn[7]") == 7
@@ -239,7 +271,9 @@ def test_a_step_is_compiled_for_chips_that_are_not_here(topology, capsys, corpus
     data, fsdp = found["tried"]
     assert (data["mesh"], fsdp["mesh"]) == ({"data": 4}, {"fsdp": 4})
     assert data["fits"] and fsdp["parameters"] < 0.3 * data["parameters"]
-    assert data["collectives"]["all-reduce"]["bytes"] >= data["parameters"]
+    reduced = data["collectives"]["all-reduce"]
+    assert reduced["bytes"] >= data["parameters"]  # float32 gradients, each once
+    assert reduced["sent"] == pytest.approx(2 * 3 / 4 * reduced["bytes"])
 
 
 ROOT = Path(__file__).resolve().parents[2]
