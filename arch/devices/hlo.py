@@ -73,9 +73,7 @@ def traffic(text: str) -> Traffic:
         for line in computations.get(name, ()):
             kind = line.opcode.removesuffix("-start")
             if kind in COLLECTIVES:
-                found[kind] = _added(
-                    found.get(kind, Collective()), kind, line, times, everyone
-                )
+                found[kind] = _added(found.get(kind, Collective()), kind, line, times, everyone)
             trips = 1
             if line.opcode == "while":
                 trips = _trips(line, computations)
@@ -121,9 +119,7 @@ def _members(text: str, everyone: int) -> int:
     return math.prod(int(sizes[axis]) for axis in re.findall(r"'([^']+)'", group["axes"]))
 
 
-def _added(
-    so_far: Collective, kind: str, line: _Line, times: float, everyone: int
-) -> Collective:
+def _added(so_far: Collective, kind: str, line: _Line, times: float, everyone: int) -> Collective:
     members = _members(line.text, everyone)
     result = line.bytes
     if line.opcode.endswith("-start") and kind != "all-reduce":

@@ -78,11 +78,27 @@ def told(value: Any = None) -> Any:
         return value
     text = json.dumps(value).encode()
     length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
-    room = max(FEWEST_BYTES, 1 << (length - 1).bit_length())
-    sent = np.zeros(room, np.uint8)
+    sent = np.zeros(_room(length), np.uint8)
     if not follows():
         sent[:length] = np.frombuffer(text, np.uint8)
     return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(sent))[:length].tobytes())
+
+
+def gathered(value: Any) -> list[Any]:
+    """The values of all hosts, which JSON can hold, on every host; all of them must call it
+    together."""
+    if count() == 1:
+        return [value]
+    text = json.dumps(value).encode()
+    lengths = multihost_utils.process_allgather(np.int32(len(text))).tolist()
+    sent = np.zeros(_room(max(lengths)), np.uint8)
+    sent[: len(text)] = np.frombuffer(text, np.uint8)
+    rows = np.asarray(multihost_utils.process_allgather(sent))
+    return [json.loads(row[:n].tobytes()) for row, n in zip(rows, lengths, strict=True)]
+
+
+def _room(length: int) -> int:
+    return max(FEWEST_BYTES, 1 << (length - 1).bit_length())
 
 
 def told_arrays(tree: Any) -> Any:
@@ -99,12 +115,16 @@ def told_arrays(tree: Any) -> Any:
     return jax.tree.map(of, tree)
 
 
+def is_apart(array: Any) -> bool:
+    """Whether it lies on several hosts, divided or whole on each."""
+    return isinstance(array, jax.Array) and not array.is_fully_addressable
+
+
 def fetch(tree: Any) -> Any:
     """A tree of arrays, whole, on the host; where several hosts share them, all must call it."""
 
     def whole(array: Any) -> Any:
-        apart = isinstance(array, jax.Array) and not array.is_fully_addressable
-        if not apart or array.is_fully_replicated:
+        if not is_apart(array) or array.is_fully_replicated:
             return array
         return multihost_utils.process_allgather(array, tiled=True)
 
@@ -116,8 +136,7 @@ def put(tree: Any, places: Any) -> Any:
     `places`, one sharding or a tree of them, says."""
 
     def of(array: Any, place: jax.sharding.Sharding) -> jax.Array:
-        lies_here = not isinstance(array, jax.Array) or array.is_fully_addressable
-        if place.is_fully_addressable or not lies_here:
+        if place.is_fully_addressable or is_apart(array):
             return jax.device_put(array, place)
         whole = np.asarray(array)
         return jax.make_array_from_callback(whole.shape, place, lambda at: whole[at])

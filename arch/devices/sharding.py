@@ -96,9 +96,10 @@ class Rules(NamedTuple):
 
         return jax.tree_util.tree_map_with_path(of, tree)
 
-    def shardings(self, tree: Any, mesh: Mesh) -> Any:
-        """Where a group's tree lies, every leaf of which has the axis of replicas first."""
-        specs = self.specs(tree, mesh.shape, replicas=True)
+    def shardings(self, tree: Any, mesh: Mesh, replicas: bool = True) -> Any:
+        """Where a tree lies: a group's, every leaf of which has the axis of replicas first, or one
+        replica's."""
+        specs = self.specs(tree, mesh.shape, replicas)
         return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
 
     def replicated(self, shapes: Any, sizes: Mapping[str, int]) -> list[str]:

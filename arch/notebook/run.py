@@ -27,7 +27,8 @@ from arch.runs.checkpoints import Checkpoints
 from arch.runs.folders import RunFolder
 from arch.sweeps import machine
 from arch.tasks import contract
-from arch.training.group import Group, Member
+from arch.training.group import Group
+from arch.training.member import Member
 from arch.training.program import build
 from arch.training.state import TrainState, shapes
 

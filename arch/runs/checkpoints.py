@@ -2,9 +2,11 @@
 all.
 
 The meta data hold a digest of every array and of themselves, which every restore compares: what was
-trained is what is loaded, whatever a disk has done to it. The only file that imports orbax.
+trained is what is loaded, whatever a disk has done to it. An array that lies on several hosts has a
+digest for each part, by the host that saved it. The only file that imports orbax.
 """
 
+import functools
 import hashlib
 import json
 import logging
@@ -15,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from arch.devices import hosts
 from arch.registry import ConfigurationError
 from arch.report.seals import digest_of_array
 
@@ -32,9 +35,14 @@ class DamagedCheckpoint(ValueError):
 
 
 class Checkpoints:
-    """The `keep` newest checkpoints in a folder, each named by its step."""
+    """The `keep` newest checkpoints in a folder, each named by its step.
 
-    def __init__(self, folder: Path, keep: int = 2):
+    Args:
+        together: all hosts save, each its parts of the arrays, in a folder that every one sees, and
+            all make the same calls. Else this process has checkpoints, and waits for no other.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2, together: bool = False):
         # a second, which a command that neither trains nor loads should not cost
         import orbax.checkpoint as ocp
 
@@ -45,7 +53,9 @@ class Checkpoints:
             create=False,
             enable_async_checkpointing=True,
             async_options=ocp.AsyncOptions(FOREVER, create_directories_asynchronously=False),
-            multiprocessing_options=ocp.options.MultiprocessingOptions(**_alone()),
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                **({} if together else _alone())
+            ),
         )
         self.folder = folder.absolute()
         # named, since a manager that has neither saved nor restored knows no metadata otherwise
@@ -53,15 +63,16 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
     def save(self, step: int, state: Any, meta: Mapping) -> None:
-        """Write a host copy of the state; returns while the files are still being written.
+        """Write a copy of the state; returns while the files are still being written.
 
         Args:
+            state: arrays of this host; of several that save together, nobody's to reuse.
             meta: what JSON can hold.
         """
         # a copy: the device may reuse the buffer while the writing goes on
-        state = jax.tree.map(np.array, state)
+        state = jax.tree.map(lambda a: a if hosts.is_apart(a) else np.array(a), state)
         meta = {k: v for k, v in meta.items() if k not in (DIGESTS, OWN_DIGEST)}
-        meta[DIGESTS] = {_path(path): digest_of_array(array) for path, array in _leaves(state)}
+        meta[DIGESTS] = _digests(state)
         meta[OWN_DIGEST] = _digest_of_json(meta)
         self._manager.save(
             step,
@@ -82,9 +93,12 @@ class Checkpoints:
         and ConfigurationError where it is whole, but not of these shapes.
         """
         try:
+            saved = self._saved(step)
             if shapes is not None:
-                self._check_shapes(step, shapes)
-            like = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), shapes)
+                self._check_shapes(step, saved, shapes)
+            # without arrays to restore into, orbax would want the devices that saved them
+            like = saved if shapes is None else shapes
+            like = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), like)
             restored = self._manager.restore(
                 step,
                 args=self._args.Composite(
@@ -121,11 +135,15 @@ class Checkpoints:
             )
         return None
 
-    def _check_shapes(self, step: int, shapes: Any) -> None:
+    def _saved(self, step: int) -> Any:
+        """The shapes and types of what was saved, in plain dictionaries."""
         saved = self._manager.item_metadata(step)["state"]
         if saved is None:
             raise ValueError("it has no metadata")
-        saved = {_path(p): tuple(m.shape) for p, m in _leaves(getattr(saved, "tree", saved))}
+        return getattr(saved, "tree", saved)
+
+    def _check_shapes(self, step: int, saved: Any, shapes: Any) -> None:
+        saved = {_path(p): tuple(m.shape) for p, m in _leaves(saved)}
         wanted = {_path(p): tuple(s.shape) for p, s in _leaves(shapes)}
         for path, shape in wanted.items():
             if path not in saved or saved[path] != shape:
@@ -150,7 +168,7 @@ class Checkpoints:
 
 
 def _alone() -> dict[str, Any]:
-    """Of several hosts one has checkpoints, and waits for no other."""
+    """Options of a process that waits for no other of those that train together."""
     if jax.process_count() == 1:
         return {}
     own = jax.process_index()
@@ -171,6 +189,48 @@ def _path(path: tuple) -> str:
     return ".".join(map(str, names))
 
 
+def _digests(state: Any) -> dict[str, str | dict[str, str]]:
+    """path → digest; of an array that lies on several hosts part → digest, of all hosts' parts."""
+
+    def of(array: Any) -> str | dict[str, str]:
+        if not hosts.is_apart(array):
+            return digest_of_array(array)
+        return {
+            _part(shard.index, array.shape): digest_of_array(np.asarray(shard.data))
+            for shard in array.addressable_shards
+            if shard.replica_id == 0  # of several that hold the part, the one that saves it
+        }
+
+    own = {_path(path): of(array) for path, array in _leaves(state)}
+    if not any(isinstance(digest, dict) for digest in own.values()):
+        return own
+    every = hosts.gathered(own)
+    return {
+        path: functools.reduce(dict.__or__, (each[path] for each in every))
+        if isinstance(digest, dict)
+        else digest
+        for path, digest in own.items()
+    }
+
+
+def _part(index: tuple[slice, ...], shape: tuple[int, ...]) -> str:
+    """'0:4,8:16': where a part of an array lies in it, from and to in every dimension."""
+    spans = (at.indices(size) for at, size in zip(index, shape, strict=True))
+    return ",".join(f"{start}:{stop}" for start, stop, _ in spans)
+
+
+def _is_of(digest: str | Mapping[str, str], array: np.ndarray) -> bool:
+    """Whether an array is the one of which that is the digest, or the digests of its parts."""
+    if isinstance(digest, str):
+        return digest_of_array(array) == digest
+    parts = {
+        part: array[tuple(slice(*map(int, span.split(":"))) for span in part.split(",") if span)]
+        for part in digest
+    }
+    whole = sum(np.size(part) for part in parts.values()) == array.size
+    return whole and all(digest_of_array(a) == digest[part] for part, a in parts.items())
+
+
 def _digest_of_json(meta: Mapping) -> str:
     return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
@@ -184,5 +244,5 @@ def _check_digests(state: Any, meta: Mapping) -> None:
         raise ValueError("its meta data are not those that were saved")
     found = {_path(path): np.asarray(array) for path, array in _leaves(state)}
     for name, digest in meta[DIGESTS].items():
-        if name not in found or digest_of_array(found[name]) != digest:
+        if name not in found or not _is_of(digest, found[name]):
             raise ValueError(f"the array {name} is not the one that was saved")

@@ -75,6 +75,13 @@ def check_free(folders: Iterable[Path]) -> None:
         _remove(folder, lock)
 
 
+def holder(folder: Path) -> Lock | None:
+    """Which process holds the folder's lock: its host, number and start; None where no lock is
+    seen."""
+    lock = _read(folder / FILE)
+    return None if lock is None else {k: v for k, v in lock.items() if k != "beat"}
+
+
 def check_own(folder: Path) -> None:
     """Raises ConfigurationError where another process holds the folder's lock, or has taken over
     this one's, as it may of a process that slept: nothing more is to be written there."""

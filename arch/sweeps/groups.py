@@ -12,7 +12,7 @@ from arch.sweeps import machine
 from arch.sweeps.sweep import Job
 from arch.training import describe
 from arch.training import state as states
-from arch.training.group import Member
+from arch.training.member import Member
 from arch.training.program import signature
 
 

@@ -12,7 +12,8 @@ from rich.table import Table
 from arch.sweeps.plan import lasting, training_flops
 from arch.sweeps.sweep import Job
 from arch.tasks.objective import perplexity
-from arch.training.group import Group, Member
+from arch.training.group import Group
+from arch.training.member import Member
 
 SECONDS_BETWEEN_LINES = 5.0
 MOST_LOSSES = 4  # that stand on a line one by one

@@ -20,7 +20,7 @@ from arch.sweeps.places import RESULTS, RUNS
 from arch.sweeps.present import present_results
 from arch.tasks.contract import Task
 from arch.training import describe, evaluation
-from arch.training.group import Member
+from arch.training.member import Member
 from arch.training.program import build
 
 

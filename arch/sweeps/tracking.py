@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from arch.report.trackers import TRACKERS, Tracked, Tracker, chosen
-from arch.training.group import Group, Member
+from arch.training.group import Group
+from arch.training.member import Member
 
 
 class Tracking:

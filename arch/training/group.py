@@ -1,7 +1,6 @@
 """Training a group from wherever it stands to its end: log, evaluate, save, stop, summarise."""
 
 import contextlib
-import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,69 +11,18 @@ import numpy as np
 
 from arch.devices import hosts
 from arch.devices.mesh import above_one
-from arch.registry import Config
-from arch.report.seeds import Seed, both, seed_fields
+from arch.report.seeds import both, seed_fields
 from arch.runs import provenance
 from arch.runs.checkpoints import Checkpoints
-from arch.runs.folders import RunFolder, SeedFolder, now
+from arch.runs.folders import now
 from arch.tasks.contract import Task, Window
 from arch.training import evaluation
+from arch.training.member import Member
 from arch.training.outcome import Outcome, out_of_patience, outcome
 from arch.training.program import Program
 from arch.training.replica import STEPS_A_DISPATCH
 from arch.training.state import Swept, TrainState
 from arch.training.stopping import Interrupted, Stop
-
-
-@dataclasses.dataclass
-class Member:
-    """One replica: a (cell, seed), its folder and, where it resumes, its state.
-
-    Args:
-        details: variant, order, parameters, flops_per_token: the same for all seeds.
-        device: what its lines say of the machine: device, device_name, cores.
-        moved_from: the machines that trained it before, where this is another: machine, versions
-            and the step up to which each did.
-    """
-
-    cell: str
-    seed: Seed
-    config: Config
-    identity: str
-    folder: RunFolder
-    details: dict
-    device: Mapping[str, object]
-    state: TrainState | None = None
-    moved_from: list[dict] = dataclasses.field(default_factory=list)
-
-    @property
-    def own(self) -> SeedFolder:
-        """The folder of this seed."""
-        return self.folder.seed(self.seed)
-
-    @property
-    def step(self) -> int:
-        """The step that it goes on from."""
-        return 0 if self.state is None else int(self.state.step)
-
-    def line(self, status: str, evaluations: Mapping, error: str = "", **more: Any) -> dict:
-        """A line of runs.jsonl: which replica, what became of it, and where that comes from."""
-        return {
-            "cell": self.cell,
-            "hash": self.identity,
-            **seed_fields(self.seed),
-            **self.device,
-            "status": status,
-            "error": error,
-            **self.details,
-            "evaluations": evaluations,
-            **more,
-            "numerics": provenance.NUMERICS,
-            "versions": provenance.versions(),
-            **({"moved_from": self.moved_from} if self.moved_from else {}),
-            "git": provenance.git(),
-            "attempts": self.folder.state.get("attempts", 1),
-        }
 
 
 class Group:
@@ -97,7 +45,10 @@ class Group:
         task = program.task
         self.source = None if task.streamed else task.source()
         keep = self.config.save.keep
-        self.checkpoints = [Checkpoints(m.own.checkpoints, keep) for m in members]
+        self.checkpoints = [
+            Checkpoints(m.shared or m.own.checkpoints, keep, together=m.shared is not None)
+            for m in members
+        ]
 
     def run(self, stop: Stop) -> None:
         """Train, evaluate and summarise every member; Interrupted where asked to stop."""
@@ -226,8 +177,9 @@ class Group:
         return state._replace(alive=state.alive & ~jnp.asarray(out)) if any(out) else state
 
     def _save(self, state: TrainState) -> None:
-        host = hosts.fetch(state)
-        if hosts.follows():
+        together = self.members[0].shared is not None
+        whole = None if together else hosts.fetch(state)
+        if hosts.follows() and not together:
             return
         for i, (member, checkpoints) in enumerate(zip(self.members, self.checkpoints, strict=True)):
             if self.step in checkpoints.steps():
@@ -241,8 +193,11 @@ class Group:
                 "machine": {**member.device, **self._replicas()},
                 "moved_from": member.moved_from,
             }
-            row = jax.tree.map(lambda a, i=i: a[i], host)
-            checkpoints.save(self.step, row, meta)
+            if together:
+                own = self.program.member(state, i)
+            else:
+                own = jax.tree.map(lambda a, i=i: a[i], whole)
+            checkpoints.save(self.step, own, meta)
 
     def _finish(self, state: TrainState) -> None:
         """Evaluate on whole splits and write each member's summary."""

@@ -46,6 +46,10 @@ class Layout:
         """The shardings of a tree of states or parameters; None on one device."""
         return None if self.mesh is None else self.rules.shardings(tree, self.mesh)
 
+    def of_member(self, shapes: Any) -> Any:
+        """The shardings of one replica's tree, without their axis; None on one device."""
+        return None if self.mesh is None else self.rules.shardings(shapes, self.mesh, False)
+
     def everywhere(self) -> Any:
         """The sharding of what all devices have; None on one device."""
         return None if self.mesh is None else sharding.everywhere(self.mesh)

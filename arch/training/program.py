@@ -192,6 +192,11 @@ class Program:
             places=layout.of_state(state),
         )  # fmt: skip
 
+    def member(self, state: TrainState, index: int) -> TrainState:
+        """A copy of one replica's state, without their axis, divided over the devices."""
+        places = self.layout(len(state.step)).of_member(self.shapes())
+        return self.compiled.call("member", member, state, np.int32(index), places=places)
+
     def host_indices(
         self, data_seeds: Int[np.ndarray, " R"], first: int, count: int
     ) -> Int[np.ndarray, "R steps batch"]:
@@ -259,6 +264,11 @@ class Program:
 def row(tree: Any, index: Int[Array, ""]) -> Any:
     """One replica's part of a group's tree, as a group of its own."""
     return jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, index, 1), tree)
+
+
+def member(tree: Any, index: Int[Array, ""]) -> Any:
+    """One replica's part of a group's tree, without the axis of replicas."""
+    return jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, index, keepdims=False), tree)
 
 
 def stack(*rows: Any) -> Any:

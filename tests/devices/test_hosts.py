@@ -17,13 +17,26 @@ import arch
 from arch.devices import hosts, mesh
 from arch.registry import ConfigurationError
 from arch.report.lines import read_lines
+from arch.runs.checkpoints import Checkpoints
 from tests import cli
 
 MESH = "--config.train.mesh.data=2"
+DIVIDED = "--config.train.mesh.fsdp=2"
 
 
-def start(folder: Path, *words: str, processes: int = 2, devices: int = 1) -> list:
-    """launch.py sweep in so many processes that train together; of one, alone."""
+# a process that sees nobody's lock, as on a machine that does not share the run's folder
+BLIND = """import runpy, sys
+from arch.runs import locks
+locks.holder = lambda folder: None
+sys.argv[0] = "launch.py"
+runpy.run_path("launch.py", run_name="__main__")"""
+
+
+def start(
+    folder: Path, *words: str, processes: int = 2, devices: int = 1, shared: bool = True
+) -> list:
+    """launch.py sweep in so many processes that train together; of one, alone. shared: whether all
+    of them see the first one's folders."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
@@ -37,7 +50,8 @@ def start(folder: Path, *words: str, processes: int = 2, devices: int = 1) -> li
             "JAX_NUM_PROCESSES": str(processes),
             "JAX_PROCESS_ID": str(index),
         }
-        command = [sys.executable, "launch.py", "sweep", "--config=small.py", MESH, *words]
+        program = ["launch.py"] if shared or index == 0 else ["-c", BLIND]
+        command = [sys.executable, *program, "sweep", "--config=small.py", *words]
         command += ["--distributed"] if processes > 1 else []
         with open(folder / f"log{index}.txt", "a") as log:
             started.append(
@@ -72,7 +86,7 @@ def test_two_processes_train_what_one_does(tmp_path):
     """Of one cell and seed; the second process writes nothing, and its table is the first's."""
     cli.write_small(tmp_path)
     few = "--config.train.steps=6", "--config.log.every=3"
-    only = "--cells=sf", "--seeds=1", *few
+    only = MESH, "--cells=sf", "--seeds=1", *few
     assert end(start(tmp_path, *only, "--name=two")) == [0, 0], said(tmp_path)
     assert end(start(tmp_path, *only, "--name=one", "--fresh", processes=1, devices=2)) == [0]
     two, one = (read_lines(tmp_path / "results" / name)[0] for name in ("two", "one"))
@@ -84,25 +98,38 @@ def test_two_processes_train_what_one_does(tmp_path):
     assert "written" not in (tmp_path / "log1.txt").read_text()
 
 
+def parts(folder: Path) -> int:
+    """How many parts the newest checkpoint of a run's seed 0 names for its embedding."""
+    checkpoints = Checkpoints(folder / "seed0" / "checkpoints")
+    meta = checkpoints.restore(checkpoints.steps()[-1])[1]
+    checkpoints.close()
+    digest = meta["array_digests"]["parameters.embedding.tokens.table"]
+    return len(digest) if isinstance(digest, dict) else 0
+
+
 @pytest.mark.slow
-def test_a_host_asked_to_stop_and_one_killed_are_made_good_by_the_next_start(tmp_path):
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_host_asked_to_stop_and_one_killed_are_made_good_by_the_next_start(tmp_path, shared):
+    """Of parameters that the hosts divide. Where both see the run's folder each saves its part;
+    where the second does not, the first saves all and sends it."""
     cli.write_small(tmp_path)
-    only = "--cells=sf", "--seeds=1", "--config.save.every=10"
+    only = DIVIDED, "--cells=sf", "--seeds=1", "--config.save.every=10"
     name = *only, "--name=two"
-    started = start(tmp_path, *name)
+    started = start(tmp_path, *name, shared=shared)
     wait_for_step(tmp_path, "two", 20)
     started[1].send_signal(signal.SIGTERM)  # as a preemption notice to any of them
     assert end(started) == [130, 130], said(tmp_path)
-    started = start(tmp_path, *name)
+    started = start(tmp_path, *name, shared=shared)
     wait_for_step(tmp_path, "two", 50)
     started[1].kill()
     codes = end(started)
     assert all(code != 0 for code in codes), "a lost host ends the job"
-    assert end(start(tmp_path, *name)) == [0, 0], said(tmp_path)
+    assert end(start(tmp_path, *name, shared=shared)) == [0, 0], said(tmp_path)
     assert end(start(tmp_path, *only, "--name=whole", "--fresh")) == [0, 0]
     two, whole = (read_lines(tmp_path / "results" / name)[0] for name in ("two", "whole"))
     assert two["evaluations"] == whole["evaluations"]
     folders = [next((tmp_path / "runs" / name).glob("sf-*")) for name in ("two", "whole")]
+    assert [parts(folder) for folder in folders] == [2 if shared else 0, 2]
     loaded = [arch.load(folder).parameters for folder in folders]  # in one process
     jax.tree.map(np.testing.assert_array_equal, *loaded)
 
@@ -141,3 +168,4 @@ def test_alone_everything_is_its_own():
     assert hosts.agreed(True) and not hosts.agreed(False)
     array = np.array([-0.0, np.nan], np.float32)
     assert hosts.told_arrays({"a": array})["a"] is array
+    assert hosts.gathered([1, "a"]) == [[1, "a"]]

@@ -11,8 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from arch.devices import hosts
 from arch.registry import ConfigurationError
-from arch.runs.checkpoints import Checkpoints, DamagedCheckpoint
+from arch.report.seals import digest_of_array
+from arch.runs.checkpoints import Checkpoints, DamagedCheckpoint, _is_of
 from tests import cli
 
 FLIPS = 20
@@ -47,14 +49,17 @@ def state_of(value: float) -> State:
 SHAPES = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), state_of(0))
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory) -> Path:
-    """Checkpoints of the steps 1 and 2."""
+@pytest.fixture(scope="module", params=["whole", "parts"])
+def saved(tmp_path_factory, request) -> Path:
+    """Checkpoints of the steps 1 and 2; as of one host, or as of several that divide the arrays."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    checkpoints = Checkpoints(folder)
-    for step in (1, 2):
-        checkpoints.save(step, state_of(step), {"step": step, "hash": "f" * 64})
-    checkpoints.close()
+    with pytest.MonkeyPatch.context() as patched:
+        if request.param == "parts":
+            patched.setattr(hosts, "is_apart", lambda array: isinstance(array, jax.Array))
+        checkpoints = Checkpoints(folder)
+        for step in (1, 2):
+            checkpoints.save(step, state_of(step), {"step": step, "hash": "f" * 64})
+        checkpoints.close()
     return folder
 
 
@@ -96,6 +101,27 @@ def test_no_flipped_bit_changes_what_is_restored(saved, tmp_path, same_bytes, ca
     # a bit that nothing is read from changes nothing; any other sends us to the checkpoint before
     assert same_bytes(state, state_of(step)), file
     assert (step == 2) or f"{tmp_path}/2 is damaged" in caplog.text
+
+
+def test_every_part_of_an_array_is_compared_and_none_is_left_out(saved, tmp_path):
+    cli.copy(saved, tmp_path)
+    checkpoints = Checkpoints(tmp_path)
+    state, meta = checkpoints.restore(2)
+    array, digest = state["parameters"]["stack"]["s"], meta["array_digests"]["parameters.stack.s"]
+    if isinstance(digest, str):
+        digest = {"0:2,0:3,0:4": digest}
+    halves = {f"{i}:{i + 1},0:3,0:4": digest_of_array(array[i : i + 1]) for i in range(2)}
+    for parts, right in (
+        (digest, True),
+        (halves, True),
+        ({"0:1,0:3,0:4": halves["0:1,0:3,0:4"]}, False),
+    ):
+        assert _is_of(parts, array) is right
+    for changed in np.ndindex(array.shape):
+        array[changed] += 1
+        assert not _is_of(halves, array) and not _is_of(digest, array)
+        array[changed] -= 1
+    checkpoints.close()
 
 
 def test_an_array_that_was_replaced_is_named(saved, tmp_path):

@@ -15,7 +15,8 @@ from arch.sweeps.groups import groups
 from arch.sweeps.progress import Progress, Whole, say_measured
 from arch.sweeps.sweep import Job, Sweep
 from arch.sweeps.tracking import Tracking
-from arch.training.group import Group, Member, corpus
+from arch.training.group import Group, corpus
+from arch.training.member import Member
 from arch.training.program import Programs
 from arch.training.stopping import Interrupted, Stop
 
