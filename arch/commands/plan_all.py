@@ -64,12 +64,12 @@ def paper_scales() -> list[Experiment]:
 
 def dearest(experiment: Experiment) -> Cell:
     """The cell whose training step has the most FLOPs, the first of several. Raises
-    ConfigurationError where a corpus is missing."""
+    ConfigurationError where a corpus is missing whose vocabulary only it can tell."""
 
     def flops(cell: Cell) -> float:
         config = experiment.config(cell)
         task, model = build(config)
-        tokens = config.train.batch * task.tokens_per_sequence
+        tokens = config.train.batch * task.planned_tokens
         return model.flops_per_token(task.length) * tokens
 
     return max(experiment.first_cells(), key=flops)

@@ -119,6 +119,11 @@ class Task(BatchSource):
         return self.length
 
     @property
+    def planned_tokens(self) -> float:
+        """The same as far as it is known without a corpus, which a plan does without."""
+        return self.tokens_per_sequence
+
+    @property
     def guessing_loss(self) -> float | None:
         """The loss in nats of guessing uniformly: a run that ends well above it has diverged. None
         where the term 'loss' is no cross-entropy over the vocabulary."""

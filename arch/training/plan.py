@@ -183,7 +183,7 @@ def plan(
         held, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
         peak = held + memory.output_size_in_bytes + temporary - memory.alias_size_in_bytes
     seconds = time.perf_counter() - start
-    tokens = config.train.batch * task.tokens_per_sequence
+    tokens = config.train.batch * task.planned_tokens
     passes = RECOMPUTED.get(config.model.stack.get("remat", "none"), 3)
     if config.model.stack.kind == "reversible":
         passes = 4

@@ -258,3 +258,20 @@ def test_the_shapes_to_plan_by_are_those_of_what_is_gathered(case, made):
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(planned), strict=True):
         kinds = [jnp.issubdtype(side.dtype, jnp.integer) for side in (one, other)]
         assert one.shape == other.shape and kinds[0] == kinds[1]
+
+
+def test_a_translation_is_planned_by_its_longest_bucket_without_its_corpus(made):
+    task, _ = build(made("translation"))
+    longest = task.batches[-1]
+
+    def gathered(source):
+        return longest.gather(source, longest.indices(jax.random.key(0), jnp.int32(0), BATCH))
+
+    assert longest.share == 1
+    assert jax.eval_shape(gathered, task.source()) == task.gathered_shapes(BATCH)
+    elsewhere = made("translation")
+    elsewhere.task.corpus = "wmt14"  # is not here
+    elsewhere.task.tokenizer = "bpe:32000"
+    task, _ = build(elsewhere)
+    assert task.planned_tokens == task.length
+    assert [side.dtype for side in task.gathered_shapes(BATCH)] == [jnp.uint16] * 2

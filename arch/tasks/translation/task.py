@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
@@ -12,7 +13,7 @@ from arch.checks import at_least, below_one, holds, no_windows
 from arch.context import Context
 from arch.data.batches import buckets as buckets_of
 from arch.data.tokenizers import kinds as tokenizers
-from arch.data.tokens import Tokens
+from arch.data.tokens import Tokens, smallest
 from arch.models.families import Model
 from arch.models.generation import PAD, Prompt, Search
 from arch.registry import Config, ConfigurationError, tasks
@@ -140,7 +141,17 @@ class Translation(Bucketed):
         )
         return float(tokens / sum(counts))
 
+    @property
+    def planned_tokens(self) -> float:
+        """Target positions, of which some are padding: as many in every bucket's step."""
+        return float(self.length)
+
     # Training
+
+    def gathered_shapes(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Of the longest bucket, whose step takes most memory."""
+        side = jax.ShapeDtypeStruct((batch, self.length), smallest(self.vocabulary))
+        return side, side
 
     @functools.cached_property
     def schedule(self) -> buckets_of.BucketSchedule:
