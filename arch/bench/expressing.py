@@ -21,6 +21,8 @@ FREE = (
 FREE_HASHED = (
     "attention.rounds", "attention.chunk", "attention.key_norm", "attention.remove_duplicates",
 )  # fmt: skip
+# What a model that applies the same weights at every depth may have; `_depth` looks closer.
+FREE_TIED = ("stack.share", "stack.steps", "stack.step_signal", "stack.signal_each_step")
 POSITIONS = ("learned", "sinusoidal", "none", "axial")
 
 
@@ -31,7 +33,9 @@ def sizes(against: Chosen, config: Config, task: Task, platform: str) -> Sizes:
     """
     peer, model, train = against.peer, config.model, config.train
     s, f = _letters(against, config)
-    _one_of(against, "model.stack.kind", model.stack.kind, (peer.stack,))
+    kinds = (peer.stack, "universal") if peer.ties else (peer.stack,)
+    _one_of(against, "model.stack.kind", model.stack.kind, kinds)
+    layers, shared = _depth(against, config, s, f)
     _plain(against, config, s, f)
     _one_of(against, "model.embedding.positions", model.embedding.positions, POSITIONS)
     activation = f"model.sublayers.{f}.activation"
@@ -44,7 +48,7 @@ def sizes(against: Chosen, config: Config, task: Task, platform: str) -> Sizes:
     attention, forward, optimizer = model.sublayers[s], model.sublayers[f], train.optimizer
     hashed = peer.attention == "lsh_attention"
     return Sizes(
-        layers=len(orders.expand(model.order)) // 2,
+        layers=layers,
         width=model.width,
         heads=attention.heads,
         inner=forward.inner_width or round(forward.expand * model.width),
@@ -54,6 +58,7 @@ def sizes(against: Chosen, config: Config, task: Task, platform: str) -> Sizes:
         activation=forward.activation,
         dtype=model.dtype,
         bias=forward.bias,
+        shared=shared,
         rounds=attention.rounds if hashed else 0,
         chunk=attention.chunk if hashed else 0,
         slice=forward.chunk,
@@ -80,6 +85,18 @@ def _letters(against: Chosen, config: Config) -> tuple[str, str]:
     return s, f
 
 
+def _depth(against: Chosen, config: Config, s: str, f: str) -> tuple[int, bool]:
+    """(layers, whether all of them have the same weights)."""
+    model = config.model
+    layers = len(orders.expand(model.order)) // 2
+    if model.stack.kind == "universal":
+        _one_of(against, "model.order", model.order, (s + f,))
+        return model.stack.steps, True
+    both = (s + f, f + s) if against.peer.ties else ()
+    _one_of(against, "model.stack.share", model.stack.share, ("", *both))
+    return layers, model.stack.share != ""
+
+
 def _plain(against: Chosen, config: Config, s: str, f: str) -> None:
     """Refuses every other field of the model that is not as the peer has it."""
     names = {s: "attention", f: "feed_forward"}
@@ -88,12 +105,12 @@ def _plain(against: Chosen, config: Config, s: str, f: str) -> None:
             for letter, of in letters.items()}  # fmt: skip
     hashed = against.peer.attention == "lsh_attention"
     as_peer: dict[str, Any] = {"order": config.model.order, "width": config.model.width}
-    as_peer["stack"] = {"kind": against.peer.stack}
+    as_peer["stack"] = {"kind": config.model.stack.kind}
     if hashed:
         as_peer |= {"head": {"tie": False}}
         as_peer["stack"] |= {"merge": "concatenate"}
     plain = flat(configuration.make(model={**as_peer, "sublayers": bare}).model.to_dict())
-    free = {*FREE, "embedding.positions", *(FREE_HASHED if hashed else ())}
+    free = {*FREE, *FREE_TIED, "embedding.positions", *(FREE_HASHED if hashed else ())}
     for field, value in flat(config.model.to_dict()).items():
         section, *rest = field.split(".")
         if section == "sublayers" and rest[0] not in names:

@@ -1,5 +1,6 @@
 """Which peers there are, and which cells each can run; the others are refused in one line."""
 
+import dataclasses
 import importlib.util
 from types import SimpleNamespace
 
@@ -67,7 +68,15 @@ def test_sizes_are_those_of_the_cell():
         (small(s={"window": 4}), "torch", "window=4"),
         (small(model={"stack": {"norm": "post"}}), "torch", "model.stack.norm='post'"),
         (small(model={"stack": {"share": "s"}}), "torch", "model.stack.share='s'"),
-        (small(model={"stack": {"kind": "universal"}}), "torch", "model.stack.kind='universal'"),
+        (small(model={"stack": {"share": "sf"}}), "hf-gpt2", "model.stack.share='sf'"),
+        (small(model={"stack": {"share": "sf", "groups": 2}}), "torch", "model.stack.groups=2"),
+        (small(model={"stack": {"kind": "universal"}}), "hf-gpt2", "kind='universal'"),
+        (small(model={"stack": {"kind": "universal"}}), "torch", "model.order='(sf)2'"),
+        (
+            small("sf", model={"stack": {"kind": "universal", "halting": "act"}}),
+            "torch",
+            "model.stack.halting='act'",
+        ),
         (small(model={"dropout": 0.1}), "torch", "model.dropout=0.1"),
         (small(model={"embedding": {"positions": "rotary"}}), "torch", "positions='rotary'"),
         (small(model={"dtype": "bfloat16"}), "hf-gpt2", "model.dtype"),
@@ -81,6 +90,12 @@ def test_what_a_peer_has_no_counterpart_of_is_refused_by_name(made, name, field)
     with pytest.raises(ConfigurationError) as refused:
         sizes_of(made, name)
     assert field in str(refused.value) and f"--against={name}" in str(refused.value)
+
+
+def test_shared_layers_and_steps_in_depth_are_one_layer_of_the_peer():
+    shared = sizes_of(small("(sf)3", model={"stack": {"share": "sf"}}))
+    universal = sizes_of(small("sf", model={"stack": {"kind": "universal", "steps": 3}}))
+    assert shared == universal == dataclasses.replace(sizes_of(small("(sf)3")), shared=True)
 
 
 def test_half_precision_is_for_a_gpu():
@@ -98,14 +113,19 @@ def test_hashed_attention_in_a_reversible_stack_has_its_peer():
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("name", [name for name in PEERS if name != "nanogpt"])
-def test_a_peer_trains(name):
+def test_a_peer_trains(name, shared):
+    if shared and not PEERS[name].ties:
+        pytest.skip("it has weights of its own at every depth")
     packages = PEERS[name].packages
     if missing := [package for package in packages if importlib.util.find_spec(package) is None]:
         pytest.skip(f"{missing[0]} is not installed")
-    sizes = dict(vars(sizes_of(small())), rounds=2, chunk=8)
+    sizes = dict(vars(sizes_of(small())), rounds=2, chunk=8, shared=shared)
     opening = {"peer": name, "path": "", "sizes": sizes, "device": "cpu", "product": 64}
     side = Side("arch.bench.peers.worker", opening)
-    assert side.about["parameters"] > 6000
+    table, layer = 256 * 16, 12 * 16 * 16
+    assert side.about["parameters"] > table + layer * (1 if shared else 2)
+    assert side.about["parameters"] < table + layer * 2 or not shared
     assert side.do("train", seconds=0.05)["tokens"] >= 32
     side.close()

@@ -137,7 +137,7 @@ def test_a_peer_makes_text():
         "layers": 1, "width": 16, "heads": 2, "inner": 32, "length": 12, "batch": 1,
         "vocabulary": 30, "activation": "relu", "bias": True, "rounds": 0, "chunk": 0, "slice": 0,
         "learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.9, "epsilon": 1e-8, "weight_decay": 0.0,
-        "clip": 0.0,
+        "clip": 0.0, "dtype": "float32", "shared": False,
     }  # fmt: skip
     opening = {"peer": PEER, "path": "", "sizes": sizes, "prompt": 4, "tokens": 8}
     side = Side("arch.bench.peers.generating", opening)

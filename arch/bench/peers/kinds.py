@@ -15,6 +15,8 @@ class Peer:
         module: with `build(sizes, path)`.
         packages: what it imports.
         attention, stack: the kinds of ours that it has a counterpart of.
+        ties: whether it can have the same weights at every depth, as ALBERT and a Universal
+            Transformer do.
         activations: of the feed-forward.
         needs: the file of a checkout that is named behind a colon; '' where none is.
         generates: whether its module has `continued(model, ids, tokens)`, which makes text.
@@ -24,14 +26,17 @@ class Peer:
     packages: tuple[str, ...]
     attention: str = "attention"
     stack: str = "sequential"
+    ties: bool = False
     activations: tuple[str, ...] = ("relu", "gelu", "gelu_tanh", "silu")
     needs: str = ""
     generates: bool = False
 
 
 PEERS = {
-    "torch": Peer("arch.bench.peers.plain", ("torch",)),
-    "x-transformers": Peer("arch.bench.peers.xtransformers", ("torch", "x_transformers")),
+    "torch": Peer("arch.bench.peers.plain", ("torch",), ties=True),
+    "x-transformers": Peer(
+        "arch.bench.peers.xtransformers", ("torch", "x_transformers"), ties=True
+    ),
     "hf-gpt2": Peer("arch.bench.peers.gpt2", ("torch", "transformers"), generates=True),
     "hf-reformer": Peer(
         "arch.bench.peers.reformer", ("torch", "transformers"), "lsh_attention", "reversible"

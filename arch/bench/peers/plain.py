@@ -47,13 +47,15 @@ class Decoder(nn.Module):
         super().__init__()
         self.tokens = nn.Embedding(sizes.vocabulary, sizes.width)
         self.positions = nn.Parameter(torch.zeros(sizes.length, sizes.width))
-        self.layers = nn.ModuleList(Layer(sizes) for _ in range(sizes.layers))
+        own = [Layer(sizes) for _ in range(1 if sizes.shared else sizes.layers)]
+        self.layers = nn.ModuleList(own)
+        self.order = own * sizes.layers if sizes.shared else own
         self.norm = nn.LayerNorm(sizes.width)
         nn.init.normal_(self.tokens.weight, std=0.02)
 
     def forward(self, ids: Any) -> Any:
         x = self.tokens(ids) + self.positions
-        for layer in self.layers:
+        for layer in self.order:
             x = layer(x)
         return self.norm(x) @ self.tokens.weight.T
 

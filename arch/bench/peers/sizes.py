@@ -9,6 +9,7 @@ class Sizes:
     parameters.
 
     Attributes:
+        shared: whether the layers have the same weights.
         inner: width between the two projections of a feed-forward.
         activation: relu | gelu (exact) | gelu_tanh | silu.
         bias: whether projections and norms have biases, where the peer leaves a choice.
@@ -28,6 +29,7 @@ class Sizes:
     activation: str
     dtype: str
     bias: bool
+    shared: bool
     rounds: int
     chunk: int
     slice: int

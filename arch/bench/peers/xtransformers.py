@@ -24,6 +24,7 @@ def build(sizes: Sizes, path: str) -> tuple[Any, Any, Any]:
         heads=sizes.heads,
         attn_dim_head=sizes.width // sizes.heads,
         attn_flash=True,
+        weight_tie_layers=sizes.shared,
         ff_mult=sizes.inner / sizes.width,
         ff_no_bias=not sizes.bias,
         ff_custom_activation=ACTIVATIONS[sizes.activation],
