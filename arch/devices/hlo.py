@@ -9,12 +9,14 @@ import re
 from typing import NamedTuple
 
 HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
-LINE = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\((.*)$")
+LINE = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\((.*)$")
 SHAPE = re.compile(r"([a-z]+\d*[a-z0-9]*)\[([\d,]*)\]")
 TRIPS = re.compile(r'known_trip_count"?[:=]\s*\{"?n"?[:=]"?(\d+)')
 CALLED = re.compile(
     r"(?:body|condition|to_apply|calls|true_computation|false_computation)=%?([\w.\-]+)"
 )
+OPERAND = re.compile(r"%([\w.\-]+)")
+FUSED = re.compile(r"\bcalls=%?([\w.\-]+)")
 CONDITION = re.compile(r"condition=%?([\w.\-]+)")
 BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 # [groups,members], {{members},…} or mesh['axis'=size,…] {'axis',…}
@@ -25,7 +27,10 @@ GROUPS = re.compile(
 AXIS = re.compile(r"'([^']+)'=(\d+)")
 PARTS = re.compile(r"\b(?:replica_count|num_partitions)=(\d+)")
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "iota", "after-all"}
+FREE = {
+    "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "iota", "after-all",
+    "conditional", "call",
+}  # fmt: skip
 BITS = {"pred": 8, "bf16": 16, "f16": 16, "f32": 32, "f64": 64}
 
 
@@ -49,6 +54,8 @@ class _Line(NamedTuple):
     opcode: str
     bytes: float
     text: str
+    name: str
+    is_root: bool
 
 
 def size(shapes: str) -> float:
@@ -77,8 +84,8 @@ def traffic(text: str) -> Traffic:
             trips = 1
             if line.opcode == "while":
                 trips = _trips(line, computations)
-            elif not fused and line.opcode not in FREE | {"conditional", "call"}:
-                moved += times * 2 * line.bytes
+            elif not fused and not line.opcode.endswith("-start") and line.opcode not in FREE:
+                moved += times * 2 * _written(line, computations[name], computations)
             branches = BRANCHES.search(line.text)
             if branches:
                 each = [b.strip().lstrip("%") for b in branches.group(1).split(",")]
@@ -146,9 +153,30 @@ def _computations(text: str) -> tuple[dict[str, list[_Line]], str]:
             lines = computations.setdefault(header.group(2), [])
             entry = header.group(2) if header.group(1) else entry
         elif line := LINE.match(row):
-            _, shapes, opcode, rest = line.groups()
-            written = size(shapes)
-            if "dynamic-update-slice" in row.split(" = ")[0] or opcode == "dynamic-update-slice":
-                written = 0.0  # a row of a buffer in place, which is small beside what made it
-            lines.append(_Line(opcode, written, rest))
+            root, name, shapes, opcode, rest = line.groups()
+            lines.append(_Line(opcode, size(shapes), rest, name, root is not None))
     return computations, entry
+
+
+def _written(line: _Line, lines: list[_Line], computations: dict[str, list[_Line]]) -> float:
+    """Bytes that a line writes: of a buffer that is updated in place, the rows that are new; of a
+    fusion what its root writes; of what goes on beside other work all, where it is done.
+
+    lines: those of the line's own computation.
+    """
+    operands = [_named(name, lines) for name in OPERAND.findall(line.text.partition(")")[0])]
+    start = operands[0] if line.opcode.endswith("-done") and operands else None
+    if line.opcode == "fusion" or start is not None:
+        called = FUSED.search((start or line).text)
+        inside = computations.get(called.group(1), []) if called else []
+        root = next((one for one in inside if one.is_root), None)
+        return line.bytes if root is None else _written(root, inside, computations)
+    if line.opcode == "dynamic-update-slice" and len(operands) > 1 and operands[1]:
+        return operands[1].bytes
+    if line.opcode in ("tuple", "bitcast") and all(operands):
+        return sum(_written(of, lines, computations) for of in operands if of)
+    return line.bytes
+
+
+def _named(name: str, lines: list[_Line]) -> _Line | None:
+    return next((line for line in lines if line.name == name), None)

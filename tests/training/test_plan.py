@@ -31,7 +31,12 @@ PROGRAM = """HloModule step
   %x = f32[8,4]{1,0} get-tuple-element(%p), index=1
   %ag = f32[8,16]{1,0:T(8,128)} all-gather(%x), replica_groups=[2,4]<=[8], dimensions={1}
   %ar.1 = bf16[8,4]{1,0} all-reduce-start(%x), replica_groups={{0,1},{2,3}}, to_apply=%add
+  %ad.1 = bf16[8,4]{1,0} all-reduce-done(%ar.1)
   ROOT %t = (s32[], f32[8,4]{1,0}) tuple(%i, %x)
+}
+
+%add (a: bf16[], b: bf16[]) -> bf16[] {
+  ROOT %sum = bf16[] add(%a, %b)
 }
 
 %fused (a: f32[8,4]) -> f32[8,4] {
@@ -86,6 +91,49 @@ def test_loops_and_groups_as_tpus_compiler_writes_them():
     found = hlo.traffic(NAMED).collectives
     assert found["all-reduce"] == (48, 48 * 128, 24 * 2 * 128 * (3 / 4 + 7 / 8))
     assert found["all-gather"] == (24, 24 * 128, 24 * 128 * 7 / 8)
+
+
+IN_PLACE = """HloModule step
+
+%update (p: f32[12,8,4], u: f32[8,4]) -> f32[12,8,4] {
+  %p = f32[12,8,4]{2,1,0} parameter(0)
+  %u = f32[8,4]{1,0} parameter(1)
+  %row = f32[1,8,4]{2,1,0} bitcast(%u)
+  ROOT %dynamic_update_slice.3 = f32[12,8,4]{2,1,0} dynamic-update-slice(%p, %row, %i, %z, %z)
+}
+
+%both (p: f32[12,8,4], u: f32[8,4]) -> (f32[12,8,4], f32[8,4]) {
+  %p = f32[12,8,4]{2,1,0} parameter(0)
+  %u = f32[8,4]{1,0} parameter(1)
+  %more = f32[8,4]{1,0} multiply(%u, %u)
+  %row = f32[1,8,4]{2,1,0} bitcast(%more)
+  %all = f32[12,8,4]{2,1,0} dynamic-update-slice(%p, %row, %i, %z, %z)
+  ROOT %two = (f32[12,8,4]{2,1,0}, f32[8,4]{1,0}) tuple(%all, %more)
+}
+
+%body (p: (s32[], f32[12,8,4])) -> (s32[], f32[12,8,4]) {
+  %b = f32[12,8,4]{2,1,0} get-tuple-element(%t), index=1
+  %x = f32[8,4]{1,0} fusion(%b), kind=kLoop, calls=%row_of
+  %one = f32[12,8,4]{2,1,0} fusion(%b, %x), kind=kLoop, calls=%update
+  %fs = ((f32[12,8,4]{2,1,0}, f32[8,4]{1,0}), f32[12,8,4]{2,1,0}, u32[]) fusion-start(%b, %x), \
+kind=kLoop, calls=%update
+  %fd = f32[12,8,4]{2,1,0} fusion-done(%fs)
+  %two = (f32[12,8,4]{2,1,0}, f32[8,4]{1,0}) fusion(%b, %x), kind=kLoop, calls=%both
+  %alone = f32[12,8,4]{2,1,0} dynamic-update-slice(%b, %x, %i, %z, %z)
+}
+
+ENTRY %main (a: f32[12,8,4]) -> f32[12,8,4] {
+  %w = (s32[], f32[12,8,4]{2,1,0}) while(%t), condition=%c, body=%body, \
+backend_config={"known_trip_count":{"n":"12"}}
+}
+"""
+
+
+def test_a_buffer_that_a_loop_fills_in_place_counts_once_in_all():
+    """What a scan keeps for its gradient: each turn writes its row, alone, in a fusion, beside
+    other results, or while other work goes on."""
+    row, rows_a_turn = 8 * 4 * 4, 6  # x, one, fd, both of two, alone
+    assert hlo.traffic(IN_PLACE).bytes == 12 * 2 * rows_a_turn * row
 
 
 def test_bytes_of_types():
