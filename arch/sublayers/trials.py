@@ -130,11 +130,13 @@ def _misshapen(found: Any, x: Array) -> str:
 def _causal(trial: Trial) -> str:
     if not trial.module.causal:
         return ""
+    x = np.asarray(trial.x)
     for training in (True, False):
-        y = trial.run(train=training)
+        y = np.asarray(trial.run(train=training))
         for at in range(1, LENGTH):
-            other = trial.run(trial.x.at[:, at:].set(-7.0 * trial.x[:, at:]), train=training)
-            changed = np.asarray(jnp.any(y[:, :at] != other[:, :at], axis=(0, 2)))
+            changed_from = np.concatenate([x[:, :at], -7.0 * x[:, at:]], axis=1, dtype=x.dtype)
+            other = np.asarray(trial.run(jnp.asarray(changed_from), train=training))
+            changed = (y[:, :at] != other[:, :at]).any(axis=(0, 2))
             if changed.any():
                 when = " in training" * training
                 return (
@@ -205,12 +207,22 @@ def _steps(trial: Trial) -> str:
     module, context = trial.module, trial.context.replace(train=False, key=None)
     if not module.cached or not module.causal:
         return ""
-    whole = np.asarray(trial.run(train=False, key=None))
-    cache, largest = module.init_cache(BATCH, LENGTH, trial.x.dtype, context), np.abs(whole).max()
+    whole, x = np.asarray(trial.run(train=False, key=None)), np.asarray(trial.x)
+    largest, (graph, parameters) = np.abs(whole).max(), nnx.split(module)
+
+    @jax.jit  # as decoding does: one program, not one for every operation
+    def begin(parameters, context):
+        return nnx.merge(graph, parameters).init_cache(BATCH, LENGTH, trial.x.dtype, context)
+
+    @jax.jit
+    def step(parameters, tokens, cache, context):
+        return nnx.merge(graph, parameters).step(tokens, cache, context)
+
+    cache = begin(parameters, context)
     ends = (LENGTH // 2, LENGTH - 1, LENGTH) if module.several else range(1, LENGTH + 1)
     for time, end in itertools.pairwise((0, *ends)):
-        tokens = trial.x[:, time:end]
-        y, cache = module.step(tokens, cache, context.replace(time=jnp.int32(time)))
+        tokens = jnp.asarray(x[:, time:end])
+        y, cache = step(parameters, tokens, cache, context.replace(time=jnp.int32(time)))
         if y.shape != tokens.shape:
             return f"step returns shape {y.shape} for {tokens.shape}; expected equal"
         away = np.abs(np.asarray(y) - whole[:, time:end]).max()

@@ -118,7 +118,8 @@ def test_every_experiment_trains_two_steps_and_makes_its_table(file, tmp_path, m
     words = np.random.default_rng(0).integers(97, 123, 6000).astype(np.uint8).tobytes().decode()
     corpus.write_text("\n\n".join(words[i : i + 60] for i in range(0, 6000, 60)))
     small = ["train.steps=2", "train.batch=2", "model.width=16", "task.length=8"]
-    small += ["model.stack.apply=switch"]  # which compiles a letter once
+    # a program for each turn that repeats: of (sf)6 one, where a switch compiles twelve
+    small += ["model.stack.apply=scan"]
     if file == "orders.py":
         small.remove("model.width=16")
         width = ",width=16"

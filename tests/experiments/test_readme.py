@@ -13,8 +13,11 @@ from arch.sweeps.experiment import Experiment, Results
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = [
     f"--config.{field}"
-    for field in ("train.steps=2", "train.batch=2", "task.length=8", "evaluate.tokens=64")
-]
+    for field in (
+        "train.steps=2", "train.batch=2", "task.length=8", "evaluate.tokens=64",
+        "model.stack.apply=scan",
+    )
+]  # fmt: skip
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from arch.context import Context
 from arch.huggingface import weights as huggingface
 from arch.models import families as models
 from arch.registry import ConfigurationError
+from tests.draws import drawn
 from tests.families import always
 from tests.huggingface.checkpoints import FIXTURES, known, refused, same
 
@@ -45,16 +46,16 @@ def computed(name, read, expected):
     ids, mask = expected["ids"], expected["mask"]
 
     def objective(parameters):
-        hidden, _ = model.hidden(parameters, ids, context(expected))
-        logits = model.logits(parameters, ids, context(expected))
+        found = model.outputs(parameters, ids, context(expected))  # of one pass
+        logits = found["logits"]
         if name == "gpt2":
             wanted = np.where(mask == 1, ids, -100)[:, 1:]
-            return loss(logits[:, :-1], wanted), (hidden, logits)
-        return loss(logits, expected["labels"]), (hidden, logits)
+            return loss(logits[:, :-1], wanted), found
+        return loss(logits, expected["labels"]), found
 
     run = jax.jit(jax.value_and_grad(objective, has_aux=True))
-    (value, both), gradient = run(read.parameters)
-    return both, value, gradient
+    (value, found), gradient = run(read.parameters)
+    return (found["hidden"], found["logits"]), value, gradient
 
 
 @pytest.fixture
@@ -127,7 +128,7 @@ def test_a_model_without_weights_says_how_it_is_called(fixture):
 def test_padding_changes_no_token(name, fixture):
     read, expected = fixture(name)
     changed = np.where(expected["mask"] == 1, expected["ids"], 7)
-    logits = build(read).logits(read.parameters, changed, context(expected))
+    logits = jax.jit(build(read).logits)(read.parameters, changed, context(expected))
     tokens = expected["mask"] == 1
     assert (changed != expected["ids"]).any()
     np.testing.assert_allclose(logits[tokens], expected["logits"][tokens], rtol=0, atol=1e-5)
@@ -137,7 +138,7 @@ def test_gpt2_sees_nothing_ahead(fixture):
     read, expected = fixture("gpt2")
     ids = expected["ids"].copy()
     ids[0, 6:] = (ids[0, 6:] + 1) % read.vocabulary
-    logits = build(read).logits(read.parameters, ids[:1], Context())
+    logits = jax.jit(build(read).logits)(read.parameters, ids[:1], Context())
     np.testing.assert_allclose(logits[0, :6], expected["logits"][0, :6], rtol=0, atol=1e-5)
     assert np.abs(logits[0, 6:] - expected["logits"][0, 6:]).max() > 0.1
 
@@ -184,7 +185,7 @@ NARROW = {"kind": "factorised", "size": 8, "early": True, "back": False}
 )
 def test_a_model_of_ours_is_written_and_read(name, model, tmp_path):
     filled, folder = config.make(model=model).model, tmp_path / "new" / "folder"
-    parameters = models.build(filled, 30, 9).init(jax.random.key(0))
+    parameters = drawn(models.build(filled, 30, 9))
     huggingface.write(folder, filled, parameters, 30, 9)
     assert json.loads((folder / "config.json").read_text())["architectures"] == [name]
     same(huggingface.read(folder).parameters, parameters)
@@ -227,7 +228,7 @@ def test_a_model_without_heads_has_no_prefix(name, copy, fixture, tmp_path):
         lambda t: {k.removeprefix(base): v for k, v in t.items() if k.startswith(base)},
     )
     read, expected = huggingface.read(folder), fixture(name)[1]
-    hidden, _ = build(read).hidden(read.parameters, expected["ids"], context(expected))
+    hidden, _ = jax.jit(build(read).hidden)(read.parameters, expected["ids"], context(expected))
     np.testing.assert_allclose(hidden, expected["hidden"], rtol=0, atol=1e-5)
     huggingface.write(tmp_path / "out", read.model, read.parameters, *read[1:3])
     same(huggingface.read(tmp_path / "out").parameters, read.parameters)

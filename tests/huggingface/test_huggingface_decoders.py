@@ -23,6 +23,7 @@ from arch.huggingface.attributes import FAMILIES
 from arch.models import families as models
 from arch.models.parameters import flat
 from arch.registry import ConfigurationError
+from tests.draws import drawn
 from tests.families import always
 from tests.huggingface.checkpoints import FIXTURES, changed_copy, described, known, refused, same
 
@@ -47,13 +48,13 @@ def test_hidden_states_logits_and_gradients_are_those_of_transformers(name, fixt
     @jax.jit
     @lambda objective: jax.value_and_grad(objective, has_aux=True)
     def run(parameters):
-        hidden, _ = model.hidden(parameters, ids, Context())
-        logits = model.logits(parameters, ids, Context())
-        chosen = jax.nn.log_softmax(logits[:, :-1])
+        found = model.outputs(parameters, ids, Context())  # of one pass
+        chosen = jax.nn.log_softmax(found["logits"][:, :-1])
         picked = jnp.take_along_axis(chosen, ids[:, 1:, None], -1)
-        return -jnp.mean(picked), (hidden, logits)
+        return -jnp.mean(picked), found
 
-    (value, (hidden, logits)), gradient = run(read.parameters)
+    (value, found), gradient = run(read.parameters)
+    hidden, logits = found["hidden"], found["logits"]
     np.testing.assert_allclose(hidden, expected["hidden"], rtol=0, atol=1e-4)
     np.testing.assert_allclose(logits, expected["logits"], rtol=0, atol=1e-4)
     np.testing.assert_allclose(logits, expected["evaluated"], rtol=0, atol=1e-4)
@@ -139,7 +140,7 @@ OURS = [
 @pytest.mark.parametrize("name, model", always(OURS, [*OURS[1:6:2], OURS[-1]]))
 def test_a_model_of_ours_is_written_and_read(name, model, tmp_path):
     filled = config.make(model=model).model
-    parameters = models.build(filled, 30, 9).init(jax.random.key(0))
+    parameters = drawn(models.build(filled, 30, 9))
     huggingface.write(tmp_path, filled, parameters, 30, 9)
     assert described(tmp_path)["architectures"] == [CLASSES[name]]
     found = huggingface.read(tmp_path)

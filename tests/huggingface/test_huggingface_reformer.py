@@ -24,6 +24,7 @@ from arch.models import families as models
 from arch.registry import ConfigurationError
 from arch.sublayers.attention import hashing
 from arch.sublayers.attention.lsh import LSHAttention
+from tests.draws import drawn
 from tests.families import always
 from tests.huggingface.checkpoints import FIXTURES, changed_copy, described, refused, same
 
@@ -75,16 +76,15 @@ def computed(read, expected, apply="switch"):
     context = Context(mask=jnp.asarray(real))
 
     def objective(parameters):
-        hidden, _ = model.hidden(parameters, ids, context)
-        logits = model.logits(parameters, ids, context)
-        shown, wanted = jax.nn.log_softmax(logits[:, :-1]), ids[:, 1:, None]
+        outputs = model.outputs(parameters, ids, context)  # of one pass
+        shown, wanted = jax.nn.log_softmax(outputs["logits"][:, :-1]), ids[:, 1:, None]
         found = jnp.take_along_axis(shown, jnp.asarray(wanted), -1)[..., 0]
         loss = -jnp.sum(jnp.where(real[:, 1:], found, 0.0)) / real[:, 1:].sum()
-        return loss, (hidden, logits)
+        return loss, outputs
 
     run = jax.jit(jax.value_and_grad(objective, has_aux=True))
-    (value, both), gradient = run(without_bias(read.parameters))
-    return both, value, gradient
+    (value, outputs), gradient = run(without_bias(read.parameters))
+    return (outputs["hidden"], outputs["logits"]), value, gradient
 
 
 @pytest.mark.usefixtures("theirs")
@@ -132,7 +132,7 @@ def test_what_stands_at_padding_changes_no_token(read, expected):
     real, model = expected["mask"] == 1, build(read)
     context = Context(mask=jnp.asarray(real))
     changed = np.where(real, expected["ids"], 7)
-    hidden, _ = model.hidden(read.parameters, changed, context)
+    hidden, _ = jax.jit(model.hidden)(read.parameters, changed, context)
     assert (changed != expected["ids"]).any()
     np.testing.assert_allclose(hidden[real], expected["hidden"][real], rtol=0, atol=1e-5)
 
@@ -237,7 +237,7 @@ LEARNED = {"positions": "learned", "scale": False}
 )
 def test_a_model_of_ours_is_written_and_read(model, architecture, attributes, tmp_path):
     causal = config.make(model=huggingface_reformer.causally(model)).model
-    parameters = models.build(causal, 30, 16).init(jax.random.key(0))
+    parameters = drawn(models.build(causal, 30, 16))
     huggingface.write(tmp_path, model, parameters, 30, 16)
     found = huggingface.read(tmp_path)
     same(found.parameters, parameters)
@@ -252,14 +252,16 @@ def test_the_decoder_of_the_readme_goes_there_and_back(tmp_path):
     (block,) = re.findall(r"```python\nmodel = ({.*?\n})\n```", text, re.S)
     model = config.make(model=ast.literal_eval(block)).model
     built = models.build(model, 30, 128)
-    parameters = built.init(jax.random.key(0))
+    parameters = drawn(built)
     huggingface.write(tmp_path, model, parameters, 30, 128)
     found = huggingface.read(tmp_path)
     same(found.parameters, parameters)
-    ids = jax.random.randint(jax.random.key(1), (2, 40), 0, 30)
-    logits = found.build()(ids)["logits"]
-    assert np.array_equal(logits, built.logits(parameters, ids, Context()))
-    later = found.build()(ids.at[:, 20:].set(0))["logits"]
+    ids, read = np.random.default_rng(1).integers(0, 30, (2, 40)), found.build()
+    same(read.parameters, parameters)
+    run = jax.jit(lambda parameters, ids: read.with_weights(parameters)(ids)["logits"])
+    logits = run(parameters, ids)
+    assert np.array_equal(logits, jax.jit(built.logits)(parameters, ids, Context()))
+    later = run(parameters, np.where(np.arange(40) < 20, ids, 0))
     assert np.array_equal(later[:, :20], logits[:, :20])
 
 

@@ -109,11 +109,15 @@ def test_words_types_and_positions_are_summed_and_normed_before_or_after_the_map
     parameters = drawn(model)
     ids = np.random.default_rng(1).integers(0, 20, (2, 5))
     segments = np.array([[0, 0, 1, 1, 1], [0, 1, 1, 1, 1]])
-    bound = model.embedding.bind(parameters["embedding"])
-    signal = bound.signal(jnp.arange(5)[None])
-    context = Context(segments=jnp.asarray(segments))
-    found = bound(jnp.asarray(ids), signal, context, jnp.float32)
 
+    @jax.jit
+    def embedded(parameters):
+        bound = model.embedding.bind(parameters)
+        signal = bound.signal(jnp.arange(5)[None])
+        context = Context(segments=jnp.asarray(segments))
+        return bound(jnp.asarray(ids), signal, context, jnp.float32)
+
+    found = embedded(parameters["embedding"])
     p = jax.tree.map(np.asarray, parameters["embedding"])
     kernel, bias = p["tokens"]["project"]["kernel"], p["tokens"]["project"]["bias"]
     rows = p["tokens"]["table"][ids]
@@ -129,7 +133,8 @@ def test_without_segments_every_token_is_of_the_first_type():
     model = build(tiny(embedding={"kind": "plain"}), 20, 12)
     parameters, ids = drawn(model), jnp.arange(6).reshape(2, 3)
     zeros = Context(segments=jnp.zeros((2, 3), jnp.int32))
-    with_zeros, without = (model.logits(parameters, ids, c) for c in (zeros, Context()))
+    logits = jax.jit(model.logits)
+    with_zeros, without = (logits(parameters, ids, c) for c in (zeros, Context()))
     np.testing.assert_allclose(with_zeros, without, rtol=1e-6)
 
 

@@ -48,7 +48,8 @@ def grid(first, second):
 
 
 def signal(model, parameters, positions):
-    return model.embedding.bind(parameters["embedding"]).signal(jnp.asarray(positions))
+    run = jax.jit(lambda parameters, where: model.embedding.bind(parameters).signal(where))
+    return run(parameters["embedding"], positions)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ PADDED = ("attention", "local_attention", "gru", "mamba2", "rwkv6", "separable_c
 MASK = np.array(
     [[1, 1, 1, 1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 1, 1, 1, 1], [1, 1, 0, 1, 0, 1, 1, 1, 1]], bool
 )
+ROOMY = np.pad(MASK, ((0, 0), (0, ROOM - LENGTH)), constant_values=True)
 
 
 def normal(*shape, seed=0, dtype=jnp.float32):
@@ -99,6 +100,31 @@ def decoded(sublayer, x, context=None, positions=None):
     return run(x)
 
 
+def case(kind, options):
+    """(sublayer, inputs, its parallel call, its decoding by steps) of a kind and options. The last
+    two are functions of whether the MASK is given, and are computed once for all tests."""
+    return known(kind, tuple(options.items()))
+
+
+@functools.cache
+def known(kind, options):
+    sublayer, x = made(kind, **dict(options)), normal(BATCH, LENGTH, WIDTH)
+
+    @functools.cache
+    def at_once(masked):
+        return np.asarray(
+            parallel(sublayer, x, Context(mask=jnp.asarray(MASK) if masked else None))
+        )
+
+    @functools.cache
+    def by_steps(masked):
+        return np.asarray(
+            decoded(sublayer, x, Context(mask=jnp.asarray(ROOMY) if masked else None))
+        )
+
+    return sublayer, x, at_once, by_steps
+
+
 def test_a_cache_comes_with_its_step_and_not_to_a_kind_that_needs_none():
     assert {"attention", "local_attention", "lstm", "separable_convolution"} <= set(CACHED)
     assert "feed_forward" in POSITIONWISE
@@ -116,8 +142,8 @@ def test_a_positionwise_kind_computes_a_token_alone(kind, assert_close):
 
 @pytest.mark.parametrize("kind, options", always(CASES, USUAL))
 def test_stepping_is_the_parallel_call(kind, options, assert_close):
-    sublayer, x = made(kind, **options), normal(BATCH, LENGTH, WIDTH)
-    assert_close(decoded(sublayer, x), parallel(sublayer, x))
+    _, _, at_once, by_steps = case(kind, options)
+    assert_close(by_steps(False), at_once(False))
 
 
 SEVERAL = [(kind, options) for kind, options in CASES if made(kind, **options).several]
@@ -133,11 +159,9 @@ def test_every_kind_reads_a_prompt_at_once_but_these():
     "kind, options", always(SEVERAL, lambda case: case[0] in PADDED and case in USUAL)
 )
 def test_a_step_of_several_tokens_is_as_many_steps(kind, options, assert_close):
-    sublayer, x = made(kind, **options), normal(BATCH, LENGTH, WIDTH)
-    room = jnp.asarray(np.pad(MASK, ((0, 0), (0, ROOM - LENGTH)), constant_values=True))
-    for mask in (None, room):
-        if mask is not None and kind not in PADDED:
-            continue
+    sublayer, x, _, by_steps = case(kind, options)
+    for masked in (False, True)[: 1 + (kind in PADDED)]:
+        mask = jnp.asarray(ROOMY) if masked else None
 
         @jax.jit
         def in_parts(x, mask=mask):
@@ -149,9 +173,8 @@ def test_a_step_of_several_tokens_is_as_many_steps(kind, options, assert_close):
                 parts.append(y)
             return jnp.concatenate(parts, axis=1)
 
-        y, expected = in_parts(x), decoded(sublayer, x, Context(mask=mask))
-        where = slice(None) if mask is None else MASK
-        assert_close(np.asarray(y)[where], np.asarray(expected)[where])
+        where = MASK if masked else slice(None)
+        assert_close(np.asarray(in_parts(x))[where], by_steps(masked)[where])
 
 
 @pytest.mark.parametrize(
@@ -162,13 +185,9 @@ def test_a_step_of_several_tokens_is_as_many_steps(kind, options, assert_close):
     ),
 )
 def test_stepping_past_padding_is_the_parallel_call_with_its_mask(kind, options, assert_close):
-    sublayer, x = made(kind, **options), normal(BATCH, LENGTH, WIDTH)
-    room = np.pad(MASK, ((0, 0), (0, ROOM - LENGTH)), constant_values=True)
-    expected = parallel(sublayer, x, Context(mask=jnp.asarray(MASK)))
-    y = decoded(sublayer, x, Context(mask=jnp.asarray(room)))
-    assert_close(np.asarray(y)[MASK], np.asarray(expected)[MASK])
-    unmasked = np.asarray(parallel(sublayer, x))[MASK]
-    differs = np.abs(unmasked - np.asarray(expected)[MASK]).max() > 1e-3
+    _, _, at_once, by_steps = case(kind, options)
+    assert_close(by_steps(True)[MASK], at_once(True)[MASK])
+    differs = np.abs(at_once(False)[MASK] - at_once(True)[MASK]).max() > 1e-3
     assert differs == (options.get("window") != 1)
 
 
@@ -176,10 +195,10 @@ def test_stepping_past_padding_is_the_parallel_call_with_its_mask(kind, options,
     "kind", always(CACHED, ("attention", "lsh_attention", "lstm", "mamba2", "rwkv4"))
 )
 def test_stepping_is_the_parallel_call_in_bfloat16(kind, assert_close):
-    sublayer, x = made(kind), normal(BATCH, LENGTH, WIDTH)
+    sublayer, x, at_once, _ = case(kind, {})
     y = decoded(sublayer, x.astype(jnp.bfloat16))
     assert y.dtype == jnp.bfloat16
-    assert_close(y, parallel(sublayer, x), 0.05)
+    assert_close(y, at_once(False), 0.05)
 
 
 @pytest.mark.parametrize(
@@ -214,10 +233,10 @@ ROTARY = Context(rotary_base=100.0)
     ],
 )
 def test_rotary_steps_are_turned_by_their_time(kind, options, assert_close):
-    sublayer, x = made(kind, **options), normal(BATCH, LENGTH, WIDTH)
+    sublayer, x, at_once, _ = case(kind, options)
     expected = parallel(sublayer, x, ROTARY)
     assert_close(decoded(sublayer, x, ROTARY), expected)
-    assert np.abs(np.asarray(expected - parallel(sublayer, x))).max() > 1e-2
+    assert np.abs(np.asarray(expected) - at_once(False)).max() > 1e-2
 
 
 @pytest.mark.parametrize("kind", ["attention", "local_attention"])
@@ -235,9 +254,15 @@ def test_rotary_steps_are_turned_by_their_positions_where_these_are_given(rows, 
 def test_what_stands_in_the_cache_after_a_token_is_not_seen(kind, same_bytes):
     sublayer, x = made(kind), normal(BATCH, 1, WIDTH)
     cache = sublayer.init_cache(BATCH, ROOM, x.dtype, Context())
-    rubbish = jax.tree.map(lambda leaf: leaf.at[:, 1:].set(100.0), cache)
-    now = Context(time=jnp.int32(0))
-    assert same_bytes(sublayer.step(x, rubbish, now)[0], sublayer.step(x, cache, now)[0])
+
+    def harmed(leaf):
+        later = np.arange(leaf.shape[1]).reshape(-1, *[1] * (leaf.ndim - 2)) >= 1
+        return np.where(later, np.float32(100), leaf)
+
+    rubbish = jax.tree.map(harmed, cache)
+    assert any((leaf == 100).any() for leaf in jax.tree.leaves(rubbish))
+    step = jax.jit(lambda cache: sublayer.step(x, cache, Context(time=jnp.int32(0)))[0])
+    assert same_bytes(step(rubbish), step(cache))
 
 
 @pytest.mark.parametrize("options", [{}, {"heads": 4, "kv_heads": 2}])

@@ -1,5 +1,6 @@
 """Decoding: from a cache as anew, greedy, by beam search as by enumeration, and by drawing."""
 
+import functools
 import itertools
 import math
 from types import SimpleNamespace
@@ -63,8 +64,8 @@ FROZEN = {**BASIC, "mix": "accumulated", "freeze": True, "step_signal": "learned
 # name → order, encoder's order, stack, positions
 MODELS = {
     "learned": ("sfsf", "", {}, "learned"),
-    "axial, local, shared-QK": ("afqa", "", {}, "axial"),
-    "hashes, reversible": ("hfha", "", {"kind": "reversible"}, "learned"),
+    "axial, local, shared-QK": ("afq", "", {}, "axial"),
+    "hashes, reversible": ("hfa", "", {"kind": "reversible"}, "learned"),
     "window, rotary, post": ("wfs", "", {"norm": "post", "final_norm": False}, "rotary"),
     "convolutions, lstm, fixed window": ("svzlb", "", {}, "sinusoidal"),
     "recurrent": ("uijrkgt", "", {}, "none"),
@@ -514,6 +515,14 @@ def test_a_key_is_a_text_whether_it_is_cached_or_not():
     assert texts[0] == texts[1] == texts[2] != texts[3]
 
 
+@jax.jit  # of all choices one program, and below one of what each leaves
+def drawn_often(logits, keys, choice):
+    return jax.vmap(lambda key: choices.drawn(logits, key, choice))(keys)
+
+
+narrowed = jax.jit(choices.narrowed)
+
+
 @pytest.mark.parametrize(
     "choice, left",
     [
@@ -527,8 +536,7 @@ def test_a_key_is_a_text_whether_it_is_cached_or_not():
 def test_frequencies_are_the_probabilities(choice, left):
     """left: how many tokens there are to draw; 0 for those that the share leaves."""
     own, draws = table(vocabulary=6, seed=4)[0, 2:4], 20_000
-    keys = jax.random.split(jax.random.key(0), draws)
-    ids = np.asarray(jax.jit(jax.vmap(lambda k: choices.drawn(jnp.asarray(own), k, choice)))(keys))
+    ids = np.asarray(drawn_often(own, jax.random.split(jax.random.key(0), draws), choice))
     for row in range(2):
         p = np.exp(own[row].astype(np.float64) / choice.temperature)
         p /= p.sum()
@@ -549,7 +557,7 @@ def test_what_is_left_is_what_sorting_leaves(top_k, top_p):
     logits = np.random.default_rng(0).normal(scale=3, size=(8, 40)).astype(np.float32)
     logits[:4] = logits[:4].round()
     logits[::2, 30:] = -np.inf
-    left = ~np.isneginf(choices.narrowed(jnp.asarray(logits), Choice(1.0, top_k, top_p)))
+    left = ~np.isneginf(narrowed(logits, Choice(1.0, top_k, top_p)))
     for row, kept in zip(logits.astype(np.float64), left, strict=True):
         falling = np.sort(row)[::-1]
         p = np.exp(row - falling[0])
@@ -561,8 +569,8 @@ def test_what_is_left_is_what_sorting_leaves(top_k, top_p):
 
 
 def test_rows_and_steps_draw_for_themselves():
-    logits, key = jnp.zeros((3, 6)), jax.random.key(0)
-    ids = np.array([choices.drawn(logits, jax.random.fold_in(key, t), Choice()) for t in range(20)])
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), jnp.arange(20))
+    ids = np.asarray(drawn_often(jnp.zeros((3, 6)), keys, Choice()))
     assert len({tuple(row) for row in ids.T}) == 3
     assert len({tuple(column) for column in ids}) > 15
 
@@ -592,13 +600,22 @@ def test_a_long_prompt_is_read_at_once_and_goes_on_the_same(name, monkeypatch):
     order, _, stack, positions = MODELS[name]
     model = built(order, "", stack, positions, max_length=16)
     rows, own = np.random.default_rng(3).integers(1, VOCABULARY, (2, 9)), drawn(model)
-    told = [drawn_from(own, rows[0, :8].tolist(), STEPS, 0, Choice(0.0), NEVER, cached, model)
-            for cached in (True, False)]  # fmt: skip
-    assert told[0] == told[1]
+    start = rows[0, :8].tolist()
+    told = drawn_from(own, start, STEPS, 0, Choice(0.0), NEVER, True, model)
+    logits = jax.jit(model.logits)(own, np.array([start + told]), Context(inference=True))
+    assert np.argmax(logits[0, 7:-1], axis=-1).tolist() == told  # of the whole text at once
     prompt = prompt_of(rows.astype(np.int32), np.array([9, 8], np.int32))
-    found = [decode(model, own, prompt, Search(2), cached) for cached in (True, False)]
-    assert found[0].tolist() == found[1].tolist()
-    assert [int(begun.time) for begun in turns] == [6]  # of 8 and 9 tokens
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def search(own, cached):
+        found = decode(model, own, prompt, Search(2), cached)
+        return found, [begun.time for begun in turns]
+
+    found, begun = search(own, True)
+    assert [int(time) for time in begun] == [6]  # of 8 and 9 tokens
+    turns.clear()
+    again, begun = search(own, False)
+    assert found.tolist() == again.tolist() and not begun
 
 
 def test_entries_that_no_text_has_are_neither_drawn_nor_found():
@@ -607,7 +624,7 @@ def test_entries_that_no_text_has_are_neither_drawn_nor_found():
     prompt = prompt_of(np.array([[1]]), None, steps=8)._replace(entries=4)
     own: Any = jnp.asarray(logits)
     told = continuation(MARKOV, own, prompt, jax.random.key(0), Choice(), cached=False)
-    found = decode(MARKOV, own, prompt, Search(3), cached=False)
+    found = jax.jit(lambda own: decode(MARKOV, own, prompt, Search(3), cached=False))(own)
     assert max(told) < 4 and int(found.max()) < 4
 
 
@@ -673,8 +690,8 @@ def test_every_context_of_decoding_names_the_platform_that_it_is_given(cached):
     tokens = jnp.ones((2, 3), jnp.int32)
     prompt = Prompt(None, tokens, jnp.full(2, 3), 2, -1)
     watching: Any = Watching()
-    decode(watching, {}, prompt, cached=cached, platform="tpu")
+    jax.eval_shape(lambda: decode(watching, {}, prompt, cached=cached, platform="tpu"))
     one = Prompt(None, jnp.ones((1, 70), jnp.int32), jnp.full(1, 70), 2, -1)
     list(continuation(watching, {}, one, jax.random.key(0), Choice(0.0), "tpu", cached=cached))
-    fill(watching, {}, Blanks(tokens, tokens > 0, 7), "tpu")
+    jax.eval_shape(lambda: fill(watching, {}, Blanks(tokens, tokens > 0, 7), "tpu"))
     assert seen == {"tpu"}

@@ -1,6 +1,7 @@
 """Models: published counts, embeddings and heads in NumPy, chunks, types, one order and another."""
 
 import copy
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -129,10 +130,19 @@ def test_macaron_layers_have_vanillas_parameters_but_for_a_norm_and_a_bias():
 
 
 def embedded(model, parameters, ids, context=None):
-    embedding = model.embedding.bind(parameters["embedding"])
-    context = context or Context()
+    return _embedded(model, parameters["embedding"], ids, context or Context())
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _embedded(model, parameters, ids, context):
+    embedding = model.embedding.bind(parameters)
     where = context.positions if context.positions is not None else jnp.arange(ids.shape[1])[None]
     return embedding(ids, embedding.signal(where), context, jnp.float32)
+
+
+def outputs(model, parameters, ids):
+    """hidden and logits, of one program."""
+    return jax.jit(model.outputs)(parameters, ids, Context())
 
 
 @pytest.mark.parametrize("width", [16, 7])
@@ -201,9 +211,9 @@ def test_a_factorised_embedding_goes_up_and_the_tied_head_back(assert_close):
     assert_close(
         embedded(model, parameters, ids), rows @ p["project"]["kernel"] + p["project"]["bias"]
     )
-    hidden, _ = model.hidden(parameters, ids, Context())
-    back = np.asarray(hidden, np.float64) @ p["back"]["kernel"] + p["back"]["bias"]
-    assert_close(model.logits(parameters, ids, Context()), back @ p["table"].T)
+    found = outputs(model, parameters, ids)
+    back = np.asarray(found["hidden"], np.float64) @ p["back"]["kernel"] + p["back"]["bias"]
+    assert_close(found["logits"], back @ p["table"].T)
     held = VOCABULARY * 4 + 2 * 4 * WIDTH + WIDTH + 4
     assert model.parameter_counts()["embedding"] == held
     assert model.flops_per_token(LENGTH) - tiny().flops_per_token(LENGTH) == (
@@ -271,10 +281,10 @@ def head_of(model, parameters):
 def test_adaptive_probabilities_are_the_transcription_and_sum_to_one(assert_close):
     model = tiny(**ADAPTIVE)
     parameters, ids = drawn(model), tokens(2, LENGTH)
-    logits = np.asarray(model.logits(parameters, ids, Context()), np.float64)
+    found = {k: np.asarray(v, np.float64) for k, v in outputs(model, parameters, ids).items()}
+    logits = found["logits"]
     np.testing.assert_allclose(np.exp(logits).sum(-1), 1, rtol=1e-5)
-    hidden, _ = model.hidden(parameters, ids, Context())
-    expected = numpy_adaptive(parameters, np.asarray(hidden, np.float64).reshape(-1, WIDTH))
+    expected = numpy_adaptive(parameters, found["hidden"].reshape(-1, WIDTH))
     assert_close(logits.reshape(-1, VOCABULARY), expected)
 
 
@@ -293,8 +303,9 @@ def test_scores_are_read_off_the_log_probabilities(name, assert_close):
     if name == "adaptive":  # so that the most probable tokens lie in every band
         parameters["head"]["classes"]["kernel"] *= 10
     ids, targets = tokens(5, 10), jnp.arange(VOCABULARY).reshape(5, 10)  # every token a target
-    log_p = log_softmax(np.asarray(model.logits(parameters, ids, Context()), np.float64))
-    found, _ = model.score(parameters, ids, targets, Context())
+    logits = jax.jit(model.logits)(parameters, ids, Context())
+    log_p = log_softmax(np.asarray(logits, np.float64))
+    found, _ = jax.jit(model.score)(parameters, ids, targets, Context())
     picked = np.take_along_axis(log_p, np.asarray(targets)[..., None], -1)[..., 0]
     assert_close(found.target, picked)
     assert_close(found.mean, log_p.mean(-1))
@@ -310,16 +321,14 @@ def test_a_chunked_head_has_the_scores_and_gradients_of_one_that_is_not(name, as
     targets, parameters = tokens(3, LENGTH), drawn(model)
 
     def scored(chunk):
-        def function(parameters, x):
+        def objective(parameters, x):
             head, tables = head_of(model, parameters)
             head.chunk = chunk
-            return head.score(tables, x, None, targets, Context())
+            found = head.score(tables, x, None, targets, Context())
+            return (found.target * normal(3, LENGTH, seed=1)).sum() + found.mean.sum(), found
 
-        def objective(parameters, x):
-            found = function(parameters, x)
-            return (found.target * normal(3, LENGTH, seed=1)).sum() + found.mean.sum()
-
-        return function(parameters, x), jax.jit(jax.grad(objective, (0, 1)))(parameters, x)
+        gradients, found = jax.jit(jax.grad(objective, (0, 1), has_aux=True))(parameters, x)
+        return found, gradients
 
     whole, gradients = scored(0)
     assert head_of(model, parameters)[0].chunk == 0
@@ -338,14 +347,15 @@ def test_tail_dropout_acts_in_training_on_the_tails_alone(same_bytes):
     model = tiny(embedding=ADAPTIVE["embedding"], head={"kind": "adaptive", "tail_dropout": 0.5})
     parameters, ids = drawn(model), tokens(4, LENGTH)
     targets = tokens(4, LENGTH, seed=1)
-    plain, _ = model.score(parameters, ids, targets, Context())
+    score = jax.jit(model.score)
+    plain, _ = score(parameters, ids, targets, Context())
     context = Context(key=jax.random.key(0), train=True)
-    dropped, _ = model.score(parameters, ids, targets, context)
+    dropped, _ = score(parameters, ids, targets, context)
     same = np.asarray(plain.target) == np.asarray(dropped.target)
     np.testing.assert_array_equal(same, np.asarray(targets) < 10)
-    other, _ = model.score(parameters, ids, targets, context.replace(key=jax.random.key(1)))
+    other, _ = score(parameters, ids, targets, context.replace(key=jax.random.key(1)))
     assert not same_bytes(other.target, dropped.target)
-    off = tiny(**ADAPTIVE).score(parameters, ids, targets, context)[0]
+    off = jax.jit(tiny(**ADAPTIVE).score)(parameters, ids, targets, context)[0]
     assert same_bytes(off.target, plain.target)
 
 
@@ -358,11 +368,14 @@ def test_a_bfloat16_model_is_near_the_float32_one(name):
     whole = tiny("(sf)2", **HEADS[name])
     half = tiny("(sf)2", dtype="bfloat16", **HEADS[name])
     parameters = drawn(whole)
-    assert half.hidden(parameters, ids, Context())[0].dtype == jnp.bfloat16
+    hidden, _ = jax.eval_shape(half.hidden, parameters, ids, Context())
+    assert hidden.dtype == jnp.bfloat16
     shapes = jax.tree.leaves(jax.eval_shape(half.init, jax.random.key(0)))
     assert {leaf.dtype for leaf in shapes} == {jnp.dtype("float32")}
-    exact = np.asarray(whole.score(parameters, ids, targets, Context())[0].target)
-    near = np.asarray(half.score(parameters, ids, targets, Context())[0].target)
+    exact, near = (
+        np.asarray(jax.jit(model.score)(parameters, ids, targets, Context())[0].target)
+        for model in (whole, half)
+    )
     assert near.dtype == np.float32
     apart = np.abs(near - exact)
     assert 0 < apart.max() < 0.1 * np.abs(exact).max()
@@ -371,7 +384,7 @@ def test_a_bfloat16_model_is_near_the_float32_one(name):
 
 def test_gpt2_starts_from_normal_kernels_scaled_at_the_outputs():
     model = build(VOCABULARY, LENGTH, **variants.gpt2_like(2, 64, 4))
-    parameters = model.init(jax.random.key(0))
+    parameters = jax.jit(model.init)(jax.random.key(0))
     for letter, names in {"s": ("query", "key", "value"), "f": ("input",)}.items():
         sublayer = parameters["stack"][letter]["sublayer"]
         for name in names:

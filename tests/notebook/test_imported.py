@@ -34,6 +34,7 @@ from arch.registry import ConfigurationError, tasks
 from arch.training import program as training
 from arch.training.state import Swept
 from tests import cli
+from tests.draws import drawn
 from tests.families import always
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "huggingface"
@@ -464,7 +465,7 @@ def test_an_encoder_of_reformer_fills_masks_as_its_checkpoint_computes_them(refo
     model = {**held.model, "family": "encoder", "order": "(lf)2"}
     model["sublayers"] = {k: v for k, v in held.model["sublayers"].items() if k != "s"}
     built = build(config.make(model=model).model, VOCABULARY, 48)
-    parameters = built.init(jax.random.key(0))
+    parameters = drawn(built)
     huggingface.write(tmp_path, model, parameters, VOCABULARY, 48)
     wordpiece().save(str(tmp_path / "tokenizer.json"))
     loaded = arch.load(tmp_path)
@@ -487,8 +488,8 @@ def test_masked_models_are_evaluated_on_tokens_and_on_pairs(name, relation, mode
 
     @jax.jit
     def both(parameters, ids):
-        hidden, _ = model.hidden(parameters, ids, context)
-        return model.logits(parameters, ids, context), model.sentence_logits(parameters, hidden)
+        found = model.outputs(parameters, ids, context)
+        return found["logits"], found["sentence_logits"]
 
     logits, sentence = both(loaded.parameters, jnp.asarray(batch.inputs))
     found = log_p(logits)[np.arange(len(batch.inputs))[:, None], batch.positions]

@@ -44,6 +44,12 @@ def compiled(definition, seed=1):
     return functools.partial(run, drawn(definition, seed=seed))
 
 
+@functools.cache
+def by_default(kind):
+    """`compiled` of a kind as it is by default, traced and compiled once for all tests."""
+    return compiled(define(kind))
+
+
 def decoder(order="x", *, apply="unrolled", dtype="float32", positions="sinusoidal", **binding):
     """A Decoder of width 32 over 11 tokens, whose letter x is bound as said."""
     made = config.make(
@@ -80,7 +86,7 @@ def test_there_are_kinds_to_test():
 @pytest.mark.parametrize("kind", KINDS)
 def test_shape_and_dtype_are_those_of_the_input(kind, dtype):
     x = normal(2, LENGTH, WIDTH, dtype=dtype)
-    y = compiled(define(kind))(x)
+    y = by_default(kind)(x)
     assert (y.shape, y.dtype) == (x.shape, dtype)
     assert np.all(np.isfinite(np.asarray(y, np.float32)))
 
@@ -94,7 +100,7 @@ def test_state_is_float32_parameters_alone(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sequences_of_a_batch_do_not_meet(kind, assert_close):
-    run, x = compiled(define(kind)), normal(2, LENGTH, WIDTH)
+    run, x = by_default(kind), normal(2, LENGTH, WIDTH)
     assert_close(run(x)[1:], run(x[1:]))
 
 
@@ -197,7 +203,7 @@ def test_every_kind_runs_in_a_scan(kind, apply, assert_close):
 
 @pytest.mark.parametrize("kind", CAUSAL)
 def test_every_kind_computes_nearly_the_same_in_bfloat16(kind, assert_close):
-    run, x = compiled(define(kind)), normal(2, LENGTH, WIDTH)
+    run, x = by_default(kind), normal(2, LENGTH, WIDTH)
     assert_close(run(x.astype(jnp.bfloat16)), run(x), 0.05)
 
 
