@@ -5,6 +5,7 @@ tokens are in `arch.data`; how a model is trained on a task is in `arch.training
 """
 
 from arch.tasks import (
+    agreement,
     algorithmic,
     babi,
     lambada,
@@ -16,6 +17,7 @@ from arch.tasks import (
 )
 
 __all__ = [
+    "agreement",
     "algorithmic",
     "babi",
     "lambada",

@@ -34,6 +34,7 @@ TASKS = {
     "algorithmic": {"length": 5},
     "compression": {},
     "mqar": {},
+    "subject_verb_agreement": {"between": 1, "nouns": 4},
     "learning_to_execute": {"training_examples": 20, "evaluation_examples": 4},
 }
 HEADS = [

@@ -53,6 +53,7 @@ CASES = {
     "algorithmic, decoder": (DECODER, {"kind": "algorithmic", "format": "decoder", "length": 5}),
     "bins": (ENCODER, {"kind": "algorithmic_bins", "bins": (4, 8), "lengths": (8,)}),
     "recall": (DECODER, {"kind": "fuzzy_recall", "length": 15}),
+    "agreement": (DECODER, {"kind": "subject_verb_agreement", "between": 2, "nouns": 9}),
     "execution": (
         TWO,
         {
