@@ -13,6 +13,7 @@ from arch.tasks import (
     learning_to_execute,
     masked,
     recall,
+    transcription,
     translation,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "learning_to_execute",
     "masked",
     "recall",
+    "transcription",
     "translation",
 ]
