@@ -5,6 +5,7 @@ tokens are in `arch.data`; how a model is trained on a task is in `arch.training
 """
 
 from arch.tasks import (
+    agreement,
     algorithmic,
     babi,
     lambada,
@@ -12,10 +13,12 @@ from arch.tasks import (
     learning_to_execute,
     masked,
     recall,
+    transcription,
     translation,
 )
 
 __all__ = [
+    "agreement",
     "algorithmic",
     "babi",
     "lambada",
@@ -23,5 +26,6 @@ __all__ = [
     "learning_to_execute",
     "masked",
     "recall",
+    "transcription",
     "translation",
 ]

@@ -55,7 +55,7 @@ HEADS = {
     "occurrence": "model.head.kind='pointer'",
     "recollection": "model.head.kind='reconstruction'",
 }
-READS = {"tokens": "'plain'", "sentences": "'sentence'"}
+READS = {"tokens": "'plain'", "sentences": "'sentence'", "samples": "'waveform'"}
 
 
 class BatchSource(abc.ABC):

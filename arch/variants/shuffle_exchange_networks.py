@@ -5,8 +5,7 @@ from typing import Any
 
 from arch.variants.sizes import sized
 
-# size → width, Beneš blocks, as the authors' code has them. MusicNet's sound comes through two
-# strided convolutions, which are not here: the size of its switches alone.
+# size → width, Beneš blocks, as the authors' code has them.
 SHUFFLE_EXCHANGE = {"algorithmic": (192, 1), "multiplication": (384, 2), "lambada": (384, 2)}
 RESIDUAL_SHUFFLE_EXCHANGE = {
     "algorithmic": (192, 2),
@@ -26,11 +25,13 @@ def shuffle_exchange(size: str = "algorithmic", **model: Any) -> dict[str, objec
 
 def residual_shuffle_exchange(size: str = "algorithmic", **model: Any) -> dict[str, object]:
     """Beneš blocks of residual switches alone, without positions. For LAMBADA words of 300 channels
-    are mapped to the width; the authors' are fastText's, and stay as they are."""
+    are mapped to the width; the authors' are fastText's, and stay as they are. For MusicNet samples
+    come through strided convolutions, and the head has a logit for each note."""
     width, blocks = sized("residual_shuffle_exchange", size, RESIDUAL_SHUFFLE_EXCHANGE)
     words = {"kind": "factorised", "size": 300, "back": False}
     # the authors' normal of deviation 1/4 is cut at twice that: what is left has 0.22
-    embedding = words if size == "lambada" else {"kind": "plain", "init_std": 0.22}
+    own = {"lambada": words, "musicnet": {"kind": "waveform"}}
+    embedding = own.get(size, {"kind": "plain", "init_std": 0.22})
     embedding |= model.pop("embedding", {})
     return benes(width, blocks, "residual", size == "lambada", embedding=embedding, **model)
 

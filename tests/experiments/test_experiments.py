@@ -82,7 +82,7 @@ def test_tiny_and_small_scales_have_the_parameters_of_the_closed_form(reference,
 OWN_DATA = (
     "search.py", "battery.py", "history.py", "mixer_speed.py",
     "ptb.py", "shakespeare.py", "universal_algorithmic.py", "universal_execution.py",
-    "universal_babi.py",
+    "universal_agreement.py", "universal_babi.py",
     "universal_lambada.py", "universal_translation.py", "sandwich_translation.py",
     "albert_sizes.py", "albert_sharing.py", "albert_embedding.py", "albert_depth_width.py",
     "albert_sentence_order.py", "reformer_memory.py", "reformer_speed.py", "reformer_rounds.py",
@@ -321,6 +321,18 @@ def test_the_execution_experiment_trains_and_decodes(tmp_path, monkeypatch):
     figures = line["evaluations"]["test"]
     for way in ("teacher_forced", "free_running"):
         assert 0 <= figures[f"sequence_accuracy_{way}"] <= figures[f"token_accuracy_{way}"] <= 1
+
+
+@pytest.mark.parametrize(
+    "model", [pytest.param(m, marks=() if m == "lstm" else SLOW) for m in ("lstm", "ut_act")]
+)
+def test_the_agreement_experiment_asks_for_every_number_of_attractors(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = ("task.evaluation_examples=8", "task.nouns=9")
+    found = swept("universal_agreement.py", model, *few)["evaluations"]
+    assert {"valid", "test", *(f"attractors{k}" for k in range(6))} == set(found)
+    assert all(0 <= figures["accuracy"] <= 1 for figures in found.values())
+    assert "## Accuracy by the number of attractors" in Path("results/x/table.md").read_text()
 
 
 @SLOW

@@ -586,7 +586,11 @@ def test_residual_shuffle_exchange_has_the_switches_of_the_paper(size):
     counts = built.parameter_counts()
     switches = (2 * blocks + 1) * (16 * width**2 + 8 * width)
     assert counts["by_letter"] == {"x": switches}
-    around = 13 * 300 + 300 * width + width + width if size == "lambada" else 26 * width + 13
+    around = {
+        "lambada": 13 * 300 + 300 * width + width + width,
+        # two convolutions, a map to the width, and an output
+        "musicnet": 5 * 96 + 4 * 96 * 384 + 384 + 385 * width + 13 * width + 13,
+    }.get(size, 26 * width + 13)
     assert counts["unique"] == counts["applied"] == switches + around
     assert built.order == "x" and not built.causal
 
@@ -596,6 +600,10 @@ def test_the_sizes_of_lambada_and_musicnet_are_those_printed():
         built = build(variants.residual_shuffle_exchange, size)
         assert built.parameter_counts()["by_letter"] == {"x": switches}
         assert switches < printed * 2**20
+    musicnet = build(variants.residual_shuffle_exchange, "musicnet", vocabulary=128)
+    # the authors calibrate each note's logit by a scale and an offset, which learn nothing else
+    held = musicnet.parameter_counts()["unique"] + 2 * 128
+    assert held == 3_204_000 and round(held / 2**20, 2) == 3.06
     # with the map of words to the width, and the authors' three outputs
     assert round((11_811_840 + 300 * 384 + 384 + 3 * 384 + 3) / 2**20, 2) == 11.38
 

@@ -34,10 +34,13 @@ TASKS = {
     "algorithmic": {"length": 5},
     "compression": {},
     "mqar": {},
+    "subject_verb_agreement": {"between": 1, "nouns": 4},
+    "transcription": {"window": 16},
     "learning_to_execute": {"training_examples": 20, "evaluation_examples": 4},
 }
 HEADS = [
     *({"kind": kind} for kind in sorted(heads.names())),
+    {"kind": "softmax", "tie": False},
     {"kind": "softmax", "pool": "mean"},
     {"kind": "softmax", "pool": "mean", "tie": False},
     {"kind": "masked", "classes": 0},

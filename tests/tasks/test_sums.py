@@ -52,6 +52,11 @@ CASES = {
     "algorithmic, decoder": (DECODER, {"kind": "algorithmic", "format": "decoder", "length": 5}),
     "bins": (ENCODER, {"kind": "algorithmic_bins", "bins": (4, 8), "lengths": (8,)}),
     "recall": (DECODER, {"kind": "fuzzy_recall", "length": 15}),
+    "agreement": (DECODER, {"kind": "subject_verb_agreement", "between": 2, "nouns": 9}),
+    "transcription": (
+        ENCODER | {"embedding": {"kind": "waveform"}, "head": {"tie": False}},
+        {"kind": "transcription", "window": 32, "evaluation_examples": 11},
+    ),
     "execution": (
         TWO,
         {

@@ -19,8 +19,8 @@ class TokenEmbedding(nnx.Module):
     Attributes:
         kind: its name in the registry.
         not_tied: why no softmax can be tied to it; empty where one can, which `logits` then serves.
-        reads: tokens, ids of (batch, length), or sentences, ids of (batch, length, words): what the
-            task has to give.
+        reads: tokens, ids of (batch, length), sentences, ids of (batch, length, words), or samples,
+            numbers of (batch, length, 4): what the task has to give.
         table: the only table, vocabulary × size, for heads that read it themselves; None where
             there are many.
         early_size: width at which positions, types, norm and dropout come, before `project` brings

@@ -11,14 +11,14 @@ from arch.checks import at_least, below_one, holds, one_of
 from arch.context import Context, Rotary
 from arch.layers import dropout, sinusoid
 from arch.layers import norm as normalisation
-from arch.models.embeddings import adaptive, axial, factorised, plain, sentence
+from arch.models.embeddings import adaptive, axial, factorised, plain, sentence, waveform
 from arch.models.embeddings.contract import TokenEmbedding, embeddings, table
 from arch.registry import ConfigurationError
 from arch.sublayers.attention.positions import RELATIVE
 
 POSITIONS = ("sinusoidal", "learned", "axial", *RELATIVE, "none")
 SCALINGS = ("none", "linear", "ntk")
-KINDS = (plain, factorised, sentence, adaptive)  # imported, and thereby registered
+KINDS = (plain, factorised, sentence, adaptive, waveform)  # imported, and thereby registered
 # Fields of `model.embedding` beside the options of its kind.
 SURROUNDINGS = {
     "positions": "sinusoidal",
@@ -126,7 +126,8 @@ class Embedding(nnx.Module):
     ) -> Float[Array, "batch length width"]:
         """The embedded tokens, in `dtype`.
 
-        ids: (batch, length); of the kind `sentence`, (batch, length, words).
+        ids: (batch, length); of the kind `sentence`, (batch, length, words); of `waveform`,
+            samples (batch, length, 4).
         signal: what `signal` gave, or None where the stack adds it.
         context: its segments, key, dropout and `train` are read.
         """

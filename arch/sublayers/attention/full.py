@@ -7,15 +7,16 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from arch.checks import at_least, below_one, one_of
+from arch.checks import at_least, below_one, holds, one_of
 from arch.context import Context, Extras
 from arch.layers import Projection, divide, product_flops
 from arch.registry import ConfigurationError, sublayers
 from arch.sublayers.attention import dot_product
 from arch.sublayers.attention.cache import KeysValues
-from arch.sublayers.attention.positions import BIASES, RelativePositions
+from arch.sublayers.attention.positions import BIASES, Bias, RelativePositions, summed
 from arch.sublayers.attention.positions import rotate as rotate  # where others look for it
 from arch.sublayers.attention.qk_norm import QueryKeyNorm
+from arch.sublayers.attention.span import AdaptiveSpan, check_combination
 from arch.sublayers.contract import Sublayer
 
 
@@ -45,9 +46,12 @@ class Attention(Sublayer):
         positions: its position kind: none | rotary | alibi | t5, see `positions`; '' is the
             model's, `model.embedding.positions`.
         relative_buckets, relative_distance: of t5, see `positions.buckets_of`.
+        span: the largest of the spans that heads learn, see `span.AdaptiveSpan`; 0: none learns.
+        span_ramp, span_penalty: places over which a span ends; the coefficient of its cost.
 
     The context says whether it is causal, how rotary positions turn, and whether it drops.
-    Records 'attention.weights' (batch, heads, queries, keys) when asked.
+    Records 'attention.weights' (batch, heads, queries, keys) when asked. With a span the loss
+    'span_cost' and the statistic 'span', their mean in places, are reported.
     """
 
     causal = True
@@ -73,6 +77,9 @@ class Attention(Sublayer):
         positions: str = "",
         relative_buckets: int = 32,
         relative_distance: int = 128,
+        span: int = 0,
+        span_ramp: int = 32,
+        span_penalty: float = 5e-7,
         rngs: nnx.Rngs,
     ):
         at_least(0, "width / heads", head_width=head_width)
@@ -81,18 +88,16 @@ class Attention(Sublayer):
         self.kv_heads = kv_heads or heads
         divide(heads, self.kv_heads, "kv_heads", "heads")
         below_one(attention_dropout=attention_dropout)
-        if window and cross:
-            raise ConfigurationError(
-                f"window={window}: allowed is 0 with cross=True; places in a memory are not "
-                "those of the queries"
-            )
+        away = "0 with cross=True; places in a memory are not those of the queries"
+        holds(not (window and cross), away, window=window)
         at_least(0, "no limit", window=window)
         dot_product.check(path, self.head_width, attention_dropout)
         _check_positions(positions, cross, shared_qk, path)
+        check_combination(span, window, cross, path)
         if shared_qk:
             _check_shared(cross, kv_heads, heads, path)
             path = "plain"
-        self.width, self.window, self.cross, self.path = width, window, cross, path
+        self.width, self.window, self.cross, self.path = width, window or span, cross, path
         one_of(dot_product.KEY_NORMS, key_norm=key_norm)
         self.shared_qk, self.key_norm = shared_qk, key_norm
         self.attention_dropout = attention_dropout
@@ -111,11 +116,12 @@ class Attention(Sublayer):
             init_std=init_std, rngs=rngs,
         )  # fmt: skip
         self.biased = positions in BIASES
+        self.span = AdaptiveSpan(span, heads, ramp=span_ramp, penalty=span_penalty)
 
     def __call__(
         self, x: Float[Array, "batch length width"], context: Context
     ) -> tuple[Float[Array, "batch length width"], Extras]:
-        """(y in the shape and dtype of x, Extras with the weights where they are recorded)."""
+        """(y in the shape and dtype of x, Extras: the weights where recorded, the span's)."""
         q = self._queries(x)
         k, v = self._keys_values(self._memory(context, x.dtype) if self.cross else x, q)
         causal = context.causal and not self.cross
@@ -133,10 +139,12 @@ class Attention(Sublayer):
             path=self.path,
             platform=context.platform,
             own=jnp.arange(x.shape[1]) if self.shared_qk else None,
-            bias=self.places.bias(causal),
+            bias=self._bias(causal),
         )
-        record = {} if weights is None else {"attention.weights": weights}
-        return self.output(y.reshape(*x.shape[:-1], -1)), Extras(record=record)
+        extras = self.span.extras()
+        if weights is not None:
+            extras.record["attention.weights"] = weights
+        return self.output(y.reshape(*x.shape[:-1], -1)), extras
 
     def init_cache(self, batch: int, length: int, dtype: DTypeLike, context: Context) -> KeysValues:
         """Keys and values: room for `length` of them or, where cross, those of the memory."""
@@ -171,10 +179,13 @@ class Attention(Sublayer):
             path="plain",
             platform=context.platform,
             own=own if self.shared_qk else None,
-            bias=self.places.bias(causal=True),
+            bias=self._bias(causal=True),
             ahead=ahead,
         )
         return self.output(y.reshape(*x.shape[:-1], -1)), cache
+
+    def _bias(self, causal: bool) -> Bias | None:
+        return summed(self.places.bias(causal), self.span.bias())
 
     def _memory(self, context: Context, dtype) -> Float[Array, "batch memory width"]:
         if context.memory is None:

@@ -8,6 +8,7 @@ t5      a learned number a head and bucket of distances (Raffel et al. 2020, §2
 
 import functools
 import math
+import operator
 from collections.abc import Callable
 
 import jax
@@ -95,6 +96,14 @@ class RelativePositions(nnx.Module):
         return lambda ahead: jnp.moveaxis(
             table[buckets_of(ahead, self.buckets, self.distance, causal)], -1, 0
         )
+
+
+def summed(*biases: Bias | None) -> Bias | None:
+    """The sum of the biases that are there; None where none is."""
+    present = [bias for bias in biases if bias is not None]
+    if len(present) < 2:
+        return present[0] if present else None
+    return lambda ahead: functools.reduce(operator.add, (bias(ahead) for bias in present))
 
 
 def slopes(heads: int) -> Float[np.ndarray, " heads"]:
