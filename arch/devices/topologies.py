@@ -13,9 +13,9 @@ from arch.registry import ConfigurationError
 WHEELS = {"tpu": ("libtpu",), "gpu": ("jax_cuda13_plugin", "jax_plugins.xla_cuda13")}
 # No chip is held, so several processes may compile; and none asks Google's cloud who it is.
 COMPILE_ONLY = {"ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "TPU_SKIP_MDS_QUERY": "1"}
-# How hard each compiler tries. TPU's default takes ten minutes for a step of paper size and moves
-# rows into fast memory ahead of time, which hides what goes through the large one; O1 takes one
-# minute and leaves that out: temporary memory was 10 % more of it in one case that was compared.
+# How hard each compiler tries. At TPU's default a step of paper size was not compiled in six minutes,
+# and rows that are moved into fast memory ahead of time hide what goes through the large one. O1
+# takes a minute or two and leaves that out; the one step compared had 10 % more temporary memory.
 EFFORT: dict[str, dict[str, Any]] = {"tpu": {"optimization_level": "O1"}, "gpu": {}}
 # A GpuTargetConfigProto, as in the OpenXLA repository's GPU specifications.
 TARGET = """gpu_device_info {{ threads_per_block_limit: 1024 threads_per_warp: 32
