@@ -13,7 +13,7 @@ from arch.registry import ConfigurationError
 WHEELS = {"tpu": ("libtpu",), "gpu": ("jax_cuda13_plugin", "jax_plugins.xla_cuda13")}
 # No chip is held, so several processes may compile; and none asks Google's cloud who it is.
 COMPILE_ONLY = {"ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "TPU_SKIP_MDS_QUERY": "1"}
-# How hard each compiler tries. At TPU's default a step of paper size was not compiled in six minutes,
+# How hard each compiler tries. At TPU's default a step of paper size was not done in six minutes,
 # and rows that are moved into fast memory ahead of time hide what goes through the large one. O1
 # takes a minute or two and leaves that out; the one step compared had 10 % more temporary memory.
 EFFORT: dict[str, dict[str, Any]] = {"tpu": {"optimization_level": "O1"}, "gpu": {}}
