@@ -2,8 +2,10 @@
 
     python launch.py sweep --config=experiments/universal_agreement.py
 
-Some ten minutes on one core. After 1,500 steps a first LSTM had 0.993 of all verbs right and 0.960
-of those behind five attractors; after 3,000, with more attractors in training, none was wrong.
+Eight minutes on one core. Of all verbs 0.99 are right; behind five attractors the Universal
+Transformer has 0.990 (SD 0.003), the LSTM 0.965 (0.025), the Transformer 0.922 (0.061), and with
+halting, where a position may take twice the steps, 0.625 (0.107): three seeds, 1,500 steps. After
+3,000 steps, with more attractors in training, LSTM and Transformer had no error in a trial.
 
 Dehghani et al. 2018, the table of subject-verb agreement by the number of attractors. Theirs is the
 set of Linzen et al. 2016, sentences of Wikipedia, learned as a language model. This is **another

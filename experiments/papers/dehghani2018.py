@@ -80,14 +80,6 @@ EXECUTION = {
 # Statements that no experiment here tests, and why.
 UNTESTED = (
     Untested(
-        "dehghani2018-agreement",
-        "Universal Transformers agree verbs with their subjects as well as an LSTM, and better "
-        "with five nouns between",
-        "Dehghani et al. 2018, subject-verb agreement",
-        "experiments/universal_agreement.py has the cells, on sentences of a grammar in place of "
-        "Wikipedia's, and was not run yet",
-    ),
-    Untested(
         "dehghani2018-execute-memory",
         "Universal Transformers copy, double and reverse strings of the learning-to-execute set "
         "without a fault",
