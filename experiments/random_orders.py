@@ -16,10 +16,10 @@ seeds from 0 on, named in the cells (p07 is permutation 7, b07 budget 7), and th
 are over orders, not seeds. The half-by-half analysis shares a sublayer that straddles the middle of
 the parameters between the halves (`press2020.halves`); the paper's rule is not stated.
 
-At tiny scale one order in forty is at least as good as the mean baseline, of either kind. One budget
-order has no attention at all and a perplexity of 12.8 where the others have 8.6 to 9.5: with it r
-says nothing, -0.14 with an interval of a half to both sides. Looked at afterwards, the 40
-permutations alone have r = -0.39, and Spearman's correlation of ranks is -0.32 over all 80.
+At tiny scale one order in forty is at least as good as the mean baseline, of either kind. One order
+of the budget has no attention at all and a perplexity of 12.8 where the others have 8.6 to 9.5:
+with it r says nothing, -0.14 with an interval of a half to both sides. Looked at afterwards, the
+40 permutations alone have r = -0.39, and Spearman's correlation of ranks is -0.32 over all 80.
 """
 
 from arch import config
