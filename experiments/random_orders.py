@@ -4,7 +4,7 @@
     python launch.py sweep --config=experiments/random_orders.py:scale=small
 
 tiny   n = 6, 60 orders of each kind, half an hour on one core
-desk   n = 12, 16 orders of each kind, a night on two cores (estimated)
+desk   n = 12, 16 orders of each kind, a hundred minutes on two cores
 small  n = 12, two hours on one GPU (estimated)
 paper  the paper's printed orders, WikiText-103
 

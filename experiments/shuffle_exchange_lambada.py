@@ -4,7 +4,8 @@
     python launch.py sweep --config=experiments/shuffle_exchange_lambada.py:scale=paper
 
 tiny   Penn Treebank, width 64, 2,000 steps, 3 seeds; half an hour on one core
-desk   Penn Treebank, width 96, 6,000 steps, its own text held out; a night (estimated)
+desk   Penn Treebank, width 96, 6,000 steps, its own text held out; fifty
+       minutes on two cores
 small  wikitext-103, width 192, hours on one GPU (estimated)
 paper  width 384, two blocks, 256 words, a day on one GPU (estimated); give it the folder
        train-novels of the authors' distribution as corpus=file:NOVELS
