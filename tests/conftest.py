@@ -164,14 +164,14 @@ def train():
         swept = jax.tree.map(jnp.asarray, Swept.of(members))
         seeds, datas = np.array([both(seed) for _, seed in members], np.int32).T
         state = program.init(seeds) if state is None else state
-        tokens = task.dataset.splits["train"].ids
         state = jax.tree.map(jnp.array, state)  # a copy: the program takes it over
         first, metrics = int(np.max(state.step)), []
         for count in dispatches:
-            source = jnp.asarray(tokens)
-            if task.streamed:
+            if not task.streamed:
+                source = task.source()
+            else:
                 indices = program.host_indices(datas, first, count)
-                gathered = task.gather(tokens, indices)
+                gathered = task.gather(task.stream(), indices)
                 fill = STEPS_A_DISPATCH - count
                 source = jnp.asarray(np.pad(gathered, [(0, 0), (0, fill), (0, 0), (0, 0)]))
             state, more = program.train(state, swept, source, first, count)

@@ -54,8 +54,10 @@ class _Line(NamedTuple):
     opcode: str
     bytes: float
     text: str
-    name: str
     is_root: bool
+
+
+_Lines = dict[str, _Line]  # by name
 
 
 def size(shapes: str) -> float:
@@ -77,7 +79,7 @@ def traffic(text: str) -> Traffic:
 
     def visit(name: str, times: float, fused: bool) -> None:
         nonlocal moved
-        for line in computations.get(name, ()):
+        for line in computations.get(name, {}).values():
             kind = line.opcode.removesuffix("-start")
             if kind in COLLECTIVES:
                 found[kind] = _added(found.get(kind, Collective()), kind, line, times, everyone)
@@ -99,7 +101,7 @@ def traffic(text: str) -> Traffic:
     return Traffic(moved, found)
 
 
-def _trips(loop: _Line, computations: dict[str, list[_Line]]) -> int:
+def _trips(loop: _Line, computations: dict[str, _Lines]) -> int:
     """How often a loop runs, from 0 up to its bound; at most so often where it may end before; 1
     where neither the compiler nor the condition has a number."""
     if known := TRIPS.search(loop.text):
@@ -107,7 +109,7 @@ def _trips(loop: _Line, computations: dict[str, list[_Line]]) -> int:
     condition = CONDITION.search(loop.text)
     bounds = [
         number
-        for line in computations.get(condition.group(1) if condition else "", ())
+        for line in computations.get(condition.group(1) if condition else "", {}).values()
         if line.opcode == "constant" and (number := line.text.partition(")")[0]).isdecimal()
     ]
     return int(bounds[0]) if len(bounds) == 1 else 1
@@ -144,39 +146,35 @@ def _added(so_far: Collective, kind: str, line: _Line, times: float, everyone: i
     )
 
 
-def _computations(text: str) -> tuple[dict[str, list[_Line]], str]:
+def _computations(text: str) -> tuple[dict[str, _Lines], str]:
     """(name → lines of a computation, the name of the program's own)."""
-    computations: dict[str, list[_Line]] = {}
-    entry, lines = "", []
+    computations: dict[str, _Lines] = {}
+    entry, lines = "", {}
     for row in text.splitlines():
         if header := HEADER.match(row):
-            lines = computations.setdefault(header.group(2), [])
+            lines = computations.setdefault(header.group(2), {})
             entry = header.group(2) if header.group(1) else entry
         elif line := LINE.match(row):
             root, name, shapes, opcode, rest = line.groups()
-            lines.append(_Line(opcode, size(shapes), rest, name, root is not None))
+            lines[name] = _Line(opcode, size(shapes), rest, root is not None)
     return computations, entry
 
 
-def _written(line: _Line, lines: list[_Line], computations: dict[str, list[_Line]]) -> float:
+def _written(line: _Line, lines: _Lines, computations: dict[str, _Lines]) -> float:
     """Bytes that a line writes: of a buffer that is updated in place, the rows that are new; of a
     fusion what its root writes; of what goes on beside other work all, where it is done.
 
     lines: those of the line's own computation.
     """
-    operands = [_named(name, lines) for name in OPERAND.findall(line.text.partition(")")[0])]
+    operands = [lines.get(name) for name in OPERAND.findall(line.text.partition(")")[0])]
     start = operands[0] if line.opcode.endswith("-done") and operands else None
     if line.opcode == "fusion" or start is not None:
         called = FUSED.search((start or line).text)
-        inside = computations.get(called.group(1), []) if called else []
-        root = next((one for one in inside if one.is_root), None)
+        inside = computations.get(called.group(1), {}) if called else {}
+        root = next((one for one in inside.values() if one.is_root), None)
         return line.bytes if root is None else _written(root, inside, computations)
     if line.opcode == "dynamic-update-slice" and len(operands) > 1 and operands[1]:
         return operands[1].bytes
     if line.opcode in ("tuple", "bitcast") and all(operands):
         return sum(_written(of, lines, computations) for of in operands if of)
     return line.bytes
-
-
-def _named(name: str, lines: list[_Line]) -> _Line | None:
-    return next((line for line in lines if line.name == name), None)

@@ -17,9 +17,9 @@ from arch.models.families import Model
 from arch.registry import tasks
 from arch.stacks.parameters import Parameters
 from arch.tasks import objective
-from arch.tasks.contract import WHOLE, Sums, Task, Window
+from arch.tasks.contract import WHOLE, Sums, Window
+from arch.tasks.drawn import Drawn
 
-EVALUATION = 0xA62EE  # the key of evaluation's sentences, the same for every seed
 SPLITS = ("valid", "test")
 
 
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
 
 
 @tasks.register("subject_verb_agreement")
-class SubjectVerbAgreement(Task):
+class SubjectVerbAgreement(Drawn):
     """Whether the next word is `is` or `are` (Linzen et al. 2016, number prediction).
 
     Sentences are drawn from a small grammar, new ones at every step:
@@ -55,7 +55,7 @@ class SubjectVerbAgreement(Task):
         evaluation_examples: of each split.
     """
 
-    families = ("decoder",)
+    families, evaluation_key = ("decoder",), 0xA62EE
     corpus, metric = "sentences from a grammar", "accuracy"
     sha256 = hashlib.sha256(sentences.VERSION.encode()).hexdigest()
 
@@ -70,14 +70,12 @@ class SubjectVerbAgreement(Task):
         at_least(0, of="task", between=between)
         holds(0 <= more <= 1, "0 to 1", of="task", more=more)
         at_least(1, of="task", nouns=nouns)
-        at_least(1, of="task", evaluation_examples=evaluation_examples)
+        super().__init__(evaluation_examples)
         self.between, self.more, self.nouns = between, more, nouns
-        self.evaluation_examples = evaluation_examples
         self.attractors = {f"attractors{k}": k for k in range(between + 1)}
         self.splits = (*SPLITS, *self.attractors)
         self.vocabulary = sentences.vocabulary(nouns)
         self.length = sentences.longest(between)
-        self._made: dict[str, Sentence] = {}
 
     @property
     def details(self) -> dict:
@@ -99,17 +97,7 @@ class SubjectVerbAgreement(Task):
 
     # Training
 
-    def indices(
-        self, key: Key[Array, ""], step: Int[Array, ""], batch: int
-    ) -> Key[Array, " batch"]:
-        """A key for each sentence of the step."""
-        return jax.random.split(jax.random.fold_in(key, step), batch)
-
-    def gather(self, source: Any, indices: Key[Array, " batch"]) -> Sentence:
-        """Sentences made from the keys."""
-        return jax.vmap(self._drawn)(indices)
-
-    def _drawn(self, key: Key[Array, ""]) -> Sentence:
+    def drawn(self, key: Key[Array, ""]) -> Sentence:
         """A sentence with as many nouns between as `more` gives."""
         of_number, of_words = jax.random.split(key)
         shares = jnp.float32(self.more) ** jnp.arange(1, self.between + 1)
@@ -138,18 +126,12 @@ class SubjectVerbAgreement(Task):
 
     def examples(self, split: str, window: Window = WHOLE) -> Sentence:
         """The split's sentences, or the first `window.tokens` of them: each has one verb."""
-        if split not in self._made:
-            key = jax.random.key(EVALUATION, impl="threefry2x32")
-            key = jax.random.fold_in(key, self.splits.index(split))
-            keys = jax.random.split(key, self.evaluation_examples)
-            make = jax.jit(jax.vmap(lambda key: self._of_split(split, key)))
-            self._made[split] = jax.tree.map(np.asarray, make(keys))
-        n = window.tokens or self.evaluation_examples
-        return Sentence(*(a[:n] for a in self._made[split]))
+        return self.first(split, window.tokens or self.evaluation_examples)
 
-    def _of_split(self, split: str, key: Key[Array, ""]) -> Sentence:
+    def drawn_of(self, split: str, key: Key[Array, ""]) -> Sentence:
+        """A sentence as in training, or with that many attractors."""
         if split in SPLITS:
-            return self._drawn(key)
+            return self.drawn(key)
         between = jnp.int32(self.attractors[split])
         return sentences.sentence(key, self.between, between, True, self.nouns)
 

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key
 
 from arch.checks import at_least, holds
@@ -18,9 +17,9 @@ from arch.models.families import Model
 from arch.registry import tasks
 from arch.stacks.parameters import Parameters
 from arch.tasks import objective
-from arch.tasks.contract import WHOLE, Sums, Task, Window
+from arch.tasks.contract import WHOLE, Sums, Window
+from arch.tasks.drawn import Drawn
 
-EVALUATION = 0x707E5  # the key of evaluation's sounds, the same for every seed
 OFFSET = 4.0  # taken from every logit: most notes are silent
 
 
@@ -33,7 +32,7 @@ class Batch(NamedTuple):
 
 
 @tasks.register("transcription")
-class Transcription(Task):
+class Transcription(Drawn):
     """Which of 128 notes sound in the middle of a window (Draguns et al. 2020, MusicNet, as the
     authors' code has it: a logit for each note, less 4, from the middle position).
 
@@ -54,7 +53,7 @@ class Transcription(Task):
         evaluation_examples: of each split.
     """
 
-    families, gives = ("encoder",), "samples"
+    families, gives, evaluation_key = ("encoder",), "samples", 0x707E5
     corpus, metric = "harmonic tones", "f1"
     sha256 = hashlib.sha256(tones.VERSION.encode()).hexdigest()
     splits = ("valid", "test")
@@ -78,11 +77,9 @@ class Transcription(Task):
         holds(lowest <= highest <= last, within, of="task", highest=highest)
         notes = highest - lowest + 1
         holds(1 <= most <= notes, f"1 to {notes}, the notes to draw from", of="task", most=most)
-        at_least(1, of="task", evaluation_examples=evaluation_examples)
+        super().__init__(evaluation_examples)
         self.window, self.bounds, self.most, self.noise = window, (lowest, highest), most, noise
-        self.evaluation_examples = evaluation_examples
         self.length = window // SAMPLES
-        self._made: dict[str, Sound] = {}
 
     @property
     def details(self) -> dict:
@@ -105,16 +102,13 @@ class Transcription(Task):
 
     # Training
 
-    def indices(self, key: Key[Array, ""], step: Array, batch: int) -> Key[Array, " batch"]:
-        """A key for each sound of the step."""
-        return jax.random.split(jax.random.fold_in(key, step), batch)
-
-    def gather(self, source: Any, indices: Key[Array, " batch"]) -> Sound:
-        """Sounds made from the keys."""
-        return jax.vmap(self._sound)(indices)
-
-    def _sound(self, key: Key[Array, ""]) -> Sound:
+    def drawn(self, key: Key[Array, ""]) -> Sound:
+        """A sound; those of evaluation are like those of training."""
         return tones.sound(key, self.window, self.bounds, self.most, self.noise)
+
+    def drawn_of(self, split: str, key: Key[Array, ""]) -> Sound:
+        """See `drawn`."""
+        return self.drawn(key)
 
     def assemble(self, gathered: Sound) -> Batch:
         """The batch, four samples to a position; a sound without a note is no row."""
@@ -142,13 +136,8 @@ class Transcription(Task):
 
     def examples(self, split: str, window: Window = WHOLE) -> Sound:
         """The split's sounds: as many of the first as have `window.tokens` positions."""
-        if split not in self._made:
-            key = jax.random.key(EVALUATION, impl="threefry2x32")
-            key = jax.random.fold_in(key, self.splits.index(split))
-            keys = jax.random.split(key, self.evaluation_examples)
-            self._made[split] = jax.tree.map(np.asarray, jax.jit(jax.vmap(self._sound))(keys))
         n = -(-window.tokens // self.length) if window.tokens else self.evaluation_examples
-        return Sound(*(a[:n] for a in self._made[split]))
+        return self.first(split, n)
 
     def figures(
         self, split: str, means: Mapping[str, float], count: int, window: Window = WHOLE

@@ -268,7 +268,7 @@ def row(tree: Any, index: Int[Array, ""]) -> Any:
 
 def member(tree: Any, index: Int[Array, ""]) -> Any:
     """One replica's part of a group's tree, without the axis of replicas."""
-    return jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, index, keepdims=False), tree)
+    return jax.tree.map(lambda a: a[0], row(tree, index))
 
 
 def stack(*rows: Any) -> Any:

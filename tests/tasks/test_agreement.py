@@ -11,8 +11,6 @@ from arch.registry import ConfigurationError
 from arch.tasks import contract
 from arch.tasks.contract import Window
 from arch.training import evaluation
-from arch.training.program import Program, build
-from arch.training.state import Swept
 
 
 def task_of(**options):
@@ -96,7 +94,7 @@ def test_options_that_cannot_be_are_refused_in_a_line(options, message):
 
 
 @pytest.mark.slow
-def test_a_transformer_learns_the_number_of_a_verb():
+def test_a_transformer_learns_the_number_of_a_verb(train):
     configuration = config.make(
         model=variants.vanilla(layers=2, width=32, heads=2, dropout=0.0),
         task={
@@ -105,9 +103,6 @@ def test_a_transformer_learns_the_number_of_a_verb():
         train={"steps": 400, "batch": 64, "optimizer": {"learning_rate": 3e-3}},
         evaluate={"splits": ("valid", "attractors0"), "tokens": 0},
     )  # fmt: skip
-    program = Program(configuration, *build(configuration))
-    state, swept = program.init(np.zeros(1, np.int32)), Swept.of([(configuration, 0)])
-    for first in range(0, 400, 20):
-        state, _ = program.train(state, swept, program.task.source(), first, 20)
-    (figures,) = evaluation.everything(program, state.parameters)["attractors0"]
+    run = train([(configuration, 0)], (20,) * 20)
+    (figures,) = evaluation.everything(run.program, run.state.parameters)["attractors0"]
     assert figures["accuracy"] > 0.9 and figures["tokens"] == 128

@@ -10,8 +10,6 @@ from arch.tasks import contract
 from arch.tasks.learning_to_execute import IDS, LearningToExecute
 from arch.tasks.sequence_to_sequence import END
 from arch.training import evaluation
-from arch.training.program import Program, build
-from arch.training.state import Swept
 
 
 def task(**options):
@@ -78,7 +76,7 @@ def test_a_text_to_execute_is_a_prompt_and_others_are_refused():
 
 
 @pytest.mark.slow
-def test_a_transformer_learns_to_copy():
+def test_a_transformer_learns_to_copy(train):
     configuration = config.make(
         model={
             "family": "encoder_decoder", "width": 32, "encoder_order": "sf", "order": "scf",
@@ -95,11 +93,8 @@ def test_a_transformer_learns_to_copy():
         train={"steps": 300, "batch": 32, "optimizer": {"learning_rate": 3e-3}},
         evaluate={"splits": ("valid",), "tokens": 0},
     )  # fmt: skip
-    program = Program(configuration, *build(configuration))
-    state, swept = program.init(np.zeros(1, np.int32)), Swept.of([(configuration, 0)])
-    for first in range(0, 300, 10):
-        state, metrics = program.train(state, swept, program.task.source(), first, 10)
-    (figures,) = evaluation.everything(program, state.parameters)["valid"]
-    assert float(metrics["loss"][0, 9]) < 0.8
+    run = train([(configuration, 0)], (10,) * 30)
+    (figures,) = evaluation.everything(run.program, run.state.parameters)["valid"]
+    assert float(run.metrics["loss"][0, -1]) < 0.8
     assert figures["token_accuracy_free_running"] > 0.6 < figures["token_accuracy_teacher_forced"]
-    assert figures["tokens"] == int((program.task.examples("valid").targets != PAD).sum())
+    assert figures["tokens"] == int((run.task.examples("valid").targets != PAD).sum())

@@ -11,8 +11,6 @@ from arch.registry import ConfigurationError
 from arch.tasks import contract
 from arch.tasks.contract import Window
 from arch.training import evaluation
-from arch.training.program import Program, build
-from arch.training.state import Swept
 
 
 def task_of(**options):
@@ -86,7 +84,7 @@ def test_options_that_cannot_be_are_refused_in_a_line(options, message):
 
 
 @pytest.mark.slow
-def test_a_shuffle_exchange_network_learns_single_notes():
+def test_a_shuffle_exchange_network_learns_single_notes(train):
     configuration = config.make(
         model={
             "family": "encoder", "width": 16, "order": "x",
@@ -101,9 +99,6 @@ def test_a_shuffle_exchange_network_learns_single_notes():
         train={"steps": 300, "batch": 32, "optimizer": {"learning_rate": 5e-3}},
         evaluate={"splits": ("valid",), "tokens": 0},
     )  # fmt: skip
-    program = Program(configuration, *build(configuration))
-    state, swept = program.init(np.zeros(1, np.int32)), Swept.of([(configuration, 0)])
-    for first in range(0, 300, 20):
-        state, _ = program.train(state, swept, program.task.source(), first, 20)
-    (figures,) = evaluation.everything(program, state.parameters)["valid"]
+    run = train([(configuration, 0)], (20,) * 15)
+    (figures,) = evaluation.everything(run.program, run.state.parameters)["valid"]
     assert figures["f1"] > 0.8 and figures["sounds"] == 64

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Int, Key
 
 from arch.checks import at_least, holds
@@ -15,10 +14,10 @@ from arch.context import Context
 from arch.models.families import Model
 from arch.stacks.parameters import Parameters
 from arch.tasks import objective
-from arch.tasks.contract import WHOLE, Sums, Task, Window
+from arch.tasks.contract import WHOLE, Sums, Window
+from arch.tasks.drawn import Drawn
 
 VERSION = "recall 1"  # another one wherever a key's examples change
-EVALUATION = 0x2EC  # the key of evaluation's examples, the same for every seed
 TRAINING = 0x7EC  # that of a limited number of training examples
 
 
@@ -35,9 +34,8 @@ class Example(NamedTuple):
     asked: Bool[Array, "*batch length"]
 
 
-class Recall(Task):
-    """Examples of one length, made on the device as a function of key and step; those of
-    evaluation are of a constant key, the same for every seed.
+class Recall(Drawn):
+    """Examples of one length.
 
         loss               nats a position: in training of those learned, in evaluation of those
                            asked
@@ -54,7 +52,7 @@ class Recall(Task):
 
     sha256 = hashlib.sha256(VERSION.encode()).hexdigest()
     families: tuple[str, ...] = ("decoder", "encoder")
-    metric = "accuracy"
+    metric, evaluation_key = "accuracy", 0x2EC
 
     def __init__(
         self,
@@ -74,7 +72,7 @@ class Recall(Task):
             training_examples: how many different ones there are; 0: every step has new ones.
             evaluation_examples: of each split.
         """
-        at_least(1, of="task", evaluation_examples=evaluation_examples)
+        super().__init__(evaluation_examples)
         at_least(0, "new ones", of="task", training_examples=training_examples)
         lengths = tuple(lengths)
         fine = all(type(n) is int for n in lengths) and len(set(lengths)) == len(lengths)
@@ -86,8 +84,6 @@ class Recall(Task):
         self.lengths = {"valid": length, **{f"n{n}": n for n in sorted(lengths)}}
         self.splits = tuple(self.lengths)
         self.training_examples = training_examples
-        self.evaluation_examples = evaluation_examples
-        self._made: dict[str, Example] = {}
 
     @abc.abstractmethod
     def example(self, key: Key[Array, ""], length: int, training: bool) -> Example:
@@ -139,16 +135,16 @@ class Recall(Task):
         self, key: Key[Array, ""], step: Int[Array, ""], batch: int
     ) -> Key[Array, " batch"]:
         """A key for each sequence of the step."""
-        key = jax.random.fold_in(key, step)
         if not self.training_examples:
-            return jax.random.split(key, batch)
+            return super().indices(key, step, batch)
+        key = jax.random.fold_in(key, step)
         numbers = jax.random.randint(key, (batch,), 0, self.training_examples)
         root = jax.random.key(TRAINING, impl="threefry2x32")
         return jax.vmap(lambda number: jax.random.fold_in(root, number))(numbers)
 
-    def gather(self, source: Any, indices: Key[Array, " batch"]) -> Example:
-        """Examples made from the keys."""
-        return jax.vmap(lambda key: self.example(key, self.length, training=True))(indices)
+    def drawn(self, key: Key[Array, ""]) -> Example:
+        """One to train on."""
+        return self.example(key, self.length, training=True)
 
     def sums(
         self, model: Model, parameters: Parameters, batch: Example, context: Context
@@ -172,17 +168,18 @@ class Recall(Task):
 
     # Evaluation
 
+    def drawn_of(self, split: str, key: Key[Array, ""]) -> Example:
+        """One of the split's length."""
+        return self.example(key, self.lengths[split], training=False)
+
+    def number_of(self, split: str) -> int:
+        """The length, so that a split stays as it is whatever others are asked for."""
+        return 0 if split == "valid" else self.lengths[split]
+
     def examples(self, split: str, window: Window = WHOLE) -> Example:
         """The split's examples: as many of the first as have `window.tokens` positions."""
-        n, length = self.evaluation_examples, self.lengths[split]
-        if split not in self._made:
-            place = 0 if split == "valid" else length
-            key = jax.random.fold_in(jax.random.key(EVALUATION, impl="threefry2x32"), place)
-            keys = jax.random.split(key, n)
-            make = jax.jit(jax.vmap(lambda key: self.example(key, length, training=False)))
-            self._made[split] = jax.tree.map(np.asarray, make(keys))
-        n = min(n, -(-window.tokens // length)) if window.tokens else n
-        return Example(*(a[:n] for a in self._made[split]))
+        n = -(-window.tokens // self.lengths[split]) if window.tokens else self.evaluation_examples
+        return self.first(split, n)
 
     def figures(
         self, split: str, means: Mapping[str, float], count: int, window: Window = WHOLE
